@@ -1,0 +1,42 @@
+"""The whole service in one process: every handler's router, on one port.
+
+python asterisk.py                 serves on SERVICE_PORT (8018)
+uvicorn asterisk:app --port 8018   the same
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from functions.health.handler import router as health
+from functions.makecallexternal.handler import router as makecallexternal
+from functions.monitor.handler import router as monitor
+from functions.status.handler import router as status
+from shared.database import load_database
+from shared.pbx import load_pbx
+from shared.settings import load_settings
+from shared.web import create_app
+
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+    """Own the connections: what the handlers opened is closed with the process."""
+    yield
+    await load_pbx().close()
+    load_database().close()
+
+
+app = create_app(makecallexternal, monitor, health, status, lifespan=lifespan)
+
+
+def main() -> None:
+    """Serve until a signal comes; requests under way are finished first."""
+    uvicorn.run(app, host="127.0.0.1", port=load_settings().service_port)
+
+
+if __name__ == "__main__":
+    main()

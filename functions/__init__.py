@@ -1,0 +1,1 @@
+"""One folder, one endpoint, one AWS Lambda function."""

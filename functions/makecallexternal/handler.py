@@ -1,0 +1,99 @@
+"""Ring an extension, then call a phone: `GET /api/makecallexternal` and `POST /api/calls`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response, status
+from pydantic import BaseModel, Field
+
+from shared.asterisk.models import Extension, Phone
+from shared.auth import Caller, CallerOf, NoPrefetch
+from shared.fields import ExtensionText, PhoneText
+from shared.placing import CallIntent, Phase, place
+from shared.web import PLACES_CALLS, create_app, lambda_handler
+
+router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
+
+_MESSAGES: dict[Phase, str] = {
+    "accepted": "Call initiated successfully",
+    "placing": "Call is already being placed",
+    "unknown": "Call was sent before, whether it rings is unknown",
+}
+
+
+class NewCall(BaseModel):
+    """A call to place."""
+
+    from_: ExtensionText = Field(alias="from")
+    to: PhoneText
+
+
+class CallPlaced(BaseModel):
+    """The specification's answer; the fields after `response_time_ms` are additions."""
+
+    success: bool
+    message: str
+    enterprise: str
+    enterprise_number: str
+    from_ext: str
+    to_phone: str
+    host_ip: str
+    response_time_ms: float
+    call_id: str
+    phase: Phase
+    repeated: bool
+
+
+@router.get("/api/makecallexternal", summary="Place a call, as in the specification")
+async def make_call_external(
+    code: Annotated[ExtensionText, Query()],
+    phone: Annotated[PhoneText, Query()],
+    caller: CallerOf,
+) -> CallPlaced:
+    """Ring `code`; once it answers, call `phone`. Asterisk accepting it is what 200 promises."""
+    return await _place(code, phone, caller, field="code")
+
+
+@router.post("/api/calls", summary="Place a call", status_code=status.HTTP_201_CREATED)
+async def create_call(
+    call: NewCall,
+    caller: CallerOf,
+    response: Response,
+) -> CallPlaced:
+    """Do the same; 201 for a new call, 200 for the repeat of one."""
+    placed = await _place(call.from_, call.to, caller, field="from")
+    if placed.repeated:
+        response.status_code = status.HTTP_200_OK
+    return placed
+
+
+async def _place(
+    code: str, phone: str, caller: Caller, *, field: Literal["code", "from"]
+) -> CallPlaced:
+    started = time.perf_counter()
+    intent = CallIntent(Extension(code), Phone(phone), field)
+    placed = await place(
+        intent,
+        caller.secret,
+        caller.deadline,
+        idempotency_key=caller.idempotency_key,
+    )
+    return CallPlaced(
+        success=placed.phase != "unknown",
+        message=f"{_MESSAGES[placed.phase]}: {intent}",
+        enterprise=placed.admitted.enterprise_name,
+        enterprise_number=placed.admitted.enterprise_number,
+        from_ext=code,
+        to_phone=phone,
+        host_ip=placed.admitted.host,
+        response_time_ms=round((time.perf_counter() - started) * 1000, 2),
+        call_id=str(placed.admitted.call_id),
+        phase=placed.phase,
+        repeated=placed.admitted.repeated,
+    )
+
+
+app = create_app(router)
+handler = lambda_handler(app)

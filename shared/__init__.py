@@ -1,0 +1,1 @@
+"""The small layer that every handler shares: auth, command rendering, execution."""

@@ -1,0 +1,171 @@
+"""Whether a call may be placed, and that it is placed once: one round trip before, one after."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+from shared.database import Database, TextRefused
+from shared.errors import FieldError, InvalidClientId, KeyReused, LimitExceeded
+from shared.settings import Settings
+
+Kind: TypeAlias = Literal["call", "monitor"]
+State: TypeAlias = Literal["placing", "executed", "not_executed", "unknown"]
+Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
+
+_KEY_HOLD_S = 86_400.0
+
+_ADMIT = """
+SELECT * FROM callapi.admit(
+  p_secret => :secret, p_call => :call_id, p_kind => :kind, p_code => :code, p_phone => :phone,
+  p_action => :action, p_params => :params, p_key => :key,
+  p_hold_s => :hold_s, p_key_hold_s => :key_hold_s,
+  p_extension_count => :extension_count, p_extension_per_s => :extension_per_s,
+  p_enterprise_count => :enterprise_count, p_enterprise_per_s => :enterprise_per_s)
+"""
+
+_SETTLE = """
+SELECT callapi.settle(
+  p_call => :call_id, p_state => :outcome, p_window_s => :window_s, p_hold_s => :hold_s,
+  p_root_channel => :root_channel, p_root_uniqueid => :root_uniqueid, p_error_code => :error_code)
+"""
+
+_log = logging.getLogger("asterisk")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller wants: `code` rings first; of a monitor, `phone` is the tapped extension."""
+
+    kind: Kind
+    code: str
+    phone: str
+    action: str = ""
+
+    @property
+    def params(self) -> str:
+        """The order as one text: equal texts within the repeat window are one call."""
+        return f"{self.kind}:{self.code}:{self.phone}:{self.action}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An enterprise may place this order now, or (`repeated`) has placed it just before.
+
+    `host` is `enterprises.ip` as it stands there, unchecked, and empty where it is NULL.
+    `remaining` counts the calls that the narrower rate limit still allows at once; None of a
+    repeat, which takes no token.
+    """
+
+    call_id: UUID
+    enterprise_number: str
+    enterprise_name: str
+    host: str
+    repeated: bool
+    state: State
+    created_at: datetime
+    remaining: int | None = None
+
+
+async def admit(
+    database: Database,
+    settings: Settings,
+    secret: str,
+    order: Order,
+    *,
+    call_id: UUID,
+    idempotency_key: str | None,
+) -> Admitted:
+    """Authenticate, find the call that this repeats, take the rate limits' tokens, claim.
+
+    Admitting the same `call_id` again is not a repeat: that is how a lost reply is asked again.
+
+    Raises:
+        InvalidClientId, KeyReused, LimitExceeded: refused, and nothing is claimed or used up.
+        DatabaseUnavailable: not known, so nothing may be dialled.
+    """
+    try:
+        rows = await database.run(
+            _ADMIT,
+            secret=secret,
+            call_id=call_id,
+            kind=order.kind,
+            code=order.code,
+            phone=order.phone,
+            action=order.action,
+            params=order.params,
+            # A digest: any text of any length is a key, and no index row is too long for it.
+            key=_digest(idempotency_key) if idempotency_key else None,
+            # The claim must outlive the placing even where the window is the longer one.
+            hold_s=max(settings.unknown_hold_s, settings.repeat_window_s),
+            key_hold_s=_KEY_HOLD_S,
+            extension_count=settings.rate_limit_extension.count,
+            extension_per_s=settings.rate_limit_extension.per_s,
+            enterprise_count=settings.rate_limit_enterprise.count,
+            enterprise_per_s=settings.rate_limit_enterprise.per_s,
+        )
+    except TextRefused:  # a secret that PostgreSQL cannot hold is nobody's
+        raise InvalidClientId from None
+    row = rows[0]
+    match row["verdict"]:
+        case "new" | "repeat" as verdict:
+            return Admitted(
+                call_id=row["call_id"],
+                enterprise_number=row["number"],
+                enterprise_name=row["name"],
+                host=row["host"],
+                repeated=verdict == "repeat",
+                state=row["state"],
+                created_at=row["created_at"],
+                remaining=row["remaining"],
+            )
+        case "key-reused":
+            message = "belongs to a call with other parameters; use a new key"
+            raise KeyReused(FieldError("Idempotency-Key", message))
+        case "limited":
+            who = f"extension {order.code}" if row["limited_by"] == "extension" else "enterprise"
+            raise LimitExceeded(
+                f"Too many calls of this {who}; nothing was dialled, try again later",
+                retry_after_s=row["retry_after_s"],
+            )
+        case "ambiguous":
+            _log.warning(
+                "⚠️ Отказ: clientId относится не к одному предприятию с номером; "
+                "проверьте secret и number в таблице enterprises"
+            )
+    raise InvalidClientId
+
+
+async def settle(
+    database: Database,
+    settings: Settings,
+    call_id: UUID,
+    outcome: Outcome,
+    *,
+    root_channel: str | None = None,
+    root_uniqueid: str | None = None,
+    error_code: str | None = None,
+) -> None:
+    """Record what became of an admitted call; only the first settling counts.
+
+    Raises:
+        DatabaseUnavailable: not recorded; the claim holds until UNKNOWN_HOLD_S has passed.
+    """
+    await database.run(
+        _SETTLE,
+        call_id=call_id,
+        outcome=outcome,
+        window_s=settings.repeat_window_s,
+        hold_s=settings.unknown_hold_s,
+        root_channel=root_channel,
+        root_uniqueid=root_uniqueid,
+        error_code=error_code,
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,164 @@
+"""What this service asks of one Asterisk, and how the answers are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.asterisk.commands import (
+    SHOW_CHANNEL_TYPES,
+    SHOW_CHANNELS,
+    SHOW_UPTIME,
+    Originate,
+    ShowContext,
+    ShowExtension,
+)
+from shared.asterisk.console import Console, Unacknowledged
+from shared.asterisk.models import Channel, Context, DialplanAnswer, Extension, Technology
+from shared.asterisk.parsers import (
+    has_switch,
+    is_rejection,
+    parse_channels,
+    parse_dialplan,
+    parse_includes,
+    parse_technologies,
+)
+from shared.deadline import Deadline
+from shared.errors import (
+    CommandRejected,
+    ConnectionLost,
+    ContextMissing,
+    NoChannel,
+    OutcomeUnknown,
+)
+
+# An operator's dialplan includes a few contexts; a bound keeps a ring of includes harmless.
+_MAX_CONTEXTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Originated:
+    """An originate that Asterisk acknowledged.
+
+    `roots` are the first legs that appeared with it: one, unless another program originated to
+    the same extension within the same millisecond; then all of them, since nothing tells which
+    is ours until the extension answers.
+    """
+
+    roots: tuple[Channel, ...]
+
+
+async def originate(console: Console, command: Originate, deadline: Deadline) -> Originated:
+    """Send an originate once and find its root channel in the same exchange.
+
+    `channel originate` prints nothing, whatever becomes of the call, so the channels before and
+    after it are compared. The caller holds a lock per extension meanwhile.
+
+    Raises:
+        NotExecuted: certainly nothing was dialled.
+        OutcomeUnknown: it may have been; never to be sent again.
+    """
+    try:
+        before, reply, after = await console.ask(
+            SHOW_CHANNELS, command.render(), SHOW_CHANNELS, deadline=deadline
+        )
+    except Unacknowledged as error:
+        if len(error.replies) > 1 and is_rejection(error.replies[1]):
+            raise _rejected(error.replies[1]) from error
+        if error.begun <= 1:
+            raise ConnectionLost(error.reason) from error
+        raise OutcomeUnknown(error.reason) from error
+    if is_rejection(reply):
+        raise _rejected(reply)
+    known = {channel.uniqueid for channel in parse_channels(before)}
+    prefix = f"Local/{command.extension.number}@{command.context.name}-"
+    roots = tuple(
+        channel
+        for channel in parse_channels(after)
+        if channel.uniqueid not in known
+        and channel.name.startswith(prefix)
+        and channel.name.endswith(";1")
+    )
+    if not roots:
+        raise NoChannel("Asterisk accepted the call but opened no channel for it")
+    return Originated(roots)
+
+
+def _rejected(reply: str) -> CommandRejected:
+    first_line = reply.strip().splitlines()[0]
+    return CommandRejected(f"Asterisk refused the command: {first_line[:120]}")
+
+
+async def is_known(
+    console: Console, extension: Extension, context: Context, deadline: Deadline
+) -> bool:
+    """Tell whether the dialplan may know an extension: False only when it certainly does not.
+
+    Asterisk itself follows patterns and includes. A `switch` asks somewhere else at dial time, so
+    a context that has one, in itself or in an include, is taken to know every extension.
+
+    Raises:
+        ContextMissing: the context does not exist on this host.
+        NotExecuted: Asterisk could not be asked.
+    """
+    text = await _read(console, ShowExtension(extension, context).render(), deadline)
+    match parse_dialplan(text):
+        case DialplanAnswer.KNOWN:
+            return True
+        case DialplanAnswer.NO_CONTEXT:
+            raise ContextMissing(
+                f"The dialplan has no context {context.name}: set DIALPLAN_CONTEXT"
+            )
+    return has_switch(text) or await _may_know_more(console, context, deadline)
+
+
+async def _may_know_more(console: Console, context: Context, deadline: Deadline) -> bool:
+    """Look for a switch in a context and all that it includes."""
+    seen: set[str] = set()
+    waiting = [context.name]
+    while waiting and len(seen) < _MAX_CONTEXTS:
+        name = waiting.pop()
+        seen.add(name)
+        text = await _read(console, ShowContext(Context(name)).render(), deadline)
+        if has_switch(text):
+            return True
+        for include in parse_includes(text):
+            plain = include.split("|")[0].split(",")[0]  # it may carry times of the day
+            if not _is_context(plain):
+                return True  # a name that we cannot ask about: nothing is certain
+            if plain not in seen:
+                waiting.append(plain)
+    return bool(waiting)
+
+
+def _is_context(name: str) -> bool:
+    try:
+        Context(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def find_technologies(console: Console, deadline: Deadline) -> frozenset[Technology]:
+    """Tell which of SIP and PJSIP this Asterisk speaks. Raises NotExecuted."""
+    return parse_technologies(await _read(console, SHOW_CHANNEL_TYPES, deadline))
+
+
+async def list_channels(console: Console, deadline: Deadline) -> tuple[Channel, ...]:
+    """List the live channels. Raises NotExecuted."""
+    return parse_channels(await _read(console, SHOW_CHANNELS, deadline))
+
+
+async def ping(console: Console, deadline: Deadline) -> None:
+    """Make sure that this console reaches Asterisk. Raises NotExecuted."""
+    await _read(console, SHOW_UPTIME, deadline)
+
+
+async def _read(console: Console, command: str, deadline: Deadline) -> str:
+    """Ask a command that changes nothing; a broken exchange leaves nothing unknown."""
+    try:
+        (reply,) = await console.ask(command, deadline=deadline)
+    except Unacknowledged as error:
+        raise ConnectionLost(error.reason) from error
+    if is_rejection(reply):
+        raise _rejected(reply)
+    return reply

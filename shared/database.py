@@ -1,0 +1,368 @@
+"""PostgreSQL: a small pool of prepared connections. The only importer of pg8000.
+
+Every statement of this project is safe to be sent twice: it reads, or it is an upsert, or it
+carries an id that makes its repetition harmless (`callapi.admit`, `callapi.settle`). That is what
+lets a lost connection be answered with one more attempt instead of an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.to_thread
+import pg8000.exceptions
+import pg8000.native
+from scramp import ScramException  # type: ignore[import-untyped]
+
+from shared.errors import DatabaseUnavailable, SchemaMissing
+from shared.settings import SERVICE, Settings, SettingsError, load_settings
+
+Rows: TypeAlias = list[dict[str, Any]]
+
+UNAVAILABLE = "Database is unavailable; nothing was dialled, try again"
+SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
+NO_ENTERPRISES = "Table enterprises is missing from the database"
+WRONG_ENTERPRISES = (
+    "Table enterprises must have number, name, ip, secret and active (boolean); "
+    "if it has, run ./asterisk.sh migrate"
+)
+
+# Firewalls and NAT gateways forget silent connections, some after 350 s, and say nothing.
+_IDLE_LIMIT_S = 240.0
+
+# The server cancels a statement before our own read gives up, so that none outlives its request.
+_SERVER_SHARE = 0.9
+
+# A fresh connection may well succeed: the server closed or left this one behind (08, 57P),
+# became a standby (25006), broke a deadlock (40), or a migration changed a prepared statement.
+_LOST = re.compile(r"08...|57P0[123]|25006|40001|40P01|0A000|26000")
+
+# Wrong password, role or database, no free slot, time-out, disk or memory full.
+_UNAVAILABLE = re.compile(r"28...|3D000|53...|55P03|57...|58...|XX...")
+
+# Characters that the database cannot hold, or text that its column's type refuses.
+_TEXT_REFUSED = re.compile(r"22021|22P05|22P02")
+
+_DRIVER_ERRORS = (pg8000.exceptions.Error, ScramException, OSError)
+
+_log = logging.getLogger("asterisk")
+
+
+class AccessRefused(DatabaseUnavailable):
+    """The PostgreSQL user has no right to do this; an operator has to grant it."""
+
+
+class TextRefused(Exception):
+    """A parameter cannot exist in this database (NUL, lone surrogate), so nothing equals it.
+
+    Never carries the text: it may be a caller's secret.
+    """
+
+
+class _Connection:
+    """One connection and its prepared statements."""
+
+    def __init__(self, native: Any) -> None:
+        self._native = native
+        self._statements: dict[str, Any] = {}
+        self._used_at = time.time()
+
+    def run(self, sql: str, parameters: dict[str, Any]) -> Rows:
+        statement = self._statements.get(sql)
+        if statement is None:
+            statement = self._statements[sql] = self._native.prepare(sql)
+        rows = statement.run(**parameters)
+        self._used_at = time.time()
+        names = [column["name"] for column in statement.columns or ()]
+        return [dict(zip(names, row, strict=True)) for row in rows or ()]
+
+    def has_expired(self) -> bool:
+        # The wall clock, as a frozen Lambda environment may stop the monotonic one.
+        return not 0 <= time.time() - self._used_at < _IDLE_LIMIT_S
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # it is given up: how it ends changes nothing
+            self._native.close()
+
+
+class _Turns(NamedTuple):
+    """Two equal limits of one event loop: who waits, for a bounded time, and who runs."""
+
+    turns: anyio.CapacityLimiter
+    threads: anyio.CapacityLimiter
+
+
+class Database:
+    """A lazy pool; `await database.run("SELECT ... WHERE x = :x", x=1)`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._timeout_s = settings.postgres_timeout_s
+        self._tls = _tls(settings)
+        self._guard = threading.Lock()
+        self._idle: list[_Connection] = []  # the last one given back is the first one taken
+        self._in_use = 0
+        self._generation = 0
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        where = self._settings
+        return (
+            f"<Database {where.postgres_host}:{where.postgres_port}/{where.postgres_db} | "
+            f"{len(self._idle)} idle, {self._in_use} in use>"
+        )
+
+    async def run(self, sql: str, **parameters: Any) -> Rows:
+        """Execute one statement in one round trip and return its rows by column name.
+
+        `sql` is a constant of the program (it stays prepared), `:name` marks a parameter. The
+        statement must be safe to be sent twice: after a lost connection it is sent once more,
+        on a fresh one. A hung server costs at most about twice POSTGRES_TIMEOUT_S.
+
+        Raises:
+            SchemaMissing: a table or function of ours, or `enterprises`, is not there.
+            AccessRefused: the PostgreSQL user lacks a right.
+            DatabaseUnavailable: everything else that an operator, not a caller, has to cure.
+            TextRefused: a parameter cannot exist in this database.
+        """
+        turns, threads = self._turns_of_this_loop()
+        turn = object()
+        try:
+            turns.acquire_on_behalf_of_nowait(turn)
+        except anyio.WouldBlock:
+            try:
+                with anyio.fail_after(self._timeout_s):
+                    await turns.acquire_on_behalf_of(turn)
+            except TimeoutError:
+                _log.warning("⚠️ PostgreSQL недоступен: все соединения заняты")
+                raise DatabaseUnavailable(UNAVAILABLE) from None
+        try:
+            # Never abandoned: a cancelled request still gives its connection back in order.
+            return await anyio.to_thread.run_sync(
+                partial(self._run, sql, parameters), limiter=threads
+            )
+        finally:
+            turns.release_on_behalf_of(turn)
+
+    async def connected(self) -> bool:
+        """Tell whether PostgreSQL answers."""
+        try:
+            await self.run("SELECT 1")
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def transaction(self, timeout_s: float = 60) -> Iterator[Callable[..., Rows]]:
+        """Run an operator's statements in one transaction on a connection of its own; blocking.
+
+        Yields `execute(sql, **parameters)`; without parameters `sql` may hold many statements.
+        Raises what `run` raises, and nothing is tried again.
+        """
+        try:
+            native = self._connect(timeout_s)
+        except _DRIVER_ERRORS as error:
+            _raise_ours(error)
+
+        def execute(sql: str, **parameters: Any) -> Rows:
+            rows = native.run(sql, **parameters)
+            names = [column["name"] for column in native.columns or ()]
+            return [dict(zip(names, row, strict=True)) for row in rows or ()]
+
+        try:
+            native.run("BEGIN")
+            yield execute
+            native.run("COMMIT")
+        except _DRIVER_ERRORS as error:
+            _raise_ours(error)
+        finally:
+            with contextlib.suppress(Exception):  # closing rolls back what was not committed
+                native.close()
+
+    def close(self) -> None:
+        """Close every connection, those in use when they are given back."""
+        with self._guard:
+            self._generation += 1
+        self._drop_idle()
+
+    def _turns_of_this_loop(self) -> _Turns:
+        loop = asyncio.get_running_loop()
+        turns = self._turns.get(loop)
+        if turns is None:
+            size = self._settings.postgres_pool_size
+            turns = _Turns(anyio.CapacityLimiter(size), anyio.CapacityLimiter(size))
+            self._turns[loop] = turns
+        return turns
+
+    def _run(self, sql: str, parameters: dict[str, Any]) -> Rows:
+        try:
+            return self._attempt(sql, parameters, fresh=False)
+        except UnicodeEncodeError:
+            raise TextRefused from None
+        except _DRIVER_ERRORS as error:
+            if not _is_lost(error):
+                _raise_ours(error)
+            _log.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
+        # Whatever broke one connection (a restart, a fail-over) has broken its neighbours too.
+        self._drop_idle()
+        try:
+            return self._attempt(sql, parameters, fresh=True)
+        except _DRIVER_ERRORS as error:
+            _raise_ours(error)
+
+    def _attempt(self, sql: str, parameters: dict[str, Any], *, fresh: bool) -> Rows:
+        with self._guard:
+            self._in_use += 1
+            generation = self._generation
+        connection: _Connection | None = None
+        usable = False
+        try:
+            connection = None if fresh else self._take_idle()
+            if connection is None:
+                connection = _Connection(self._connect(self._timeout_s))
+            rows = connection.run(sql, parameters)
+        except pg8000.exceptions.DatabaseError as error:
+            usable = not _is_lost(error)  # an ordinary SQL error leaves the connection in order
+            raise
+        else:
+            usable = True
+            return rows
+        finally:
+            self._give_back(connection, generation, usable=usable)
+
+    def _take_idle(self) -> _Connection | None:
+        while True:
+            with self._guard:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not connection.has_expired():
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: _Connection | None, generation: int, *, usable: bool) -> None:
+        with self._guard:
+            self._in_use -= 1
+            if connection and usable and generation == self._generation:
+                self._idle.append(connection)
+                return
+        if connection:
+            connection.close()
+
+    def _drop_idle(self) -> None:
+        with self._guard:
+            dropped, self._idle = self._idle, []
+        for connection in dropped:
+            connection.close()
+
+    def _connect(self, timeout_s: float) -> Any:
+        where = self._settings
+        options: dict[str, Any] = {
+            "user": where.postgres_user,
+            "password": where.postgres_password.get_secret_value(),
+            "database": where.postgres_db,
+            "application_name": SERVICE,
+            "timeout": timeout_s,
+            "startup_params": {
+                "statement_timeout": str(max(1, int(timeout_s * 1000 * _SERVER_SHARE))),
+                # `callapi.admit` must see what others commit while it waits.
+                "default_transaction_isolation": "read committed",
+            },
+        }
+        if where.postgres_host.startswith("/"):
+            path = f"{where.postgres_host.rstrip('/')}/.s.PGSQL.{where.postgres_port}"
+            return pg8000.native.Connection(unix_sock=path, ssl_context=False, **options)
+        address = (where.postgres_host, where.postgres_port)
+        link = socket.create_connection(address, timeout_s)
+        try:
+            # Without it the TLS handshake and SCRAM wait for delayed acknowledgements: +40 ms.
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return pg8000.native.Connection(
+                host=where.postgres_host, sock=link, ssl_context=self._tls, **options
+            )
+        except BaseException:
+            link.close()
+            raise
+
+
+@cache
+def load_database() -> Database:
+    """Database of this process; tests call `load_database.cache_clear()`."""
+    return Database(load_settings())
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    if settings.postgres_tls == "off":
+        return False
+    try:
+        context = ssl.create_default_context(cafile=settings.postgres_ca_file or None)
+    except OSError as error:
+        raise SettingsError(f"POSTGRES_CA_FILE: cannot be read: {error}") from None
+    if settings.postgres_tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _server_error(error: BaseException) -> dict[str, str]:
+    """What PostgreSQL itself said, even if closing the refused connection failed afterwards."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, pg8000.exceptions.DatabaseError) and seen.args:
+            fields: dict[str, str] = seen.args[0]
+            return fields
+        seen = seen.__context__
+    return {}
+
+
+def _is_lost(error: BaseException) -> bool:
+    said = _server_error(error)
+    return not said or said.get("S") == "FATAL" or bool(_LOST.fullmatch(said.get("C", "")))
+
+
+def cause_of(error: BaseException) -> str:
+    """One line for the log or an operator: what PostgreSQL or the network said. No secret."""
+    said = _server_error(error)
+    if said:
+        text = f"{said.get('C', '')} {said.get('M', '')}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+        if error.__cause__:
+            text += f" ({type(error.__cause__).__name__}: {error.__cause__})"
+    return " ".join(text.split())
+
+
+def _raise_ours(error: BaseException) -> NoReturn:
+    """Raise the error of ours that `error` means, or `error` itself: then it is our mistake."""
+    said = _server_error(error)
+    code, message = said.get("C", ""), said.get("M", "")
+    if _TEXT_REFUSED.fullmatch(code):
+        raise TextRefused from None  # PostgreSQL's message may quote the text
+    ours: DatabaseUnavailable
+    if code == "42P01" and "enterprises" in message:
+        ours = SchemaMissing(NO_ENTERPRISES)
+    elif code == "42703" or (code == "42883" and "callapi" not in message):
+        ours = SchemaMissing(WRONG_ENTERPRISES)
+    elif code in {"3F000", "42883", "42P01"}:
+        ours = SchemaMissing(SCHEMA_MISSING)
+    elif code == "42501":
+        ours = AccessRefused(UNAVAILABLE)
+    elif not code or _LOST.fullmatch(code) or _UNAVAILABLE.fullmatch(code):
+        ours = DatabaseUnavailable(UNAVAILABLE)
+    else:
+        raise error
+    _log.warning("⚠️ PostgreSQL недоступен: %s", cause_of(error))
+    raise ours from error

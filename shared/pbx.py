@@ -1,0 +1,273 @@
+"""The PBX hosts: which connection, which console, what to try again and what never.
+
+Only an error that says `again` is tried again, since it proves that nothing was executed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from shared.asterisk import client
+from shared.asterisk.client import Originated
+from shared.asterisk.commands import Originate
+from shared.asterisk.console import Console, ExecConsole, SocketConsole
+from shared.asterisk.models import Context, Extension, Technology
+from shared.database import load_database
+from shared.deadline import Deadline
+from shared.errors import (
+    AsteriskUnavailable,
+    ConnectFailed,
+    ConnectionLost,
+    FieldError,
+    NoAnswer,
+    NoChannel,
+    NotExecuted,
+    OutcomeUnknown,
+    PbxBusy,
+    SocketRefused,
+    UnknownExtension,
+)
+from shared.hostkeys import PinnedKeys
+from shared.settings import Settings, load_settings, on_lambda
+from shared.ssh.connection import Connection, Credentials, HostKeys, Security, Target, connect
+from shared.ssh.pool import Pool
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5
+_REFUSALS_BEFORE_EXEC = 3
+_PROBE_TIMEOUT_S = 3.0
+_KNOWN_EXTENSION_S = 60.0
+
+
+class Pbx:
+    """Every PBX host, by its address."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._context = Context(settings.dialplan_context)
+        self._consoles: WeakKeyDictionary[Connection, Console] = WeakKeyDictionary()
+        self._technologies: WeakKeyDictionary[Console, frozenset[Technology]] = WeakKeyDictionary()
+        self._originating: WeakValueDictionary[tuple[str, str], asyncio.Lock] = (
+            WeakValueDictionary()
+        )
+        self._known_until: dict[tuple[str, str], float] = {}
+
+    async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
+        """Send an originate to a host, at most once.
+
+        Raises:
+            NotExecuted: nothing was dialled.
+            OutcomeUnknown: it may have been.
+            PbxBusy: no turn came in time.
+        """
+        # Two originates to one extension at once could not tell whose root channel is whose.
+        key = (host, command.extension.number)
+        lock = self._originating.setdefault(key, asyncio.Lock())
+        try:
+            async with deadline.sooner(self._settings.pbx_queue_s).enforce():
+                await lock.acquire()
+        except TimeoutError:
+            raise PbxBusy(
+                f"Too many calls wait for extension {command.extension.number}",
+                retry_after_s=self._settings.pbx_queue_s,
+            ) from None
+        try:
+            return await self._ask(
+                host, deadline, lambda console, until: client.originate(console, command, until)
+            )
+        finally:
+            lock.release()
+
+    async def check_extension(
+        self, host: str, extension: Extension, deadline: Deadline, *, field: str
+    ) -> None:
+        """Refuse an extension that the dialplan certainly does not know.
+
+        Asterisk would accept the call and report nothing. Only the good answer is remembered, so
+        that a new extension works at once.
+
+        Raises:
+            UnknownExtension: names `field`.
+        """
+        key = (host, extension.number)
+        now = time.monotonic()
+        if self._settings.precheck == "off" or self._known_until.get(key, 0) > now:
+            return
+        if not await self._ask(
+            host,
+            deadline,
+            lambda console, until: client.is_known(console, extension, self._context, until),
+        ):
+            raise UnknownExtension(
+                FieldError(
+                    field,
+                    f"extension {extension.number} is not in the dialplan of this PBX"
+                    f" (context {self._context.name})",
+                )
+            )
+        self._known_until = {k: until for k, until in self._known_until.items() if until > now}
+        self._known_until[key] = now + _KNOWN_EXTENSION_S
+
+    async def technology(self, host: str, extension: Extension, deadline: Deadline) -> Technology:
+        """Tell what an extension's channels are called on a host.
+
+        A host with both drivers is asked which of them carries the extension's call now.
+        """
+        if self._settings.channel_technology != "auto":
+            return Technology(self._settings.channel_technology)
+
+        async def find(console: Console, until: Deadline) -> Technology:
+            known = self._technologies.get(console)
+            if known is None:
+                known = await client.find_technologies(console, until)
+                self._technologies[console] = known
+            if not known:
+                raise AsteriskUnavailable("Asterisk has neither chan_sip nor PJSIP")
+            if len(known) == 1:
+                return next(iter(known))
+            names = [channel.name for channel in await client.list_channels(console, until)]
+            pjsip = f"PJSIP/{extension.number}-"
+            carried = any(name.startswith(pjsip) for name in names)
+            return Technology.PJSIP if carried else Technology.SIP
+
+        return await self._ask(host, deadline, find)
+
+    async def _ask(
+        self, host: str, deadline: Deadline, question: Callable[[Console, Deadline], Awaitable[T]]
+    ) -> T:
+        """Put a question to a host's Asterisk, again only while nothing was executed."""
+        target = Target(_checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
+        refusals = 0
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self._pool.lease(target, deadline) as connection:
+                    if refusals >= _REFUSALS_BEFORE_EXEC:
+                        await self._use_exec(connection, deadline)
+                    return await self._question(connection, deadline, question)
+            except NotExecuted as error:
+                refusals += isinstance(error, SocketRefused)
+                if not error.again or attempt + 1 == _ATTEMPTS or not deadline.remaining_s():
+                    raise
+            await _jitter(attempt, deadline)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _question(
+        self,
+        connection: Connection,
+        deadline: Deadline,
+        question: Callable[[Console, Deadline], Awaitable[T]],
+    ) -> T:
+        console = self._consoles.get(connection)
+        if console is None:
+            console = self._consoles[connection] = self._first_console(connection)
+        try:
+            return await question(console, deadline.sooner(self._settings.command_timeout_s))
+        except NoChannel:
+            raise
+        except (ConnectionLost, NoAnswer, OutcomeUnknown):
+            # A dead link and a frozen Asterisk look alike; the next one starts on a fresh link.
+            self._pool.retire(connection)
+            raise
+
+    def _first_console(self, connection: Connection) -> Console:
+        if self._settings.asterisk_transport == "exec":
+            return self._exec_console(connection)
+        path = self._settings.asterisk_socket
+        return SocketConsole(lambda deadline: connection.open_socket(path, deadline))
+
+    def _exec_console(self, connection: Connection) -> Console:
+        return ExecConsole(connection.run, asterisk_command=self._settings.asterisk_command)
+
+    async def _use_exec(self, connection: Connection, deadline: Deadline) -> None:
+        """Switch a connection to `asterisk -rx`, if that answers where the socket is refused.
+
+        Policy, permission, a full backlog and a stopped Asterisk all look the same from here.
+
+        Raises:
+            AsteriskUnavailable: that does not answer either, or is not wanted.
+        """
+        if isinstance(self._consoles.get(connection), ExecConsole):
+            return
+        if self._settings.asterisk_transport == "socket":
+            raise AsteriskUnavailable(
+                f"The host refuses {self._settings.asterisk_socket}: Asterisk is stopped,"
+                " or sshd forbids stream-local forwarding"
+            )
+        console = self._exec_console(connection)
+        try:
+            await client.ping(console, deadline.sooner(_PROBE_TIMEOUT_S))
+        except (ConnectionLost, SocketRefused) as error:
+            raise AsteriskUnavailable(
+                "Asterisk answers neither on its control socket nor to `asterisk -rx`"
+            ) from error
+        self._consoles[connection] = console
+
+    async def close(self) -> None:
+        """End every connection."""
+        await self._pool.close()
+
+    def __repr__(self) -> str:
+        return f"<Pbx {self._pool!r}>"
+
+
+def _checked_host(host: str) -> str:
+    """Refuse an `ip` of the enterprises table that is neither an address nor a host name."""
+    if re.fullmatch(r"(?!-)[A-Za-z0-9._-]{1,253}", host):
+        return host
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        raise ConnectFailed("The enterprise's ip is not an address") from None
+
+
+async def _jitter(attempt: int, deadline: Deadline) -> None:
+    """Wait a little; the callers of one host must not march in step."""
+    delay_s = 0.02 * 2**attempt * (0.5 + secrets.randbelow(1000) / 1000)
+    await asyncio.sleep(min(delay_s, deadline.remaining_s()))
+
+
+def open_pool(settings: Settings, host_keys: HostKeys | Path | None) -> Pool:
+    """Make the pool that the settings describe."""
+    security = Security(
+        Credentials(
+            password=settings.ssh_password.get_secret_value(),
+            private_key=settings.ssh_private_key.get_secret_value(),
+        ),
+        host_keys,
+    )
+    # A frozen Lambda sends no keepalives, and its idle links are cut behind its back.
+    keepalive_s, idle_s = (0.0, 45.0) if on_lambda() else (15.0, 3600.0)
+
+    async def open_connection(target: Target, deadline: Deadline) -> Connection:
+        return await connect(target, security, deadline=deadline, keepalive_s=keepalive_s)
+
+    return Pool(
+        open_connection,
+        concurrency=settings.pbx_concurrency,
+        queue_s=settings.pbx_queue_s,
+        connect_timeout_s=settings.ssh_connect_timeout_s,
+        idle_s=idle_s,
+    )
+
+
+@cache
+def load_pbx() -> Pbx:
+    """The hosts of this process; tests call `load_pbx.cache_clear()`."""
+    settings = load_settings()
+    trust: dict[str, HostKeys | Path | None] = {
+        "pin": PinnedKeys(load_database()),
+        "known_hosts": Path(settings.ssh_known_hosts_file),
+        "off": None,
+    }
+    return Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]))

@@ -1,0 +1,133 @@
+"""One connection per host, kept warm; a gate before each host, so that none is flooded.
+
+A connection carries any number of exchanges at once, so a host needs only one. The gate keeps
+its concurrency under what Asterisk's control socket (a backlog of 2) and sshd (MaxSessions 10)
+take without refusing; the lock around connecting keeps a burst of requests from becoming a burst
+of log-ins, which sshd would drop (MaxStartups 10:30:100).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from shared.deadline import Deadline
+from shared.errors import ConnectTimeout, PbxBusy
+from shared.ssh.connection import Connection, Target
+
+
+@dataclass(slots=True)
+class _Host:
+    """What the pool knows of one target."""
+
+    gate: asyncio.Semaphore
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    connection: Connection | None = None
+    waiting: int = 0
+
+
+class Pool:
+    """Connections by target.
+
+    Args:
+        connect: opens one; what it raises, `lease` raises.
+        concurrency: leases at once for one target.
+        queue_s: longest wait for a lease.
+        connect_timeout_s: longest wait for a connection, whoever makes it.
+        idle_s: an unused connection older than this is replaced, not trusted.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Target, Deadline], Awaitable[Connection]],
+        *,
+        concurrency: int,
+        queue_s: float,
+        connect_timeout_s: float,
+        idle_s: float,
+    ) -> None:
+        self._connect = connect
+        self._concurrency = concurrency
+        self._queue_s = queue_s
+        self._connect_timeout_s = connect_timeout_s
+        self._idle_s = idle_s
+        self._hosts: dict[Target, _Host] = {}
+
+    @asynccontextmanager
+    async def lease(self, target: Target, deadline: Deadline) -> AsyncGenerator[Connection]:
+        """Wait for a turn at the host and lend its connection.
+
+        Raises:
+            PbxBusy: no turn came in time.
+            ConnectTimeout: no connection was made in time.
+        """
+        host = self._hosts.get(target)
+        if host is None:
+            host = self._hosts[target] = _Host(asyncio.Semaphore(self._concurrency))
+        await self._take_turn(target, host, deadline)
+        try:
+            connection = await self._usable(target, host, deadline)
+            connection.leases += 1
+            try:
+                yield connection
+            finally:
+                connection.leases -= 1
+                if connection is not host.connection and not connection.leases:
+                    connection.abort()
+        finally:
+            host.gate.release()
+
+    def retire(self, connection: Connection) -> None:
+        """Lend it no more; it is closed when its last lease ends, which may yet be answered."""
+        host = self._hosts.get(connection.target)
+        if host is not None and host.connection is connection:
+            host.connection = None
+
+    async def _take_turn(self, target: Target, host: _Host, deadline: Deadline) -> None:
+        host.waiting += 1
+        try:
+            async with deadline.sooner(self._queue_s).enforce():
+                await host.gate.acquire()
+        except TimeoutError:
+            raise PbxBusy(
+                f"Too many requests wait for {target.host}", retry_after_s=self._queue_s
+            ) from None
+        finally:
+            host.waiting -= 1
+
+    async def _usable(self, target: Target, host: _Host, deadline: Deadline) -> Connection:
+        deadline = deadline.sooner(self._connect_timeout_s)
+        try:
+            async with deadline.enforce(), host.connecting:
+                if host.connection is not None and await self._is_stale(host.connection):
+                    self.retire(host.connection)
+                if host.connection is None:
+                    host.connection = await self._connect(target, deadline)
+                return host.connection
+        except TimeoutError:
+            raise ConnectTimeout("Connection timeout") from None
+
+    async def _is_stale(self, connection: Connection) -> bool:
+        idle_s = time.monotonic() - connection.used_at
+        if idle_s > 1:
+            # A process that was frozen, as on Lambda, learns of a closed link only when its loop
+            # has turned a few times.
+            for _ in range(3):
+                await asyncio.sleep(0)
+        return connection.is_closed() or (not connection.leases and idle_s > self._idle_s)
+
+    async def close(self) -> None:
+        """End every connection in good order."""
+        connections = [host.connection for host in self._hosts.values() if host.connection]
+        self._hosts.clear()
+        await asyncio.gather(*(connection.close() for connection in connections))
+
+    def __repr__(self) -> str:
+        hosts = self._hosts.values()
+        connected = sum(1 for h in hosts if h.connection and not h.connection.is_closed())
+        leased = sum(h.connection.leases for h in hosts if h.connection)
+        waiting = sum(h.waiting for h in hosts)
+        return f"<Pool {connected} connected, {leased} leased, {waiting} waiting>"
