@@ -1,0 +1,242 @@
+"""The calls inside the stand-in: what its phones and Local channels do, phase by phase.
+
+Timings and channel states follow recordings of Asterisk 16 (chan_sip) and 22 (PJSIP).
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+
+from demo.pbx.channels import Channel, ChannelTable, join_bridge
+from demo.pbx.clock import Clock
+from demo.pbx.dialplan import SILENT_S, Destination, Ending, Phone, find_destination
+from demo.pbx.spy import Spying
+
+log = logging.getLogger(__name__)
+
+ORIGINATE_LIMIT_S = 30.0
+PREFIX = "local/"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddress:
+    """`LOCAL/154@inoffice` or, never to be optimised away, `LOCAL/154@inoffice/n`."""
+
+    exten: str
+    context: str
+    optimise: bool = True
+
+
+def parse_local(text: str) -> LocalAddress | None:
+    """The address in `text`; None if it is not a Local channel's."""
+    if not text.lower().startswith(PREFIX) or "@" not in text:
+        return None
+    exten, _, rest = text[len(PREFIX) :].partition("@")
+    context, _, options = rest.partition("/")
+    return LocalAddress(exten, context, "n" not in options)
+
+
+@dataclass(slots=True)
+class Call:
+    """One originated call; every leg hangs up with it."""
+
+    root: Channel
+    legs: list[Channel] = field(default_factory=list)
+    task: "asyncio.Task[None] | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A phone that answered, and what it will do from then on."""
+
+    leg: Channel | None
+    phone: Phone
+
+
+class Exchange:
+    """Every call of one Asterisk; `originate` starts one and returns at once.
+
+    Attributes:
+        invites: How often each number's phone was rung.
+        spied: (spying channel, tapped channel), in order of attaching.
+        processed: Asterisk's `calls processed`: each run through the dialplan counts.
+        refused: What was asked for and is not imitated, an unregistered application too.
+        dialplan_loaded: False while Asterisk boots: every extension is then unknown.
+    """
+
+    def __init__(self, technology: str, clock: Clock, refused: list[str]) -> None:
+        self.technology = technology
+        self.clock = clock
+        self.channels = ChannelTable(technology)
+        self.invites: Counter[str] = Counter()
+        self.spied: list[tuple[str, str]] = []
+        self.processed = 0
+        self.refused = refused
+        self.dialplan_loaded = True
+        self.calls: dict[str, Call] = {}
+
+    def originate(self, address: LocalAddress, app: str, data: str) -> None:
+        """Create the root channel now; everything else happens by itself, also failing."""
+        first, second = self.channels.add_pair(address.exten, address.context)
+        call = Call(first, [first, second])
+        self.calls[first.uniqueid] = call
+        call.task = asyncio.create_task(self._live(call, address, app, data))
+        call.task.add_done_callback(partial(self._ended, call))
+
+    def find_destination(self, exten: str, context: str) -> Destination | None:
+        """Where the extension leads; nowhere while the dialplan is not loaded."""
+        if not self.dialplan_loaded:
+            return None
+        return find_destination(exten, context, self.technology)
+
+    def active(self) -> int:
+        """Asterisk's `active calls`: channels that run the dialplan, a Local's `;2`."""
+        return sum(live.name.endswith(";2") for live in self.channels.snapshot())
+
+    def hang_up(self, name: str) -> bool:
+        """End the call this channel belongs to; False if there is no such channel."""
+        channel = self.channels.find(name)
+        if channel is None:
+            return False
+        self._cancel(self.calls[channel.linkedid])
+        return True
+
+    def hang_up_all(self) -> None:
+        """End every call."""
+        for call in list(self.calls.values()):
+            self._cancel(call)
+
+    async def aclose(self) -> None:
+        """End every call and wait until each is gone."""
+        tasks = [call.task for call in self.calls.values() if call.task]
+        self.hang_up_all()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _cancel(self, call: Call) -> None:
+        if call.task:
+            call.task.cancel()
+
+    def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
+        # A callback, not a `finally`: a task cancelled before its first step never runs one.
+        self.calls.pop(call.root.uniqueid, None)
+        for leg in call.legs:
+            self.channels.remove(leg)
+        if not task.cancelled():
+            task.result()  # a fault of the stand-in's own must be heard
+
+    async def _live(self, call: Call, address: LocalAddress, app: str, data: str) -> None:
+        first, second = call.legs
+        agent = await self._ring(call, first, second, ORIGINATE_LIMIT_S)
+        if agent is None:
+            return
+        first.state, first.app, first.data = "Up", app, data
+        talks_s = SILENT_S if agent.phone.talks_s is None else agent.phone.talks_s
+        app_task = asyncio.create_task(self._run_app(call, address, agent, app, data))
+        hang_up = asyncio.create_task(self.clock.sleep(talks_s))
+        try:
+            await asyncio.wait((app_task, hang_up), return_when=asyncio.FIRST_COMPLETED)
+            if app_task.done():
+                app_task.result()
+        finally:
+            app_task.cancel()
+            hang_up.cancel()
+            await asyncio.gather(app_task, hang_up, return_exceptions=True)
+
+    async def _run_app(
+        self, call: Call, address: LocalAddress, agent: Answered, app: str, data: str
+    ) -> None:
+        match app.lower():
+            case "dial":
+                await self._dial(call, address, agent, data)
+            case "chanspy":
+                await Spying(self.channels, self.clock, self.spied).run(call.root, data)
+            case "echo":
+                await self.clock.sleep(SILENT_S)
+            case "wait":
+                await self.clock.sleep(float(data or 0))
+            case "noop" | "hangup":
+                pass
+            case _:
+                self._refuse(f"application {app}")
+
+    async def _dial(self, call: Call, address: LocalAddress, agent: Answered, data: str) -> None:
+        target, _, rest = data.partition(",")
+        timeout_s = rest.partition(",")[0]
+        local = parse_local(target)
+        if local is None:
+            self._refuse(f"application Dial {data}")
+            return
+        first, second = self.channels.add_pair(local.exten, local.context, call.root.linkedid)
+        first.exten = call.root.exten
+        first.caller = call.root.exten if self.technology == "SIP" else local.exten
+        second.caller = "" if self.technology == "SIP" else call.root.exten
+        call.legs += [first, second]
+        customer = await self._ring(call, first, second, float(timeout_s or SILENT_S))
+        if customer is None:
+            return
+        first.state, first.exten = "Up", ""
+        join_bridge(first, call.root)
+        if self.technology == "PJSIP":
+            call.root.connected, first.connected = local.exten, call.root.exten
+        optimise = address.optimise and local.optimise
+        if optimise and agent.leg and customer.leg and (agent.phone.rtp or customer.phone.rtp):
+            await self.clock.sleep(0.04)
+            self._optimise(call, agent.leg, customer.leg)
+        talks_s = customer.phone.talks_s
+        await self.clock.sleep(SILENT_S if talks_s is None else talks_s)
+
+    def _refuse(self, what: str) -> None:
+        log.warning("the stand-in does not imitate: %s", what)
+        self.refused.append(what)
+
+    def _optimise(self, call: Call, agent: Channel, customer: Channel) -> None:
+        """Take the Local channels out: the two phones' legs share one bridge from now on."""
+        agent.bridge = customer.bridge
+        for leg in call.legs:
+            if leg.name.startswith("Local/"):
+                self.channels.remove(leg)
+
+    async def _ring(
+        self, call: Call, first: Channel, second: Channel, limit_s: float
+    ) -> Answered | None:
+        """Run `second`'s dialplan until its phone answers; None if it does not."""
+        await self.clock.sleep(0.002)
+        destination = self.find_destination(second.exten, second.context)
+        if destination is None:
+            await self.clock.sleep(0.01)
+            return None
+        self.processed += 1
+        second.app, second.data = destination.app, destination.data
+        if destination.peer is None:
+            second.state = "Up"
+            lasts_s = {"Hangup": 0.0, "Wait": 3600.0}.get(destination.app, SILENT_S)
+            return Answered(None, Phone(talks_s=lasts_s))
+        if destination.phone is None:  # no such peer: Dial gives up at once
+            await self.clock.sleep(0.01)
+            return None
+        phone = destination.phone
+        leg = self.channels.add_leg(
+            destination.peer, second.exten, second.context, call.root.linkedid
+        )
+        call.legs.append(leg)
+        self.invites[second.exten] += 1
+        if not await self._wait_for_answer(phone, first, leg, min(limit_s, destination.timeout_s)):
+            self.channels.remove(leg)
+            return None
+        leg.state, leg.exten, second.state = "Up", "", "Up"
+        join_bridge(second, leg)
+        return Answered(leg, phone)
+
+    async def _wait_for_answer(
+        self, phone: Phone, first: Channel, leg: Channel, limit_s: float
+    ) -> bool:
+        reply_s = 0.02  # the phone's first provisional answer
+        await self.clock.sleep(reply_s)
+        if phone.rings and phone.rings_s:
+            leg.state = first.state = "Ringing"
+            if first.app == "AppDial2" and self.technology == "PJSIP":
+                first.caller = leg.exten
+        await self.clock.sleep(max(0.0, min(phone.rings_s, limit_s) - reply_s))
+        return phone.ending is Ending.ANSWER and phone.rings_s < limit_s

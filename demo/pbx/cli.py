@@ -1,0 +1,178 @@
+"""The command line of the stand-in's Asterisk: text in, text out.
+
+It refuses loudly what it does not imitate: the answer is Asterisk's own `No such command`,
+and the command is kept in the exchange's `refused` and logged.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+from demo.pbx import texts
+from demo.pbx.calls import Exchange, parse_local
+from demo.pbx.show import show_dialplan, show_hint
+
+log = logging.getLogger(__name__)
+
+ORIGINATE_WORDS = 3
+WORD = re.compile(r'"((?:[^"\\]|\\.)*)"?|((?:[^\s"\\]|\\.)+)')
+
+
+def split_words(line: str) -> list[str]:
+    """Split as Asterisk does: at white space; double quotes and backslashes protect."""
+    words: list[str] = []
+    end = -1
+    for found in WORD.finditer(line):
+        text = re.sub(r"\\(.)", r"\1", found[1] if found[1] is not None else found[2])
+        if found.start() == end:
+            words[-1] += text
+        else:
+            words.append(text)
+        end = found.end()
+    return words
+
+
+class Cli:
+    """Runs one command after the other against the calls of an exchange."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.born = time.monotonic()
+        self.originate_loaded = True
+        self._commands: dict[tuple[str, ...], Callable[[list[str], str], str]] = {
+            ("core", "show", "version"): self._version,
+            ("core", "show", "uptime"): self._uptime,
+            ("core", "show", "channeltypes"): self._channel_types,
+            ("core", "show", "channels"): self._channels,
+            ("core", "show", "channel"): self._channel,
+            ("core", "show", "calls"): self._calls,
+            ("core", "show", "hint"): self._hint,
+            ("core", "waitfullybooted"): self._booted,
+            ("dialplan", "show"): self._dialplan,
+            ("channel", "originate"): self._originate,
+            ("channel", "request", "hangup"): self._hangup,
+        }
+
+    def reset(self) -> None:
+        """Count from zero again, as a restarted Asterisk does."""
+        self.born = time.monotonic()
+        self.exchange.processed = 0
+
+    def run(self, line: str) -> str:
+        """Run one command and return what the console prints."""
+        words = split_words(line)
+        if not words:
+            return ""
+        for length in (3, 2):
+            handler = self._commands.get(tuple(word.lower() for word in words[:length]))
+            if handler is not None:
+                return handler(words[length:], line)
+        return self._refuse(line)
+
+    def _refuse(self, line: str) -> str:
+        log.warning("the stand-in does not imitate: %s", line)
+        self.exchange.refused.append(line)
+        return self._no_such_command(line)
+
+    def _no_such_command(self, line: str) -> str:
+        joined = " ".join(split_words(line))
+        return (
+            f"No such command '{line}' (type 'core show help {joined}' "
+            "for other possible commands)\n"
+        )
+
+    def _version(self, words: list[str], _line: str) -> str:
+        if words:
+            return texts.VERSION_USAGE
+        technology = self.exchange.technology
+        return (
+            f"Asterisk {texts.VERSIONS[technology]} built by nobody @ buildd.debian.org "
+            f"on a unknown running Linux on {texts.BUILDS[technology]}\n"
+        )
+
+    def _uptime(self, words: list[str], line: str) -> str:
+        if not words:
+            return self._refuse(line)  # the wordy form is not imitated
+        if [word.lower() for word in words] != ["seconds"]:
+            return texts.UPTIME_USAGE
+        seconds = int(time.monotonic() - self.born)
+        return f"System uptime: {seconds}\nLast reload: {seconds}\n"
+
+    def _channel_types(self, words: list[str], _line: str) -> str:
+        if words:
+            return texts.CHANNELTYPES_USAGE
+        return texts.channel_types(self.exchange.technology)
+
+    def _channels(self, words: list[str], line: str) -> str:
+        match [word.lower() for word in words]:
+            case ["concise"]:
+                return "".join(live.concise() for live in self.exchange.channels.snapshot())
+            case ["count"]:
+                count = len(self.exchange.channels)
+                return f"{count} active channel{'' if count == 1 else 's'}\n{self._calls([], line)}"
+            case [] | ["verbose"]:
+                return self._refuse(line)  # they cut names short: of no use to a program
+            case _:
+                old = texts.CHANNELS_USAGE_16 if self.exchange.technology == "SIP" else ""
+                return texts.CHANNELS_USAGE + old
+
+    def _calls(self, words: list[str], line: str) -> str:
+        if words:
+            return self._refuse(line)
+        active, processed = self.exchange.active(), self.exchange.processed
+        return (
+            f"{active} active call{'' if active == 1 else 's'}\n"
+            f"{processed} call{'' if processed == 1 else 's'} processed\n"
+        )
+
+    def _channel(self, words: list[str], _line: str) -> str:
+        if len(words) != 1:
+            return texts.CHANNEL_USAGE
+        channel = self.exchange.channels.find(words[0])
+        if channel is None:
+            return f"{words[0]} is not a known channel\n"
+        old = self.exchange.technology == "SIP"
+        return channel.describe(identifier="Call Identifer" if old else "Call Identifier")
+
+    def _hint(self, words: list[str], _line: str) -> str:
+        return show_hint(self.exchange, words[0]) if words else texts.HINT_USAGE
+
+    def _booted(self, _words: list[str], _line: str) -> str:
+        return "Asterisk has fully booted.\n"  # whoever runs commands has waited for it
+
+    def _dialplan(self, words: list[str], line: str) -> str:
+        if len(words) > 1:
+            return texts.DIALPLAN_USAGE
+        if words and words[0].endswith("@"):
+            return self._refuse(line)
+        return show_dialplan(self.exchange, words[0] if words else "", line)
+
+    def _originate(self, words: list[str], line: str) -> str:
+        if not self.originate_loaded:
+            return self._no_such_command(line)
+        if len(words) < ORIGINATE_WORDS or words[1].lower() not in {"application", "extension"}:
+            return texts.ORIGINATE_USAGE
+        if "/" not in words[0]:
+            return texts.NO_CHANNEL_DATA + texts.ORIGINATE_USAGE
+        address = parse_local(words[0])
+        if address is None or words[1].lower() == "extension":
+            return self._refuse(line)
+        self.exchange.originate(address, words[2], words[3] if len(words) > ORIGINATE_WORDS else "")
+        return ""
+
+    def _hangup(self, words: list[str], line: str) -> str:
+        old = self.exchange.technology == "SIP"
+        if not words or (old and len(words) > 1):
+            return texts.HANGUP_USAGE_16 if old else texts.HANGUP_USAGE_22
+        if any(set("*?[") & set(word) or word.startswith("/") for word in words):
+            return self._refuse(line)
+        if words == ["all"]:
+            self.exchange.hang_up_all()
+            return ""
+        return "".join(
+            f"Requested Hangup on channel '{word}'\n"
+            if self.exchange.hang_up(word)
+            else f"{word} is not a known channel\n"
+            for word in words
+        )

@@ -1,0 +1,177 @@
+"""The stand-in's dialplan and the phones behind it, as `dialplan show` prints them.
+
+The same numbers as a small test office: agents 150..159 and 1501, and customers
++375290000001..6 that differ in what their phone does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+SILENT_S = 3600.0
+
+
+class Ending(Enum):
+    """What a phone does once it has rung for its time."""
+
+    ANSWER = "answer"
+    BUSY = "busy"
+    NOT_FOUND = "not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """A phone's behaviour: how long it rings, how that ends, how long it talks then.
+
+    `talks_s` None: until the other side hangs up. `rtp`: it sends audio, so that Asterisk
+    optimises the Local channels away. `rings` False: it gives no sign of life at all.
+    """
+
+    rings_s: float = 0.0
+    ending: Ending = Ending.ANSWER
+    talks_s: float | None = None
+    rtp: bool = False
+    rings: bool = True
+
+
+PHONES = {
+    "150": Phone(),
+    "151": Phone(),
+    "1501": Phone(),
+    "152": Phone(rings_s=1.5, ending=Ending.BUSY),
+    "153": Phone(rings_s=SILENT_S),
+    "154": Phone(rings_s=1.5),
+    "155": Phone(ending=Ending.BUSY),
+    "156": Phone(rings_s=1.5, rtp=True),
+    "157": Phone(rings_s=SILENT_S, rings=False),
+    "159": Phone(rings_s=1.5, rtp=True),
+    "trunktalk": Phone(rings_s=2, talks_s=4),
+    "trunkbusy": Phone(rings_s=1.5, ending=Ending.BUSY),
+    "trunkna": Phone(rings_s=SILENT_S),
+    "trunk404": Phone(rings_s=0.2, ending=Ending.NOT_FOUND),
+    "trunkslow": Phone(rings_s=2),
+    "trunkrtp": Phone(rings_s=2, talks_s=4, rtp=True),
+    "trunk": Phone(talks_s=60),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """One `exten =>` of a context; `{tech}` in a step is the channel technology."""
+
+    pattern: str
+    steps: tuple[str, ...]
+    line: int
+
+    @property
+    def is_hint(self) -> bool:
+        """A hint says which device an extension stands for; it cannot be dialled."""
+        return self.steps[0].startswith("hint:")
+
+    def matches(self, number: str) -> bool:
+        """Asterisk's own matching: `_` starts a pattern, X Z N are digits, `.` the rest."""
+        if not self.pattern.startswith("_"):
+            return self.pattern == number
+        classes = {"X": "0123456789", "Z": "123456789", "N": "23456789"}
+        signs = self.pattern[1:]
+        for position, sign in enumerate(signs):
+            if sign == ".":
+                return len(number) > position
+            if position >= len(number) or number[position] not in classes.get(sign, sign):
+                return False
+        return len(number) == len(signs)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A dialplan context: extensions in the order `dialplan show` sorts them."""
+
+    name: str
+    extensions: tuple[Extension, ...] = ()
+    includes: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an extension leads: a peer to dial, or (peer None) applications only."""
+
+    app: str
+    data: str
+    peer: str | None = None
+    timeout_s: float = SILENT_S
+    phone: Phone | None = None
+
+
+def _dial(pattern: str, target: str, timeout_s: int, line: int) -> Extension:
+    return Extension(pattern, (f"Dial({{tech}}/{target},{timeout_s})",), line)
+
+
+CUSTOMERS = ("trunktalk", "trunkbusy", "trunkna", "trunk404", "trunkslow", "trunkrtp")
+INOFFICE = Context(
+    "inoffice",
+    (
+        *(
+            _dial(f"+37529000000{n}", f"${{EXTEN}}@{trunk}", 6 if n == 3 else 60, 8 + n)  # noqa: PLR2004 - the third customer's own limit
+            for n, trunk in enumerate(CUSTOMERS, start=1)
+        ),
+        Extension("150", ("hint: {tech}/150",), 4),
+        _dial("1501", "1501", 30, 6),
+        Extension("151", ("hint: {tech}/151",), 5),
+        _dial("153", "153", 6, 7),
+        _dial("_+X.", "${EXTEN}@trunk", 60, 15),
+        _dial("_1XX", "${EXTEN}", 30, 8),
+        _dial("_X.", "${EXTEN}@trunk", 60, 16),
+    ),
+)
+PARK = Context(
+    "park",
+    (
+        Extension("900", ("Answer()", "Hangup()"), 18),
+        Extension("901", ("Answer()", "Wait(3600)"), 20),
+        Extension("902", ("Answer()", "Echo()"), 22),
+    ),
+)
+OFFICE = Context("office", (Extension("77", ("Answer()", "Hangup()"), 25),), ("inoffice", "park"))
+SWITCHED = Context("switched", switches=("Lua/",))
+CONTEXTS = {context.name: context for context in (PARK, INOFFICE, OFFICE, SWITCHED)}
+
+
+def find_destination(number: str, context: str, technology: str) -> Destination | None:
+    """Where `number` leads in `context` and its includes; None if nothing matches."""
+    for extension in _walk(number, context):
+        if extension.is_hint:
+            continue
+        app, _, data = extension.steps[-1].rstrip(")").partition("(")
+        if len(extension.steps) > 1:
+            return Destination(app, data)
+        data = data.replace("{tech}", technology).replace("${EXTEN}", number)
+        target, _, timeout = data.partition(",")
+        peer = target.partition("/")[2].rpartition("@")[2]
+        return Destination("Dial", data, peer, float(timeout), PHONES.get(peer))
+    return None
+
+
+def find_hints(number: str) -> Iterator[tuple[Extension, Context]]:
+    """Every hint of exactly this extension, in whatever context."""
+    for context in CONTEXTS.values():
+        for extension in context.extensions:
+            if extension.is_hint and extension.pattern == number:
+                yield extension, context
+
+
+def _walk(number: str, name: str) -> Iterator[Extension]:
+    context = CONTEXTS.get(name)
+    if context is None:
+        return
+    yield from (extension for extension in context.extensions if extension.matches(number))
+    for include in context.includes:
+        yield from _walk(number, include)
+
+
+def matching(context: Context, number: str | None) -> Context:
+    """The context with only the extensions that `number` matches (all of them for None)."""
+    if number is None:
+        return context
+    chosen = tuple(extension for extension in context.extensions if extension.matches(number))
+    return replace(context, extensions=chosen)

@@ -1,0 +1,86 @@
+"""The stand-in's login shell: `asterisk -rx '...'`, `echo`, `true`, chained by `&&`.
+
+Anything else is refused loudly: exit status 127, and kept with what the CLI refused.
+"""
+
+import logging
+import re
+import shlex
+from collections.abc import Callable
+
+from demo.pbx.daemon import Daemon
+
+log = logging.getLogger(__name__)
+
+NOT_FOUND = 127
+ECHO_WORDS = 2
+PLAIN = re.compile(r"[\w.:-]+")
+ASTERISK = (["asterisk"], ["/usr/sbin/asterisk"], ["sudo", "asterisk"])
+
+
+def split_chain(line: str) -> list[list[str]] | None:
+    """The words of each command between `&&`; None if the line uses more of a shell."""
+    try:
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        lexer.commenters = ""
+        tokens = list(lexer)
+    except ValueError:
+        return None
+    chain: list[list[str]] = [[]]
+    for token in tokens:
+        if token == "&&":
+            chain.append([])
+        elif token and set(token) <= set("();<>|&"):
+            return None
+        else:
+            chain[-1].append(token)
+    return chain if all(chain) else None
+
+
+class Shell:
+    """Runs one line of `bash -c`, as sshd would for an exec request."""
+
+    def __init__(self, daemon: Daemon, asterisk: tuple[list[str], ...] = ASTERISK) -> None:
+        self._daemon = daemon
+        self._asterisk = asterisk
+
+    async def run(
+        self, line: str, write: Callable[[str, str], None], cut: Callable[[], None]
+    ) -> int:
+        """Run the chain up to its first failure; `write` gets (stdout, stderr) on the way."""
+        chain = split_chain(line)
+        if chain is None:
+            return self._refuse(line, line, write)
+        for words in chain:
+            status = await self._command(words, line, write, cut)
+            if status:
+                return status
+        return 0
+
+    async def _command(
+        self,
+        words: list[str],
+        line: str,
+        write: Callable[[str, str], None],
+        cut: Callable[[], None],
+    ) -> int:
+        if words == ["true"]:
+            return 0
+        if words[0] == "echo" and len(words) == ECHO_WORDS and PLAIN.fullmatch(words[1]):
+            write(f"{words[1]}\n", "")
+            return 0
+        for program in self._asterisk:
+            if words[: len(program)] == program:
+                match words[len(program) :]:
+                    case ["-rx", command]:
+                        status, output = await self._daemon.ask(command, cut)
+                        write(output, "")
+                        return status
+        return self._refuse(words[0], line, write)
+
+    def _refuse(self, name: str, line: str, write: Callable[[str, str], None]) -> int:
+        log.warning("the stand-in's shell does not imitate: %s", line)
+        self._daemon.exchange.refused.append(line)
+        write("", f"bash: line 1: {name}: command not found\n")
+        return NOT_FOUND

@@ -1,0 +1,197 @@
+"""The stand-in's sshd: who may log in, the control socket's forwarding, exec sessions.
+
+A real SSH server; only asyncssh is used here. SFTP is not offered.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import asyncssh
+
+from demo.pbx.console import Console
+from demo.pbx.daemon import Daemon
+from demo.pbx.shell import Shell
+
+SOCKETS = {"/var/run/asterisk/asterisk.ctl", "/run/asterisk/asterisk.ctl"}
+
+
+@dataclass(slots=True)
+class Door:
+    """What every SSH connection shares: who may enter, and the counts tests look at."""
+
+    daemon: Daemon
+    shell: Shell
+    username: str
+    password: str | None
+    keys: frozenset[bytes]
+    connections: int = 0
+    sessions: int = 0
+    opens: int = 0
+    live: set[asyncssh.SSHServerConnection] = field(default_factory=set)
+
+
+def read_keys(lines: Iterable[str]) -> frozenset[bytes]:
+    """The public keys of an authorized_keys text, without options."""
+    return frozenset(
+        asyncssh.import_public_key(line).public_data
+        for line in lines
+        if line.strip() and not line.lstrip().startswith("#")
+    )
+
+
+def open_failed() -> asyncssh.ChannelOpenError:
+    """What a real sshd answers, whatever the reason."""
+    return asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
+
+
+class Server(asyncssh.SSHServer):
+    """One SSH connection."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._conn: asyncssh.SSHServerConnection | None = None
+        self._running: set[ExecSession] = set()
+        self._sockets: set[SocketSession] = set()
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Count it."""
+        self._conn = conn
+        self._door.connections += 1
+        self._door.live.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        del exc
+        if self._conn is not None:
+            self._door.live.discard(self._conn)
+        for session in self._sockets:
+            session.connection_lost(None)  # one that never came to be started is not told
+
+    def begin_auth(self, username: str) -> bool:
+        """Nobody enters without authenticating."""
+        del username
+        return True
+
+    def password_auth_supported(self) -> bool:
+        """Offered if a password was given."""
+        return self._door.password is not None
+
+    def validate_password(self, username: str, password: str) -> bool:
+        """Compare with the one user."""
+        return (username, password) == (self._door.username, self._door.password)
+
+    def public_key_auth_supported(self) -> bool:
+        """Offered if keys were given."""
+        return bool(self._door.keys)
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Compare with the one user's keys."""
+        return username == self._door.username and key.public_data in self._door.keys
+
+    def cut(self) -> None:
+        """Break the connection as a killed sshd process does."""
+        if self._conn is not None:
+            self._conn.abort()
+
+    def unix_connection_requested(self, dest_path: str) -> "SocketSession":
+        """Forward to the control socket, if sshd and Asterisk would."""
+        daemon = self._door.daemon
+        if daemon.faults.refuse_forwarding or dest_path not in SOCKETS:
+            raise open_failed()
+        if not (daemon.listens() and daemon.has_room()):
+            raise open_failed()
+        self._door.opens += 1
+        session = SocketSession(daemon, self)
+        self._sockets.add(session)
+        return session
+
+    def session_requested(self) -> "ExecSession":
+        """Start an exec session, within MaxSessions."""
+        if len(self._running) >= self._door.daemon.faults.max_sessions:
+            raise open_failed()
+        self._door.sessions += 1
+        session = ExecSession(self._door, self, self._running)
+        self._running.add(session)
+        return session
+
+
+class SocketSession(asyncssh.SSHUNIXSession[bytes]):
+    """One direct-streamlocal channel to the control socket."""
+
+    def __init__(self, daemon: Daemon, server: Server) -> None:
+        self._chan: asyncssh.SSHUNIXChannel[bytes] | None = None
+        # Connected before the client hears of it, as sshd does: it counts in the backlog now.
+        self._console: Console = daemon.connect(self._send, server.cut, self._done)
+
+    def connection_made(self, chan: asyncssh.SSHUNIXChannel[bytes]) -> None:
+        """Keep the channel to answer on."""
+        self._chan = chan
+
+    def session_started(self) -> None:
+        """The client has been told that the channel is open."""
+        self._console.start()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Pass on what the client wrote."""
+        del datatype
+        self._console.feed(data)
+
+    def eof_received(self) -> bool:
+        """Pass on the end; the reply may still go out."""
+        self._console.hang_up()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on that nobody listens any more."""
+        del exc
+        self._chan = None
+        self._console.hang_up()
+
+    def _send(self, data: bytes) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.write(data)
+
+    def _done(self) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.write_eof()
+            self._chan.close()
+
+
+class ExecSession(asyncssh.SSHServerSession[str]):
+    """One exec request. Its command outlives the session, as a real process does."""
+
+    def __init__(self, door: Door, server: Server, running: "set[ExecSession]") -> None:
+        self._door = door
+        self._server = server
+        self._running = running
+        self._chan: asyncssh.SSHServerChannel[str] | None = None
+        self._line = ""
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[str]) -> None:
+        """Keep the channel to answer on."""
+        self._chan = chan
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let the command run on, unheard."""
+        del exc
+        self._chan = None
+        self._running.discard(self)
+
+    def exec_requested(self, command: str) -> bool:
+        """Accept any line; the shell says what it does not understand."""
+        self._line = command
+        return True
+
+    def session_started(self) -> None:
+        """Start the command."""
+        self._door.daemon.start_task(self._run())
+
+    async def _run(self) -> None:
+        status = await self._door.shell.run(self._line, self._write, self._server.cut)
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.exit(status)
+
+    def _write(self, out: str, err: str) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.write(out)
+            self._chan.write_stderr(err)

@@ -1,0 +1,128 @@
+"""Texts of Asterisk 16 and 22, word for word as their consoles print them."""
+
+VERSIONS = {"SIP": "16.28.0~dfsg-0+deb11u4", "PJSIP": "22.10.1+dfsg+~cs6.17.60671434-1"}
+BUILDS = {"SIP": "2024-01-04 17:58:50 UTC", "PJSIP": "2026-07-20 21:35:32 UTC"}
+
+UNABLE = "Unable to connect to remote asterisk (does /var/run/asterisk/asterisk.ctl exist?)\n"
+RESET = "read() failed: Connection reset by peer\n"
+
+ORIGINATE_USAGE = """\
+  There are two ways to use this command. A call can be originated between a
+channel and a specific application, or between a channel and an extension in
+the dialplan. This is similar to call files or the manager originate action.
+Calls originated with this command are given a timeout of 30 seconds.
+
+Usage1: channel originate <tech/data> application <appname> [appdata]
+  This will originate a call between the specified channel tech/data and the
+given application. Arguments to the application are optional. If the given
+arguments to the application include spaces, all of the arguments to the
+application need to be placed in quotation marks.
+
+Usage2: channel originate <tech/data> extension [exten@][context]
+  This will originate a call between the specified channel tech/data and the
+given extension. If no context is specified, the 'default' context will be
+used. If no extension is given, the 's' extension will be used.
+"""
+NO_CHANNEL_DATA = "*** No data provided after channel type! ***\n"
+VERSION_USAGE = """\
+Usage: core show version
+       Shows Asterisk version information.
+"""
+UPTIME_USAGE = """\
+Usage: core show uptime [seconds]
+       Shows Asterisk uptime information.
+       The seconds word returns the uptime in seconds only.
+"""
+CHANNELTYPES_USAGE = """\
+Usage: core show channeltypes
+       Lists available channel types registered in your
+       Asterisk server.
+"""
+CHANNEL_USAGE = """\
+Usage: core show channel <channel>
+       Shows lots of information about the specified channel.
+"""
+CHANNELS_USAGE = """\
+Usage: core show channels [concise|verbose|count]
+       Lists currently defined channels and some information about them. If
+       'concise' is specified, the format is abridged and in a more easily
+       machine parsable format. If 'verbose' is specified, the output includes
+       more and longer fields. If 'count' is specified only the channel and call
+       count is output.
+"""
+CHANNELS_USAGE_16 = """\
+\tThe 'concise' option is deprecated and will be removed from future versions
+\tof Asterisk.
+"""
+DIALPLAN_USAGE = """\
+Usage: dialplan show [[exten@]context]
+       Show dialplan
+"""
+HINT_USAGE = """\
+Usage: core show hint <exten>
+       List registered hint.
+       Hint details are shown in five columns. In order from left to right, they are:
+       1. Hint extension URI.
+       2. List of mapped device or presence state identifiers.
+       3. Current extension state. The aggregate of mapped device states.
+       4. Current presence state for the mapped presence state provider.
+       5. Watchers - number of subscriptions and other entities watching this hint.
+"""
+HANGUP_USAGE_16 = """\
+Usage: channel request hangup <channel>|<all>
+       Request that a channel be hung up. The hangup takes effect
+       the next time the driver reads or writes from the channel.
+       If 'all' is specified instead of a channel name, all channels
+       will see the hangup request.
+"""
+
+HANGUP_USAGE_22 = """\
+Usage: channel request hangup <all>|<channel> [<channel> ...]
+       Request that one or more channels be hung up. The hangup takes
+       effect the next time the driver reads or writes from the channel.
+
+       If 'all' is specified instead of a channel name, all channels
+       will see the hangup request.
+
+       A POSIX Extended Regular Expression can be provided in the place
+       of a fixed channel name by wrapping it in forward slashes
+       (e.g. /^PJSIP.*/). Note that the expression will match any part
+       of the channel name unless anchored explicitly by ^ and/or $.
+
+       Finally, wildcards (*) and other glob-like characters can also
+       be used to match more than one channel. Similar to how path globs
+       behave, a forward slash cannot be matched with a wildcard or
+       bracket expression. In other words, if you want to hangup all
+       Local channels, you must specify Local/* and not Loc*.
+"""
+
+_ROW = "{:<15}  {:<40.40} {:<13} {:<13} {:<13} {:<13}\n"
+_HEAD = _ROW.format(
+    "Type", "Description", "Devicestate", "Presencestate", "Indications", "Transfer"
+) + _ROW.format("-" * 13, "-" * 13, *["-" * 13] * 4)
+_ONLY_22 = (
+    ("AudioSocket", "AudioSocket Channel Driver", "no", "no", "no", "no"),
+    ("WebSocket", "Media over WebSocket Channel Driver", "no", "no", "no", "no"),
+)
+_PHONES = {
+    "SIP": ("SIP", "Session Initiation Protocol (SIP)", "yes", "no", "yes", "yes"),
+    "PJSIP": ("PJSIP", "PJSIP Channel Driver", "yes", "no", "yes", "yes"),
+}
+
+
+def channel_types(technology: str) -> str:
+    """What `core show channeltypes` prints."""
+    rows = (
+        ("Recorder", "Bridge Media Recording Channel Driver", "no", "no", "yes", "no"),
+        ("Announcer", "Bridge Media Announcing Channel Driver", "no", "no", "yes", "no"),
+        ("CBAnn", "Conference Bridge Announcing Channel", "no", "no", "yes", "no"),
+        ("CBRec", "Conference Bridge Recording Channel", "no", "no", "no", "no"),
+        *(_ONLY_22 if technology == "PJSIP" else ()),
+        ("UnicastRTP", "Unicast RTP Media Channel Driver", "no", "no", "no", "no"),
+        ("MulticastRTP", "Multicast RTP Paging Channel Driver", "no", "no", "no", "no"),
+        _PHONES[technology],
+        ("Local", "Local Proxy Channel Driver", "yes", "no", "yes", "no"),
+        ("Surrogate", "Surrogate channel used to pull channel frame", "no", "no", "no", "no"),
+    )
+    body = "".join(_ROW.format(*row) for row in rows)
+    return f"{_HEAD}{body}----------\n{len(rows)} channel drivers registered.\n"
