@@ -35,7 +35,8 @@ app = create_app(makecallexternal, monitor, health, status, lifespan=lifespan)
 
 def main() -> None:
     """Serve until a signal comes; requests under way are finished first."""
-    uvicorn.run(app, host="127.0.0.1", port=load_settings().service_port)
+    settings = load_settings()
+    uvicorn.run(app, host=settings.service_host, port=settings.service_port)
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ class Settings(BaseModel):
     cors_origins: ListSetting = Field(
         (), description="origins whose pages may call the API, comma-separated"
     )
+    service_host: str = Field("127.0.0.1", description="address the local service listens on")
     service_port: Port = Field(8018, description="port of the local service")
     log_file: str = Field("asterisk_service.log", description="log file; empty: console only")
 
