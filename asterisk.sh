@@ -20,6 +20,8 @@ Usage: ./asterisk.sh COMMAND
   logs       follow asterisk_service.log; arguments go to tail, e.g. logs -n 200
   test       send real requests to the running service, a verdict a line. With CLIENT_ID,
              TEST_CODE and TEST_PHONE in the environment one of them places a call.
+  demo       a call through a stand-in PBX: its own database, its own service on port 8018;
+             Ctrl-C stops them. --port N takes another port, --once stops after the call
   migrate    create or update the database schema callapi
   host-keys | forget-host-key HOST | accept-host-key HOST KEY
              the pinned SSH host keys; forget one when a PBX was really re-installed
@@ -128,6 +130,11 @@ case "${1:-}" in
     exec tail "${@:--n50}" -F "${LOG_FILE:-asterisk_service.log}"
     ;;
   test) load_env && environment && smoke test ;;
+  demo)
+    environment && ensure_environment "$root/demo/requirements.txt"
+    shift
+    exec "$python" -m demo "$@"
+    ;;
   migrate | host-keys | forget-host-key | accept-host-key)
     load_env && environment && exec "$python" -m shared.operate "$@"
     ;;

@@ -1,0 +1,209 @@
+"""The demo: an embedded PostgreSQL, a stand-in PBX, the service, and one call through them.
+
+    python -m demo        or: ./asterisk.sh demo
+
+Runs until Ctrl-C and stops everything that it started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from urllib.parse import urlencode
+
+from demo.postgres import Postgres, PostgresFailed, PostgresMissing
+from demo.standin import StandIn
+from shared.database import Database
+from shared.operate import migrate
+from shared.settings import Settings
+
+SECRET = "demo-secret-0001"
+AGENT, CUSTOMER = "154", "+375290000001"
+_ROOT = Path(__file__).resolve().parent.parent
+_FOLDER = _ROOT / ".run" / "demo"
+_START_LIMIT_S = 30.0
+_CALL_LIMIT_S = 20.0
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the text is one sentence that says what to do."""
+
+
+def say(text: str = "") -> None:
+    """Print at once, also into a pipe."""
+    print(text, flush=True)
+
+
+async def main(port: int, *, once: bool) -> None:
+    """Bring everything up, place a call, wait for Ctrl-C unless `once`."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise DemoFailed(
+                f"Port {port} is in use: stop what uses it, or ./asterisk.sh demo --port N."
+            )
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        postgres = await stack.enter_async_context(running_postgres())
+        pbx = await stack.enter_async_context(StandIn(password=SECRET))
+        say(f"[2/4] A stand-in PBX (an imitation, no phone rings) on SSH port {pbx.port}")
+        await stack.enter_async_context(running_service(postgres, pbx, port))
+        await place_call(port, pbx)
+        say_what_next(port)
+        if not once:
+            await stop.wait()
+        say("\nStopping...")
+    say("Everything that the demo started is stopped.")
+
+
+@contextlib.asynccontextmanager
+async def running_postgres() -> AsyncGenerator[Postgres]:
+    """Start the database, with our schema and one enterprise in it."""
+    say("[1/4] PostgreSQL with one enterprise, `demo`...")
+    # Another user runs the server for root, and may not enter root's folders.
+    as_root = os.geteuid() == 0
+    folder = Path(tempfile.mkdtemp(prefix="demo-postgres-")) if as_root else _FOLDER / "postgres"
+    postgres = Postgres(folder, SECRET)
+    try:
+        await asyncio.to_thread(postgres.create)
+        await asyncio.to_thread(postgres.start)
+        await asyncio.to_thread(_seed, postgres)
+        yield postgres
+    finally:
+        await asyncio.to_thread(postgres.halt)
+        if as_root:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _seed(postgres: Postgres) -> None:
+    database = Database(Settings.from_environment(postgres.environment()))
+    with database.transaction() as execute:
+        execute(
+            "CREATE TABLE IF NOT EXISTS enterprises "
+            "(number text PRIMARY KEY, name text, ip text, secret text, active boolean)"
+        )
+        execute(
+            "INSERT INTO enterprises VALUES ('0001', 'demo', '127.0.0.1', :secret, true) "
+            "ON CONFLICT DO NOTHING",
+            secret=SECRET,
+        )
+    for _ in migrate(database):
+        pass
+    with database.transaction() as execute:
+        execute("DELETE FROM callapi.host_keys")  # each demo is a new stand-in, with a new key
+
+
+@contextlib.asynccontextmanager
+async def running_service(postgres: Postgres, pbx: StandIn, port: int) -> AsyncGenerator[None]:
+    """Start the service as asterisk.sh would, with settings of its own."""
+    log = _FOLDER / "asterisk_service.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONUNBUFFERED": "1",
+        "SERVICE_PORT": str(port),
+        "SSH_PORT": str(pbx.port),
+        "SSH_PASSWORD": SECRET,
+        "LOG_FILE": str(log),
+        **postgres.environment(),
+    }
+    with (_FOLDER / "console.log").open("wb") as console:
+        service = await asyncio.create_subprocess_exec(
+            *(sys.executable, "asterisk.py"),
+            cwd=_ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,  # Ctrl-C is for us; the service is stopped in its turn
+        )
+    try:
+        await _until_healthy(service, port)
+        say(f"[3/4] The service on http://127.0.0.1:{port}, its log in {_relative(log)}")
+        yield
+    finally:
+        if service.returncode is None:
+            service.terminate()
+        await service.wait()
+
+
+async def _until_healthy(service: asyncio.subprocess.Process, port: int) -> None:
+    end = time.monotonic() + _START_LIMIT_S
+    while time.monotonic() < end and service.returncode is None:
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(_get, port, "/health")
+            return
+        await asyncio.sleep(0.1)
+    raise DemoFailed(f"The service did not start; see {_relative(_FOLDER / 'console.log')}.")
+
+
+async def place_call(port: int, pbx: StandIn) -> None:
+    """Place the call, then show what becomes of it on the PBX."""
+    query = urlencode({"code": AGENT, "phone": CUSTOMER})
+    say(f"[4/4] GET /api/makecallexternal?{query}")
+    answer = await asyncio.to_thread(_get, port, f"/api/makecallexternal?{query}")
+    say(json.dumps(answer, ensure_ascii=False, indent=2))
+    if not answer.get("success"):
+        raise DemoFailed("The call was not accepted; the answer above says why.")
+    say(f"\nThe service's word: phase {answer['phase']}. The channels of the stand-in PBX:")
+    started = time.monotonic()
+    shown: list[str] | None = None
+    while time.monotonic() - started < _CALL_LIMIT_S:
+        legs = [name for name in pbx.channels if not name.startswith("Local/")]
+        if legs != shown:
+            say(f"  {time.monotonic() - started:4.1f} s  {', '.join(legs) or '(none)'}")
+            if not legs and shown:
+                return
+            shown = legs
+        await asyncio.sleep(0.05)
+
+
+def say_what_next(port: int) -> None:
+    """Print requests to try."""
+    url = f"http://127.0.0.1:{port}"
+    bearer = f"-H 'Authorization: Bearer {SECRET}'"
+    say("\nTry, in another terminal:")
+    say(f"  curl {bearer} '{url}/api/makecallexternal?code=154&phone=%2B375290000005'")
+    say(f"  curl {bearer} '{url}/api/monitor?action=09&target=154&monitor_from=151'")
+    say(f"  curl {bearer} '{url}/api/makecallexternal?code=99x&phone=1'")
+    say(f"  curl {url}/api/status      and {url}/docs in a browser")
+    say("Agents: 150 and 151 answer, 152 is busy, 153 never answers, 154 answers after 1.5 s.")
+    say("Ctrl-C stops everything.")
+
+
+def _get(port: int, path: str) -> dict[str, object]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {SECRET}"})
+        body: dict[str, object] = json.loads(connection.getresponse().read())
+        return body
+    finally:
+        connection.close()
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(_ROOT))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="demo", description="A call through a stand-in PBX.")
+    parser.add_argument("--port", type=int, default=8018, help="port of the service")
+    parser.add_argument("--once", action="store_true", help="stop after the call")
+    options = parser.parse_args()
+    try:
+        asyncio.run(main(options.port, once=options.once))
+    except (DemoFailed, PostgresFailed, PostgresMissing) as error:
+        sys.exit(str(error))
