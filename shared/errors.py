@@ -47,11 +47,12 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str]
     dialled: ClassVar[Dialled] = "no"
+    usual_retry_after_s: ClassVar[float | None] = None
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
         self.reason = detail
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = self.usual_retry_after_s if retry_after_s is None else retry_after_s
         self.call_id: str | None = None
 
     @property
@@ -115,6 +116,7 @@ class DatabaseUnavailable(ServiceError):
 
     status = 503
     code = "database-unavailable"
+    usual_retry_after_s = 5.0
 
 
 class SchemaMissing(DatabaseUnavailable):

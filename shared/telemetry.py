@@ -18,7 +18,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
 _FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 _SHOWN_CHARACTERS = 8
-_QUERY_PAIR = re.compile(r"([?&])([^=&\s]+)=[^&\s\"']*")
+_QUERY_PAIR = re.compile(r"([?&])([^=&\s]+)=[^&\s]*")
 
 
 def cut_secret(secret: str) -> str:

@@ -11,6 +11,7 @@ Nothing is ever written before a valid banner came: until then a failure is cert
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,7 +42,7 @@ class Stream(Protocol):
         """Return the next bytes, b"" at the end. Raises ConnectionLost."""
 
     def write(self, data: bytes) -> None:
-        """Send in one piece."""
+        """Send in one piece. Raises ConnectionLost, and sends nothing, if it is closed already."""
 
     def close(self) -> None:
         """Let go, without waiting."""
@@ -191,13 +192,15 @@ class ExecConsole:
             )
         if not replies:
             raise _unavailable(self._asterisk, done.exit_status, rest)
-        whole = next((n for n, text in enumerate(acknowledged) if _is_broken(text)), None)
-        finished = len(acknowledged) if whole is None else whole
-        refused = _is_unconnected(rest) or done.exit_status in _NOT_FOUND_STATUSES
+        # A reply that broke off does not stop the shell: asterisk -rx exits 0 all the same. So
+        # every marked command may have run, and the next one too unless it certainly could not.
+        never_ran = _is_unconnected(rest) or done.exit_status in _NOT_FOUND_STATUSES
+        begun = len(acknowledged) + (0 if never_ran else 1)
+        whole = itertools.takewhile(lambda text: not _is_broken(text), acknowledged)
         raise Unacknowledged(
             "Asterisk went away while the command was running",
-            replies=acknowledged[:finished],
-            begun=finished if whole is None and refused else min(finished + 1, len(commands)),
+            replies=tuple(whole),
+            begun=min(begun, len(commands)),
         )
 
     def shell_text(self, commands: Sequence[str], mark: str) -> str:

@@ -97,8 +97,11 @@ class UnixStream:
             raise ConnectionLost("Connection lost") from error
 
     def write(self, data: bytes) -> None:
-        """Send in one piece."""
-        self._writer.write(data)
+        """Send in one piece. Raises ConnectionLost, and sends nothing, if it is closed already."""
+        try:
+            self._writer.write(data)
+        except OSError as error:
+            raise ConnectionLost("Connection lost") from error
 
     def close(self) -> None:
         """Let go, without waiting."""
@@ -256,7 +259,8 @@ async def connect(
         raise HostKeyChanged(
             f"The host key of {target.host} is not the known one; no password was sent"
         ) from error
-    except asyncssh.DisconnectError as error:  # among them: sshd's limit of pending log-ins
+    except (asyncssh.DisconnectError, ConnectionResetError, BrokenPipeError) as error:
+        # Among them sshd's limit of pending log-ins, which arrives as a reset.
         raise ConnectionLost("Connection closed by the host before log-in") from error
     except ConnectionRefusedError as error:
         raise ConnectFailed("Connection refused") from error
@@ -322,4 +326,11 @@ def _trust(host_keys: HostKeys | Path | None, pinned: asyncssh.SSHKey | None) ->
             "known_hosts": ([pinned], [], []),
             "server_host_key_algs": [name.decode() for name in pinned.sig_algorithms],
         }
-    return {"known_hosts": str(host_keys.expanduser()) if isinstance(host_keys, Path) else None}
+    return {"known_hosts": _known_hosts(host_keys) if isinstance(host_keys, Path) else None}
+
+
+def _known_hosts(path: Path) -> asyncssh.SSHKnownHosts:
+    try:
+        return asyncssh.read_known_hosts(str(path.expanduser()))
+    except (OSError, ValueError) as error:
+        raise ConnectFailed("SSH_KNOWN_HOSTS_FILE cannot be read") from error

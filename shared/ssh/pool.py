@@ -85,6 +85,8 @@ class Pool:
         host = self._hosts.get(connection.target)
         if host is not None and host.connection is connection:
             host.connection = None
+        if not connection.leases:
+            connection.abort()
 
     async def _take_turn(self, target: Target, host: _Host, deadline: Deadline) -> None:
         host.waiting += 1

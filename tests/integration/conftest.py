@@ -1,0 +1,58 @@
+"""What integration tests share: real servers, started once a session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.database import Database
+from tests.integration.service import Service, Services, seed
+from tests.postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the service does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL with `enterprises` and our migrations; shared, so tests must not stop it."""
+    server = Postgres()
+    try:
+        server.start().prepare()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    """A pool of that server, whose tables are empty."""
+    postgres.clear()
+    pool = Database(postgres.settings(postgres_pool_size=16))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+async def start(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> AsyncIterator[Services]:
+    """Starts the whole service with the settings that a test wants.
+
+    `await start(PRECHECK="off")`. One enterprise is there; everything is closed at the end.
+    """
+    seed(postgres)
+    services = Services(postgres, monkeypatch, tmp_path)
+    yield services
+    await services.end()
+
+
+@pytest.fixture
+async def service(start: Services) -> Service:
+    """The whole service as its settings' defaults make it."""
+    return await start()

@@ -1,0 +1,223 @@
+"""An operator's commands, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.database import Database
+from shared.operate import SCHEMA, fingerprint, main, migrate, migrations
+from shared.settings import load_settings
+from tests.postgres import PASSWORD, Postgres
+
+ROOT = Path(__file__).parents[2]
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMUGAw5QDYEa1qmvhW1TwK9yCRExKLKUnK2qQeUKKRxz"
+OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvSFvI7ekkPFwNoBoWVBa1oI3aLq4IYHRBhsMhcVAAA"
+HOST = "192.0.2.10"
+
+Operate = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def operate(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Operate]:
+    """Execute a command in this process; returns its exit code, stdout and stderr."""
+
+    def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+        for name, value in (postgres.environment() | environment).items():
+            monkeypatch.setenv(name, value)
+        load_settings.cache_clear()
+        code = main(arguments)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    postgres.clear()
+    yield run
+    load_settings.cache_clear()
+
+
+@pytest.fixture
+def fresh(postgres: Postgres) -> Iterator[Database]:
+    """A database of its own, without any table."""
+    pool = Database(postgres.settings())
+    for sql in ("DROP DATABASE IF EXISTS fresh", "CREATE DATABASE fresh"):
+        asyncio.run(pool.run(sql))
+    yield Database(postgres.settings(postgres_db="fresh"))
+    asyncio.run(pool.run("DROP DATABASE fresh WITH (FORCE)"))
+    pool.close()
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    """Files are applied in the order of their numbers, which begin with 1."""
+    versions = [migration.version for migration in migrations()]
+    assert versions == list(range(1, len(versions) + 1))
+    assert len(versions) == len(list(SCHEMA.glob("*.sql")))
+
+
+def test_migrate_says_what_it_did(fresh: Database, operate: Operate) -> None:
+    """The first run applies every migration, the second none; one line for each."""
+    names = [migration.name for migration in migrations()]
+    assert operate("migrate", POSTGRES_DB="fresh") == (
+        0,
+        "".join(f"{name}: applied\n" for name in names),
+        "",
+    )
+    assert operate("migrate", POSTGRES_DB="fresh") == (
+        0,
+        "".join(f"{name}: already applied\n" for name in names),
+        "",
+    )
+
+
+def test_two_migrations_at_once_are_one(fresh: Database) -> None:
+    """Two operators, or two instances that start together, apply each migration once."""
+    applied: list[str] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            applied.extend(migration.name for migration, now in migrate(fresh) if now)
+        except BaseException as error:  # noqa: BLE001 - a thread's failure is the test's
+            failed.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sorted(applied) == [migration.name for migration in migrations()]
+
+
+def test_a_failed_migration_leaves_nothing(fresh: Database, tmp_path: Path) -> None:
+    """Each file is all or nothing; those before it stay."""
+    first = next(migrations())
+    (tmp_path / f"{first.name}.sql").write_text(first.sql, "utf-8")
+    (tmp_path / "002_broken.sql").write_text("CREATE TABLE callapi.half (); SELECT 1/0;")
+    with pytest.raises(Exception, match="22012"):
+        list(migrate(fresh, tmp_path))
+    with fresh.transaction() as execute:
+        assert execute("SELECT version FROM callapi.migrations") == [{"version": 1}]
+        assert execute("SELECT to_regclass('callapi.half') AS half") == [{"half": None}]
+
+
+def test_a_database_away_is_one_line(operate: Operate) -> None:
+    """The line names the server and the reason, not the password."""
+    code, out, err = operate("migrate", POSTGRES_PORT="1")
+    assert (code, out) == (1, "")
+    assert err.startswith("PostgreSQL 127.0.0.1:1/postgres is unavailable: ConnectionRefusedError")
+    assert err.count("\n") == 1
+    assert PASSWORD not in err
+
+
+def test_a_wrong_setting_is_one_line(operate: Operate) -> None:
+    """A setting that cannot be read is named."""
+    code, _, err = operate("migrate", POSTGRES_PORT="high")
+    assert code == 1
+    assert "POSTGRES_PORT" in err
+    assert err.count("\n") == 1
+
+
+def test_a_user_without_rights_reads_what_helps(
+    postgres: Postgres, fresh: Database, operate: Operate
+) -> None:
+    """Who may not create the schema is told what its owner has to do, and that is enough."""
+    postgres.execute("DROP ROLE IF EXISTS limited; CREATE ROLE limited LOGIN PASSWORD 'limited'")
+    limited = {
+        "POSTGRES_DB": "fresh",
+        "POSTGRES_USER": "limited",
+        "POSTGRES_PASSWORD": "limited",
+    }
+    code, _, err = operate("migrate", **limited)
+    assert code == 1
+    assert "CREATE SCHEMA callapi AUTHORIZATION limited" in err
+    assert err.count("\n") == 1
+    with fresh.transaction() as execute:
+        execute("CREATE SCHEMA callapi AUTHORIZATION limited")
+    assert operate("migrate", **limited)[0] == 0
+
+
+def test_the_schema_is_missing_before_migrate(fresh: Database, operate: Operate) -> None:
+    """Other commands say what to run first."""
+    code, _, err = operate("host-keys", POSTGRES_DB="fresh")
+    assert (code, err) == (1, "Database schema callapi is missing: run ./asterisk.sh migrate\n")
+
+
+def test_a_host_key_is_accepted_listed_and_forgotten(operate: Operate) -> None:
+    """A changed key is the operator's decision, and each step shows fingerprints."""
+    assert operate("host-keys")[1] == "No host key is pinned yet\n"
+    assert operate("accept-host-key", HOST, KEY)[1] == (
+        f"Accepted {HOST}:5059 {fingerprint(KEY)}\n"
+    )
+    assert operate("accept-host-key", HOST, f"{HOST} {OTHER_KEY} root@pbx")[1] == (
+        f"Accepted {HOST}:5059 {fingerprint(OTHER_KEY)} instead of {fingerprint(KEY)}\n"
+    )
+    assert operate("host-keys")[1].startswith(
+        f"{HOST}:5059 ssh-ed25519 {fingerprint(OTHER_KEY)} pinned "
+    )
+    code, _, err = operate("forget-host-key", HOST, "--port", "22")
+    assert (code, err) == (1, f"No key of {HOST}:22 is pinned\n")
+    code, out, _ = operate("forget-host-key", HOST)
+    assert code == 0
+    assert out.startswith(f"Forgot {HOST}:5059 {fingerprint(OTHER_KEY)}\n")
+    assert operate("host-keys")[1] == "No host key is pinned yet\n"
+
+
+def test_a_fingerprint_is_ssh_keygens() -> None:
+    """It is the text that an administrator sees on the PBX itself."""
+    assert fingerprint(KEY) == "SHA256:03wredCy1S0L0zzD3qPEf0WtIEydakRI5myZYvbVqY4"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["accept-host-key", HOST, "ssh-ed25519"],
+        ["accept-host-key", HOST, "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIMUGAw5QDYEa1qmvhW1TwK9y"],
+        ["accept-host-key", HOST, "ssh-ed25519 not/base64=="],
+        ["forget-host-key", HOST, "--port", "0"],
+        ["forget-host-key", HOST, "--port", "70000"],
+    ],
+)
+def test_a_wrong_command_line_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and the usage, before any database is asked."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m shared.operate" in capsys.readouterr().err
+
+
+def test_sweep_removes_only_what_means_nothing(postgres: Postgres, operate: Operate) -> None:
+    """Claims and limits that expired over a day ago go; younger ones and all calls stay."""
+    postgres.execute(
+        "INSERT INTO callapi.claims SELECT '1', 'same:' || age, gen_random_uuid(), '', "
+        "clock_timestamp() - age * interval '1 hour' FROM unnest(ARRAY[-1, 1, 25]) age;"
+        "INSERT INTO callapi.rate_limits SELECT 'x:' || age, "
+        "clock_timestamp() - age * interval '1 hour' FROM unnest(ARRAY[-1, 1, 25]) age"
+    )
+    assert operate("sweep") == (0, "Removed 2 expired rows\n", "")
+    rows = postgres.execute("SELECT key FROM callapi.claims ORDER BY key")
+    assert [row["key"] for row in rows] == ["same:-1", "same:1"]
+
+
+def test_it_is_a_program() -> None:
+    """`python -m shared.operate --help` names every command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.operate", "--help"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    commands = ("migrate", "host-keys", "forget-host-key", "accept-host-key", "sweep")
+    assert all(f"    {command}" in done.stdout for command in commands)

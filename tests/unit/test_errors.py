@@ -1,0 +1,125 @@
+"""The tree of failures: stable codes, and whether a phone may be ringing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from shared import errors
+from shared.asterisk.console import Unacknowledged
+from shared.errors import (
+    ConnectTimeout,
+    FieldError,
+    InvalidClientId,
+    InvalidParameter,
+    NotExecuted,
+    OutcomeUnknown,
+    PbxError,
+    ServiceError,
+)
+
+
+def family(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    """Yield a class of the tree and all below it."""
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from family(child)
+
+
+# Two groups of the tree are never raised themselves, so they have no code.
+RAISED = [error for error in family(ServiceError) if error not in (ServiceError, PbxError)]
+
+STATUSES = {
+    "invalid-parameter": 422,
+    "idempotency-key-reused": 422,
+    "unknown-extension": 422,
+    "invalid-client-id": 401,
+    "prefetch-refused": 403,
+    "rate-limited": 429,
+    "database-unavailable": 503,
+    "schema-missing": 503,
+    "pbx-busy": 503,
+    "not-executed": 500,
+    "ssh-connect-timeout": 500,
+    "ssh-connect-failed": 500,
+    "ssh-authentication-failed": 500,
+    "ssh-host-key-changed": 500,
+    "ssh-connection-lost": 500,
+    "asterisk-socket-refused": 500,
+    "asterisk-no-answer": 500,
+    "asterisk-unavailable": 500,
+    "asterisk-rejected-command": 500,
+    "dialplan-context-missing": 500,
+    "outcome-unknown": 500,
+    "originate-without-channel": 500,
+}
+
+
+def test_every_code_and_its_status() -> None:
+    """Clients rely on these codes: a changed, missing or shared one is a break."""
+    codes = {error.code: error.status for error in RAISED}
+    assert STATUSES.items() <= codes.items()
+    assert len(codes) == len(RAISED)
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_code_is_the_classs_own_and_kebab_case(error: type[ServiceError]) -> None:
+    """Every class that is raised states its own code."""
+    assert "code" in vars(error)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)+", error.code)
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_only_the_unknown_outcomes_are_unknown(error: type[ServiceError]) -> None:
+    """`dialled` is "unknown" of the family of unknown outcomes and "no" of all others."""
+    expected = "unknown" if issubclass(error, OutcomeUnknown) else "no"
+    assert expected == error.dialled
+
+
+def test_only_what_was_not_executed_may_be_tried_again() -> None:
+    """`again` is an attribute of the family that proves that nothing was executed."""
+    assert [error for error in RAISED if hasattr(error, "again")] == list(family(NotExecuted))
+
+
+def test_consoles_broken_exchange_is_of_unknown_outcome() -> None:
+    """The one error outside this module that belongs to the tree keeps its parent's words."""
+    error = Unacknowledged("Connection lost", replies=(), begun=1)
+    assert (error.code, error.dialled) == ("outcome-unknown", "unknown")
+
+
+def test_failure_of_a_call_reads_as_in_the_specification() -> None:
+    """The detail names what was wanted, that SSH failed, and why."""
+    error = ConnectTimeout("Connection timeout")
+    assert error.detail == "SSH command failed: Connection timeout"
+    error.during = "Call initiation failed"
+    assert error.detail == "Call initiation failed: SSH command failed: Connection timeout"
+
+
+def test_wrong_secret_reads_as_in_the_specification() -> None:
+    """No detail tells whether the secret is wrong or its enterprise inactive."""
+    assert InvalidClientId().detail == "Invalid clientId"
+
+
+def test_wrong_parameters_read_as_one_sentence() -> None:
+    """The detail is a string that lists every field, since the spec's JavaScript prints it."""
+    error = InvalidParameter(FieldError("code", "must be x"), FieldError("phone", "is required"))
+    assert error.detail == "code: must be x; phone: is required"
+
+
+def test_drawn_tree_names_every_class() -> None:
+    """The docstring's tree is complete, and draws nothing that does not exist."""
+    drawn = set(re.findall(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b", errors.__doc__ or ""))
+    drawn -= {"PostgreSQL"}
+    assert {error.__name__ for error in family(ServiceError)} == drawn
+
+
+def test_drawn_statuses_are_true() -> None:
+    """Where the drawing gives a class a status, the class has it."""
+    drawn = re.findall(r"([A-Z]\w+) +(\d{3})  ", errors.__doc__ or "")
+    assert len(drawn) > 8
+    statuses = {error.__name__: error.status for error in family(ServiceError)}
+    for name, status in drawn:
+        assert int(status) == statuses[name], name

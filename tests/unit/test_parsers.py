@@ -1,0 +1,291 @@
+"""Parsers on what real Asterisk 16 and 22 printed, and on what they might print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from shared.asterisk.models import Banner, Channel, DialplanAnswer, Technology
+from shared.asterisk.parsers import (
+    has_switch,
+    is_rejection,
+    parse_banner,
+    parse_channels,
+    parse_dialplan,
+    parse_includes,
+    parse_technologies,
+    split_replies,
+)
+
+Read = Callable[[str], str]
+
+DRIVERS = {"16": "SIP", "22": "PJSIP"}
+VERSIONS = {"16": "16.28.0", "22": "22.10.1"}
+
+ROW = "SIP/150-01!inoffice!150!1!Up!Dial!{data}!150!!!3!7!bridge-1!{uniqueid}"
+
+
+def test_banner_of_asterisk(transcript: Read, version: str) -> None:
+    """The control socket's first line names the host, Asterisk's pid and its version."""
+    banner = parse_banner(transcript("ctl-banner"))
+    assert banner is not None
+    assert banner.host == "pbx"
+    assert banner.pid > 1
+    assert banner.version.startswith(VERSIONS[version])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "No more connections allowed\n",
+        "pbx/123/16.28.0",  # cut off before its end
+        "pbx/123/16.28.0\nmore\n",
+        "pbx/pid/16.28.0\n",
+        "pbx/123/\n",
+        "/123/16.28.0\n",
+        "pbx\n/123/16.28.0\n",
+        "SSH-2.0-OpenSSH_8.4\n",
+        "\n",
+        "",
+    ],
+)
+def test_anything_else_is_no_banner(line: str) -> None:
+    """Only one whole line of the form HOST/PID/VERSION is a banner."""
+    assert parse_banner(line) is None
+
+
+def test_banner_keeps_a_slash_in_the_version() -> None:
+    """A version may contain a slash, a host may not."""
+    expected = Banner("pbx", 7, "GIT-master/abc")
+    assert expected == parse_banner("pbx/7/GIT-master/abc\n")
+
+
+def test_idle_asterisk_has_no_channels(transcript: Read) -> None:
+    """An idle Asterisk prints nothing."""
+    assert parse_channels(transcript("channels-idle")) == ()
+
+
+def test_channels_while_the_extension_rings(transcript: Read, version: str) -> None:
+    """Root, its other half and the extension's own channel are there, each in its state."""
+    channels = parse_channels(transcript("channels-agent-ringing"))
+    driver = DRIVERS[version]
+    (root,) = (c for c in channels if c.name.startswith("Local/154@inoffice-") and ";1" in c.name)
+    (half,) = (c for c in channels if c.name.startswith("Local/154@inoffice-") and ";2" in c.name)
+    (phone,) = (c for c in channels if c.name.startswith(f"{driver}/154-"))
+    assert len(channels) == 3
+    assert (root.state, root.application) == ("Ringing", "AppDial2")
+    assert (half.state, half.application, half.data) == ("Ring", "Dial", f"{driver}/154,30")
+    assert (phone.state, phone.context, phone.extension) == ("Ringing", "inoffice", "154")
+    assert len({channel.uniqueid for channel in channels}) == 3
+    assert all(channel.bridge == "" for channel in channels)
+
+
+def test_channels_of_a_connected_call(transcript: Read, version: str) -> None:
+    """Two channels that talk share a bridge."""
+    first, second = parse_channels(transcript("channels-connected-rtp"))
+    assert first.name.startswith(f"{DRIVERS[version]}/trunkrtp-")
+    assert second.name.startswith(f"{DRIVERS[version]}/156-")
+    assert first.caller == "+375290000006"
+    assert first.bridge == second.bridge != ""
+    assert (first.state, second.state) == ("Up", "Up")
+
+
+def test_channels_of_a_supervisor(transcript: Read, version: str) -> None:
+    """The supervisor's root channel runs ChanSpy on the tapped device."""
+    channels = parse_channels(transcript("channels-spied"))
+    (spy,) = (channel for channel in channels if channel.application == "ChanSpy")
+    assert spy.name.startswith("Local/151@inoffice-")
+    assert spy.data == f"{DRIVERS[version]}/150-,bqE"
+
+
+def test_every_field_of_a_channel() -> None:
+    """Fourteen fields separated by `!` become a channel."""
+    expected = Channel(
+        name="SIP/150-01",
+        context="inoffice",
+        extension="150",
+        state="Up",
+        application="Dial",
+        data="SIP/150,30",
+        caller="150",
+        duration_s=7,
+        bridge="bridge-1",
+        uniqueid="17.1",
+    )
+    assert parse_channels(ROW.format(data="SIP/150,30", uniqueid="17.1")) == (expected,)
+
+
+@pytest.mark.parametrize("data", ["a!b", "!", "!!!", "a!b!c!d!e!f!g!h"])
+def test_separator_in_the_data_belongs_to_the_data(data: str) -> None:
+    """A `!` inside an application's data shifts no other field."""
+    (channel,) = parse_channels(ROW.format(data=data, uniqueid="17.1"))
+    assert data == channel.data
+    assert (channel.application, channel.caller, channel.uniqueid) == ("Dial", "150", "17.1")
+
+
+def test_of_a_channel_listed_twice_the_later_row_holds() -> None:
+    """One reply of Asterisk 22 may list a channel in two states."""
+    ringing = ROW.format(data="", uniqueid="17.1").replace("!Up!", "!Ringing!")
+    (channel,) = parse_channels(f"{ringing}\n{ROW.format(data='', uniqueid='17.1')}\n")
+    assert channel.state == "Up"
+
+
+def test_broken_rows_are_left_out() -> None:
+    """A row that was cut off, or another line between the rows, is no channel."""
+    whole = ROW.format(data="", uniqueid="17.1")
+    text = f"SIP/151-02!inoffice!151!1!Up\n\nNotice: something\n{whole}\n{whole[:20]}"
+    assert [channel.uniqueid for channel in parse_channels(text)] == ["17.1"]
+
+
+def test_duration_that_is_no_number_counts_as_zero() -> None:
+    """A row with an odd duration is still a channel."""
+    (channel,) = parse_channels(ROW.format(data="", uniqueid="1.1").replace("!7!", "!?!"))
+    assert channel.duration_s == 0
+
+
+def test_technology_of_asterisk(transcript: Read, version: str) -> None:
+    """The list of channel types tells chan_sip from PJSIP."""
+    expected = {Technology(DRIVERS[version])}
+    assert expected == parse_technologies(transcript("channeltypes"))
+
+
+def test_technology_is_a_type_and_not_a_word_of_a_description() -> None:
+    """Both drivers may be there; a description that names one does not count."""
+    assert parse_technologies("SIP  driver\nPJSIP driver\n") == set(Technology)
+    assert parse_technologies("Local Proxy for SIP and PJSIP\n") == set()
+    assert parse_technologies("") == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dialplan-exact", DialplanAnswer.KNOWN),
+        ("dialplan-pattern", DialplanAnswer.KNOWN),
+        ("dialplan-plus-pattern", DialplanAnswer.KNOWN),
+        ("dialplan-include", DialplanAnswer.KNOWN),
+        ("dialplan-include-and-pattern", DialplanAnswer.KNOWN),
+        ("dialplan-no-extension", DialplanAnswer.NO_EXTENSION),
+        ("dialplan-switch", DialplanAnswer.NO_EXTENSION),
+        ("dialplan-switch-no-extension", DialplanAnswer.NO_EXTENSION),
+        ("dialplan-included-switch", DialplanAnswer.NO_EXTENSION),
+        ("dialplan-no-context", DialplanAnswer.NO_CONTEXT),
+    ],
+)
+def test_answer_of_the_dialplan(transcript: Read, name: str, expected: DialplanAnswer) -> None:
+    """An extension, a pattern or an include that answers is known; a missing context is told."""
+    assert expected is parse_dialplan(transcript(name))
+
+
+def test_extension_with_a_hint_alone_is_not_known() -> None:
+    """A hint shows a device's state and rings nobody."""
+    text = (
+        "[ Context 'inoffice' created by 'pbx_config' ]\n"
+        "  '150' =>          hint: SIP/150                                 [extensions.conf:4]\n"
+        "\n-= 1 extension (1 priority) in 1 context. =-\n"
+    )
+    assert parse_dialplan(text) is DialplanAnswer.NO_EXTENSION
+
+
+def test_first_priority_with_a_label_is_known() -> None:
+    """A label before the first priority does not hide it."""
+    text = "  '150' =>  [start]  1. Answer()   [extensions.conf:4]\n"
+    assert parse_dialplan(text) is DialplanAnswer.KNOWN
+
+
+def test_includes_of_a_context(transcript: Read) -> None:
+    """A context's includes are listed; a context without any has none."""
+    assert parse_includes(transcript("dialplan-context")) == ("included",)
+    assert parse_includes(transcript("dialplan-context-included-switch")) == ("switched",)
+    assert parse_includes(transcript("dialplan-context-switch")) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dialplan-switch", True),
+        ("dialplan-switch-no-extension", True),
+        ("dialplan-context-switch", True),
+        ("dialplan-context", False),
+        ("dialplan-context-included-switch", False),  # the include's own listing tells
+        ("dialplan-included-switch", False),
+        ("dialplan-exact", False),
+        ("dialplan-no-extension", False),
+    ],
+)
+def test_switch_of_a_context(transcript: Read, name: str, *, expected: bool) -> None:
+    """A switch is told wherever Asterisk prints it."""
+    assert expected is has_switch(transcript(name))
+
+
+@pytest.mark.parametrize("name", ["unknown-command", "originate-usage"])
+def test_refused_command_is_told(transcript: Read, name: str) -> None:
+    """An unknown command and a usage text both mean that nothing was executed."""
+    assert is_rejection(transcript(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("channels-idle", "channels-connected", "channeltypes", "uptime", "fullybooted"),
+        *("dialplan-exact", "dialplan-context", "dialplan-no-extension", "dialplan-no-context"),
+    ],
+)
+def test_answer_is_no_refusal(transcript: Read, name: str) -> None:
+    """What Asterisk prints when it did execute is never taken for a refusal."""
+    assert not is_rejection(transcript(name))
+
+
+def test_word_usage_inside_a_line_is_no_refusal() -> None:
+    """Only a line that begins so is a refusal: a caller's data may contain the words."""
+    assert not is_rejection(ROW.format(data="Usage: x, No such command 'y'", uniqueid="1.1"))
+
+
+def test_replies_are_split_at_the_sentinels(transcript: Read) -> None:
+    """A recorded exchange holds an empty snapshot, and then the root of the originate."""
+    before, after = split_replies(transcript("ctl-originate-between-snapshots"))
+    assert before == ""
+    roots = [channel.name for channel in parse_channels(after) if channel.name.endswith(";1")]
+    assert len(roots) == 1
+    assert roots[0].startswith("Local/153@inoffice-")
+
+
+def test_sentinel_as_recorded_is_one_sentinel(transcript: Read) -> None:
+    """What `core show uptime seconds` prints acknowledges exactly one command."""
+    assert split_replies(transcript("uptime")) == ("",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("reply\n", ()),
+        ("reply\nSystem upt", ()),
+        ("reply\nSystem uptime: 12", ()),  # more digits may follow
+        ("reply\nSystem uptime: 12\n", ("reply\n",)),
+        ("reply\nSystem uptime: 12\nLast rel", ("reply\n",)),
+        ("a\nSystem uptime: 1\nLast reload: 1\nb\nSystem uptime: 1\n", ("a\n", "b\n")),
+        ("a\nSystem uptime: 1\nLast reload: 1\nb\n", ("a\n",)),
+        ("System uptime: 1\nSystem uptime: 1\n", ("", "")),
+    ],
+)
+def test_reply_without_its_sentinel_is_not_acknowledged(
+    text: str, expected: tuple[str, ...]
+) -> None:
+    """Only a whole sentinel acknowledges the reply before it; the rest is left out."""
+    assert expected == split_replies(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SIP/1!inoffice!1!1!Up!NoOp!System uptime: 12",
+        "  System uptime: 12",
+        "System uptime: soon",
+        "System uptime: 12 seconds",
+    ],
+)
+def test_sentinels_words_inside_a_line_are_no_sentinel(line: str) -> None:
+    """Text of a channel cannot acknowledge a command."""
+    assert split_replies(f"{line}\n") == ()
+    assert split_replies(f"{line}\nSystem uptime: 1\n") == (f"{line}\n",)

@@ -1,0 +1,357 @@
+"""One connection per host, a gate before it, and nothing leaked when somebody gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+import pytest
+
+from shared.deadline import Deadline
+from shared.errors import ConnectFailed, ConnectTimeout, PbxBusy
+from shared.ssh.connection import Connection, Target
+from shared.ssh.pool import Pool
+
+pytestmark = pytest.mark.anyio
+
+PBX = Target("10.88.10.19", 5059, "root")
+OTHER = Target("10.88.10.20", 5059, "root")
+
+
+class FakeConnection:
+    """What a pool may ask of a connection."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.used_at = time.monotonic()
+        self.leases = 0
+        self.closed = False
+
+    def is_closed(self) -> bool:
+        """Tell it."""
+        return self.closed
+
+    def abort(self) -> None:
+        """End it."""
+        self.closed = True
+
+    async def close(self) -> None:
+        """End it in good order."""
+        self.closed = True
+
+
+class Network:
+    """Connects, and remembers; `open` lets connecting finish, `fault` makes it fail."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeConnection] = []
+        self.attempts = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.fault: Exception | None = None
+
+    async def connect(self, target: Target, _deadline: Deadline) -> Connection:
+        """Take a moment, as a real log-in does."""
+        self.attempts += 1
+        await asyncio.sleep(0)
+        await self.open.wait()
+        if self.fault:
+            raise self.fault
+        self.made.append(FakeConnection(target))
+        return cast("Connection", self.made[-1])
+
+    def pool(self, *, concurrency: int = 3, queue_s: float = 5, idle_s: float = 3600) -> Pool:
+        """Make a pool that connects here."""
+        return Pool(
+            self.connect,
+            concurrency=concurrency,
+            queue_s=queue_s,
+            connect_timeout_s=10,
+            idle_s=idle_s,
+        )
+
+
+class Holder:
+    """Holds a lease until it is told to let go."""
+
+    def __init__(self, pool: Pool, target: Target = PBX) -> None:
+        self._pool = pool
+        self._target = target
+        self._enough = asyncio.Event()
+        self.connection: Connection | None = None
+        self.task = asyncio.create_task(self._hold())
+
+    async def _hold(self) -> None:
+        async with self._pool.lease(self._target, Deadline.after(30)) as self.connection:
+            await self._enough.wait()
+
+    async def release(self) -> None:
+        """End the lease."""
+        self._enough.set()
+        await self.task
+
+    async def cancel(self) -> None:
+        """Give up, wherever it is."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+async def settle() -> None:
+    """Let every task run as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def lease_once(pool: Pool, target: Target = PBX) -> Connection:
+    """Lease and give back."""
+    async with pool.lease(target, Deadline.after(30)) as connection:
+        return connection
+
+
+async def test_many_leases_share_one_connection() -> None:
+    """A connection carries any number of exchanges at once."""
+    network = Network()
+    pool = network.pool()
+    holders = [Holder(pool) for _ in range(3)]
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 3 leased, 0 waiting>"
+    assert len({id(holder.connection) for holder in holders}) == 1
+    for holder in holders:
+        await holder.release()
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+    assert not network.made[0].closed
+
+
+async def test_burst_of_first_leases_connects_once() -> None:
+    """A burst of requests is no burst of log-ins, which sshd would drop."""
+    network = Network()
+    network.open.clear()
+    pool = network.pool()
+    holders = [Holder(pool) for _ in range(3)]
+    await settle()
+    assert network.attempts == 1
+    network.open.set()
+    for holder in holders:
+        await holder.release()
+    assert network.attempts == 1
+
+
+async def test_each_host_has_its_own_connection_and_gate() -> None:
+    """A busy host holds up no other."""
+    network = Network()
+    pool = network.pool(concurrency=1)
+    busy = Holder(pool)
+    await settle()
+    connection = await lease_once(pool, OTHER)
+    assert connection.target == OTHER
+    assert len(network.made) == 2
+    await busy.release()
+
+
+async def test_gate_bounds_the_leases_of_a_host() -> None:
+    """No more than `concurrency` leases at once; the next waits its turn."""
+    pool = Network().pool(concurrency=2)
+    holders = [Holder(pool) for _ in range(5)]
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 2 leased, 3 waiting>"
+    await holders[0].release()
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 2 leased, 2 waiting>"
+    for holder in holders[1:]:
+        await holder.release()
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_whoever_waits_too_long_is_told_when_to_come_back() -> None:
+    """No turn in time is `PbxBusy`, which nothing was sent for, with a time to try again."""
+    pool = Network().pool(concurrency=1, queue_s=0.01)
+    holder = Holder(pool)
+    await settle()
+    with pytest.raises(PbxBusy) as caught:
+        await lease_once(pool)
+    assert caught.value.retry_after_s == 0.01
+    assert caught.value.dialled == "no"
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 0 waiting>"
+    await holder.release()
+    await lease_once(pool)
+
+
+async def test_retired_connection_serves_its_leases_to_the_end() -> None:
+    """It is lent no more, and closed only when its last lease ends."""
+    network = Network()
+    pool = network.pool()
+    first, second = Holder(pool), Holder(pool)
+    await settle()
+    assert first.connection is not None
+    pool.retire(first.connection)
+    fresh = await lease_once(pool)
+    assert fresh is not first.connection
+    await first.release()
+    assert not network.made[0].closed
+    await second.release()
+    assert network.made[0].closed
+    assert not network.made[1].closed
+
+
+async def test_retiring_an_old_connection_leaves_its_successor_alone() -> None:
+    """A second report about a dead connection must not take the fresh one away."""
+    network = Network()
+    pool = network.pool()
+    holder = Holder(pool)
+    await settle()
+    assert holder.connection is not None
+    pool.retire(holder.connection)
+    fresh = await lease_once(pool)
+    pool.retire(holder.connection)
+    assert await lease_once(pool) is fresh
+    await holder.release()
+
+
+async def test_closed_connection_is_replaced() -> None:
+    """A connection that the host ended is not lent again."""
+    network = Network()
+    pool = network.pool()
+    first = await lease_once(pool)
+    network.made[0].closed = True
+    assert await lease_once(pool) is not first
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_connection_idle_for_too_long_is_replaced_and_closed() -> None:
+    """A connection unused for `idle_s` is not trusted, and must not stay open unseen."""
+    network = Network()
+    pool = network.pool(idle_s=60)
+    first = await lease_once(pool)
+    network.made[0].used_at -= 61
+    assert await lease_once(pool) is not first
+    assert network.made[0].closed
+
+
+async def test_connection_in_use_is_never_too_old() -> None:
+    """A lease that takes long keeps its connection in service."""
+    network = Network()
+    pool = network.pool(idle_s=60)
+    holder = Holder(pool)
+    await settle()
+    network.made[0].used_at -= 61
+    assert await lease_once(pool) is holder.connection
+    await holder.release()
+
+
+async def test_failure_to_connect_leaves_the_pool_usable() -> None:
+    """The error reaches the caller, and neither permit nor lock stays taken."""
+    network = Network()
+    network.fault = ConnectFailed("Connection refused")
+    pool = network.pool(concurrency=1)
+    for _ in range(3):
+        with pytest.raises(ConnectFailed):
+            await lease_once(pool)
+    assert repr(pool) == "<Pool 0 connected, 0 leased, 0 waiting>"
+    network.fault = None
+    await lease_once(pool)
+
+
+async def test_connecting_ends_with_the_deadline() -> None:
+    """Waiting for a log-in, one's own or another's, is bounded and said in the spec's words."""
+    network = Network()
+    network.open.clear()
+    pool = network.pool(concurrency=2)
+    other = Holder(pool)
+    await settle()
+    with pytest.raises(ConnectTimeout, match=r"^Connection timeout$"):
+        async with pool.lease(PBX, Deadline.after(0.01)):
+            raise AssertionError("no connection was made")
+    network.open.set()
+    await other.release()
+    await lease_once(pool)
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_error_inside_a_lease_gives_the_turn_back() -> None:
+    """Whatever the borrower raises, the connection and the permit come back."""
+    pool = Network().pool(concurrency=1)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            async with pool.lease(PBX, Deadline.after(5)):
+                raise KeyError
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_cancelled_while_waiting_for_a_turn() -> None:
+    """Whoever gives up in the queue takes no permit along."""
+    pool = Network().pool(concurrency=1)
+    holder, waiter = Holder(pool), Holder(pool)
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 1 waiting>"
+    await waiter.cancel()
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 0 waiting>"
+    await holder.release()
+    await lease_once(pool)
+
+
+async def test_cancelled_in_the_moment_of_getting_a_turn() -> None:
+    """A permit handed over to somebody who gives up at once goes to the next."""
+    pool = Network().pool(concurrency=1)
+    holder, waiter = Holder(pool), Holder(pool)
+    await settle()
+    holder._enough.set()
+    await asyncio.sleep(0)
+    await waiter.cancel()
+    await holder.task
+    await lease_once(pool)
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_cancelled_while_connecting() -> None:
+    """The log-in is given up with its request, and the next request makes its own."""
+    network = Network()
+    network.open.clear()
+    pool = network.pool(concurrency=1)
+    impatient = Holder(pool)
+    await settle()
+    assert repr(pool) == "<Pool 0 connected, 0 leased, 0 waiting>"
+    await impatient.cancel()
+    network.open.set()
+    await lease_once(pool)
+    assert network.attempts == 2
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_cancelled_while_another_connects() -> None:
+    """Giving up the wait for somebody else's log-in disturbs that log-in not at all."""
+    network = Network()
+    network.open.clear()
+    pool = network.pool(concurrency=2)
+    connecting = Holder(pool)
+    await settle()
+    waiter = Holder(pool)
+    await settle()
+    await waiter.cancel()
+    network.open.set()
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 0 waiting>"
+    await connecting.release()
+    assert network.attempts == 1
+
+
+async def test_cancelled_inside_a_lease() -> None:
+    """A request that is given up in mid-exchange leaves the connection to the others."""
+    network = Network()
+    pool = network.pool(concurrency=1)
+    holder = Holder(pool)
+    await settle()
+    await holder.cancel()
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+    assert await lease_once(pool) is holder.connection
+
+
+async def test_closing_ends_every_connection() -> None:
+    """A closed pool has no connection left, to any host."""
+    network = Network()
+    pool = network.pool()
+    await lease_once(pool)
+    await lease_once(pool, OTHER)
+    await pool.close()
+    assert [connection.closed for connection in network.made] == [True, True]
+    assert repr(pool) == "<Pool 0 connected, 0 leased, 0 waiting>"

@@ -1,0 +1,729 @@
+"""HTTP as the callers see it: the specification's answers, and one error body for every failure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from functions.health import handler as health
+from functions.makecallexternal import handler as makecallexternal
+from functions.monitor import handler as monitor
+from functions.status import handler as status
+from shared import web
+from shared.admission import Admitted, State
+from shared.asterisk.models import Technology
+from shared.deadline import Deadline
+from shared.errors import (
+    AsteriskUnavailable,
+    AuthenticationFailed,
+    CommandRejected,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimeout,
+    ContextMissing,
+    DatabaseUnavailable,
+    FieldError,
+    HostKeyChanged,
+    InvalidClientId,
+    InvalidParameter,
+    KeyReused,
+    LimitExceeded,
+    NoAnswer,
+    NoChannel,
+    NotExecuted,
+    OutcomeUnknown,
+    PbxBusy,
+    PbxError,
+    PrefetchRefused,
+    SchemaMissing,
+    ServiceError,
+    SocketRefused,
+    UnknownExtension,
+)
+from shared.placing import CallIntent, Intent, MonitorIntent, Phase, Placed
+from shared.settings import load_settings
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "d68409d6-1b1c-4f0e-9a53-8e1f0a6f7c11"
+CALL_ID = UUID("5b0f3e7e-3c8e-4a9c-9f0e-0d7f5a1c2b3d")
+CALL = "/api/makecallexternal"
+MONITOR = "/api/monitor"
+CALL_PARAMS = {"code": "150", "phone": "+375296254070", "clientId": SECRET}
+MONITOR_PARAMS = {"action": "09", "target": "150", "monitor_from": "151", "clientId": SECRET}
+
+GET_CALL = (CALL, CALL_PARAMS)
+GET_MONITOR = (MONITOR, MONITOR_PARAMS)
+
+
+class Place:
+    """Stands for `shared.placing.place`: records what it was asked, and does as it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Intent, str, str | None]] = []
+        self.error: Exception | None = None
+        self.state: State = "placing"
+        self.phase: Phase = "accepted"
+        self.repeated = False
+        self.technology: Technology | None = None
+
+    async def __call__(
+        self, intent: Intent, secret: str, deadline: Deadline, *, idempotency_key: str | None
+    ) -> Placed:
+        """Place nothing."""
+        self.asked.append((intent, secret, idempotency_key))
+        if self.error:
+            raise self.error
+        admitted = Admitted(
+            call_id=CALL_ID,
+            enterprise_number="0367",
+            enterprise_name="june",
+            host="10.88.10.19",
+            repeated=self.repeated,
+            state=self.state,
+            created_at=datetime.now(UTC),
+        )
+        return Placed(admitted, self.phase, self.technology)
+
+
+class Database:
+    """Stands for the database in `/api/status`."""
+
+    def __init__(self) -> None:
+        self.up = True
+
+    async def connected(self) -> bool:
+        """Tell it."""
+        return self.up
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Put the fake in both handlers that ring phones."""
+    fake = Place()
+    monkeypatch.setattr(makecallexternal, "place", fake)
+    monkeypatch.setattr(monitor, "place", fake)
+    return fake
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Put the fake behind `/api/status`."""
+    fake = Database()
+    monkeypatch.setattr(status, "load_database", lambda: fake)
+    return fake
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    """Make a client that calls an app directly."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@cache
+def service() -> FastAPI:
+    """Compose the whole service as asterisk.py does."""
+    return web.create_app(makecallexternal.router, monitor.router, health.router, status.router)
+
+
+@pytest.fixture
+async def client(place: Place, database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """Call the whole service."""
+    async with client_of(service()) as client:
+        yield client
+
+
+def ordered(response: httpx.Response) -> list[tuple[str, Any]]:
+    """Read the body's fields in the order in which they came."""
+    pairs: list[tuple[str, Any]] = json.loads(response.text, object_pairs_hook=list)
+    return pairs
+
+
+def problem(response: httpx.Response, status_code: int, code: str) -> dict[str, Any]:
+    """Read an error body, whose shape is the same for every failure."""
+    assert response.status_code == status_code, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert list(body)[:5] == ["title", "status", "detail", "code", "request_id"]
+    assert set(body) <= {
+        *("title", "status", "detail", "code", "request_id", "errors", "call_id", "dialled")
+    }
+    assert body["status"] == status_code
+    assert body["code"] == code
+    assert isinstance(body["detail"], str)
+    assert body["title"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body
+
+
+# The specification's answers
+
+
+async def test_call_answers_as_in_the_specification(
+    client: httpx.AsyncClient, place: Place
+) -> None:
+    """The specification's fields in its order, and then ours."""
+    response = await client.get(CALL, params=CALL_PARAMS)
+    assert response.status_code == 200
+    body = ordered(response)
+    spent = dict(body)["response_time_ms"]
+    assert isinstance(spent, float)
+    assert body == [
+        ("success", True),
+        ("message", "Call initiated successfully: 150 -> +375296254070"),
+        ("enterprise", "june"),
+        ("enterprise_number", "0367"),
+        ("from_ext", "150"),
+        ("to_phone", "+375296254070"),
+        ("host_ip", "10.88.10.19"),
+        ("response_time_ms", spent),
+        ("call_id", str(CALL_ID)),
+        ("phase", "accepted"),
+        ("repeated", False),
+    ]
+    ((intent, secret, key),) = place.asked
+    assert isinstance(intent, CallIntent)
+    assert (intent.extension.number, intent.phone.number) == ("150", "+375296254070")
+    assert (secret, key, intent.field) == (SECRET, None, "code")
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [("09", "подслушивание"), ("01", "суфлирование"), ("02", "вмешательство")],
+)
+async def test_monitoring_answers_as_in_the_specification(
+    client: httpx.AsyncClient, place: Place, action: str, name: str
+) -> None:
+    """Each mode has its Russian name; the channel is named without the dash that is sent."""
+    response = await client.get(MONITOR, params={**MONITOR_PARAMS, "action": action})
+    assert response.status_code == 200
+    body = ordered(response)
+    assert body == [
+        ("success", True),
+        ("message", f"Monitoring initiated successfully: {name} for SIP/150"),
+        ("action", action),
+        ("action_name", name),
+        ("target", "150"),
+        ("monitor_from", "151"),
+        ("target_channel", "SIP/150"),
+        ("enterprise", "june"),
+        ("enterprise_number", "0367"),
+        ("host_ip", "10.88.10.19"),
+        ("response_time_ms", dict(body)["response_time_ms"]),
+        ("call_id", str(CALL_ID)),
+        ("phase", "accepted"),
+        ("repeated", False),
+    ]
+    ((intent, _, _),) = place.asked
+    assert isinstance(intent, MonitorIntent)
+    assert (intent.extension.number, intent.target.number) == ("151", "150")
+    assert intent.mode.value == action
+
+
+async def test_monitoring_names_the_hosts_own_technology(
+    client: httpx.AsyncClient, place: Place
+) -> None:
+    """On a PJSIP host the tapped channel is called so."""
+    place.technology = Technology.PJSIP
+    body = (await client.get(MONITOR, params=MONITOR_PARAMS)).json()
+    assert body["target_channel"] == "PJSIP/150"
+    assert body["message"].endswith("for PJSIP/150")
+
+
+async def test_health_answers_as_in_the_specification(client: httpx.AsyncClient) -> None:
+    """Exactly the specification's three fields."""
+    response = await client.get("/health")
+    assert ordered(response) == [
+        ("status", "healthy"),
+        ("service", "asterisk-call-management"),
+        ("port", 8018),
+    ]
+
+
+@pytest.mark.parametrize(("up", "word"), [(True, "connected"), (False, "disconnected")])
+async def test_status_answers_as_in_the_specification(
+    client: httpx.AsyncClient, database: Database, *, up: bool, word: str
+) -> None:
+    """Exactly the specification's fields; a database that is away is told with 200."""
+    database.up = up
+    response = await client.get("/api/status")
+    assert response.status_code == 200
+    body = ordered(response)
+    assert body == [
+        ("service", "asterisk-call-management"),
+        ("version", "1.0.0"),
+        ("database", word),
+        ("asterisk_config", [("method", "SSH CLI"), ("ssh_port", 5059), ("ssh_user", "root")]),
+    ]
+
+
+# Our additions
+
+
+async def test_modern_call_answers_the_same(client: httpx.AsyncClient, place: Place) -> None:
+    """`POST /api/calls` is the same call: 201 when it is new, 200 when it repeats one."""
+    call = {"from": "150", "to": "+375296254070"}
+    headers = {"Authorization": f"Bearer {SECRET}", "Idempotency-Key": "click-1"}
+    response = await client.post("/api/calls", json=call, headers=headers)
+    assert response.status_code == 201
+    assert response.json()["call_id"] == str(CALL_ID)
+    place.repeated = True
+    response = await client.post("/api/calls", json=call, headers=headers)
+    assert response.status_code == 200
+    assert response.json()["repeated"] is True
+    for intent, secret, key in place.asked:
+        assert str(intent) == "150 -> +375296254070"
+        assert (secret, key, intent.field) == (SECRET, "click-1", "from")
+
+
+@pytest.mark.parametrize(
+    ("phase", "success", "call", "monitoring"),
+    [
+        ("accepted", True, "Call initiated successfully", "Monitoring initiated successfully"),
+        ("placing", True, "Call is already being placed", "Monitoring is already being placed"),
+        (
+            "unknown",
+            False,
+            "Call was sent before, whether it rings is unknown",
+            "Monitoring was sent before, whether it rings is unknown",
+        ),
+    ],
+)
+async def test_repeat_tells_how_far_the_first_one_is(
+    client: httpx.AsyncClient,
+    place: Place,
+    phase: Phase,
+    call: str,
+    monitoring: str,
+    *,
+    success: bool,
+) -> None:
+    """A repeat answers 200 with the first call's phase; only an unknown one is no success."""
+    place.phase, place.repeated = phase, True
+    for (path, params), message in ((GET_CALL, call), (GET_MONITOR, monitoring)):
+        response = await client.get(path, params=params)
+        body = response.json()
+        assert response.status_code == 200
+        assert body["message"].startswith(f"{message}: ")
+        assert (body["success"], body["phase"], body["repeated"]) == (success, phase, True)
+
+
+# Who asks
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ({"Authorization": "Bearer a", "X-Client-Id": "b"}, "c", "a"),
+        ({"Authorization": "bearer  a "}, "c", "a"),
+        ({"X-Client-Id": "b"}, "c", "b"),
+        ({"Authorization": "Bearer a"}, None, "a"),
+        ({}, "c", "c"),
+        ({"Authorization": "Bearer "}, "c", "c"),
+        ({"Authorization": "Basic dTpw", "X-Client-Id": ""}, "c", "c"),
+    ],
+)
+async def test_secret_in_a_header_goes_before_the_query(
+    client: httpx.AsyncClient,
+    place: Place,
+    headers: dict[str, str],
+    query: str | None,
+    expected: str,
+) -> None:
+    """Bearer, then X-Client-Id, then clientId; what is empty or of another scheme is passed by."""
+    params = {"code": "150", "phone": "1"} | ({"clientId": query} if query else {})
+    response = await client.get(CALL, params=params, headers=headers)
+    assert response.status_code == 200
+    assert [secret for _, secret, _ in place.asked] == [expected]
+
+
+@pytest.mark.parametrize("secret", [None, "", "a" * 256, "a\0b", "a\nb", "a\x7f"])
+@pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
+async def test_secret_that_no_enterprise_can_have_is_refused(
+    client: httpx.AsyncClient, place: Place, path: str, params: dict[str, str], secret: str | None
+) -> None:
+    """A missing, over-long or unprintable secret is 401 without asking anybody."""
+    asked = {name: value for name, value in params.items() if name != "clientId"}
+    response = await client.get(
+        path, params=asked if secret is None else asked | {"clientId": secret}
+    )
+    body = problem(response, 401, "invalid-client-id")
+    assert body["detail"] == "Invalid clientId"
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert place.asked == []
+
+
+# Every way of failing
+
+
+def failures() -> list[ServiceError]:
+    """Make one of each error of the tree."""
+    pbx: list[type[PbxError]] = [
+        *(NotExecuted, ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged),
+        *(ConnectionLost, SocketRefused, NoAnswer, AsteriskUnavailable, CommandRejected),
+        *(ContextMissing, OutcomeUnknown, NoChannel),
+    ]
+    wrong = FieldError("code", "must be another")
+    return [
+        *(InvalidParameter(wrong), KeyReused(wrong), UnknownExtension(wrong)),
+        *(InvalidClientId(), PrefetchRefused(), LimitExceeded("Too many", retry_after_s=2.1)),
+        *(DatabaseUnavailable("Database is away"), SchemaMissing("Schema is missing")),
+        PbxBusy("Too many", retry_after_s=0.01),
+        *(error("Reason") for error in pbx),
+    ]
+
+
+@pytest.mark.parametrize("error", failures(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
+async def test_every_failure_has_the_same_body(
+    client: httpx.AsyncClient, place: Place, path: str, params: dict[str, str], error: ServiceError
+) -> None:
+    """The error's own status, code, detail and `dialled`, in one shape, from both endpoints."""
+    place.error = error
+    error.call_id = None
+    response = await client.get(path, params=params)
+    body = problem(response, error.status, error.code)
+    assert body["detail"] == error.detail
+    assert body["dialled"] == error.dialled
+    assert ("errors" in body) is isinstance(error, InvalidParameter)
+    assert "call_id" not in body
+
+
+async def test_every_raised_error_of_the_tree_is_among_them() -> None:
+    """The list above forgets no class."""
+    listed = {type(error) for error in failures()}
+    waiting: list[type[ServiceError]] = [ServiceError]
+    while waiting:
+        error = waiting.pop()
+        waiting += [c for c in error.__subclasses__() if c.__module__ == "shared.errors"]
+        assert error in listed | {ServiceError, PbxError}
+
+
+async def test_failed_call_reads_as_in_the_specification(
+    client: httpx.AsyncClient, place: Place
+) -> None:
+    """500 with the specification's sentence, and the id of the call that failed."""
+    place.error = error = ConnectTimeout("Connection timeout")
+    error.during = "Call initiation failed"
+    error.call_id = str(CALL_ID)
+    body = problem(await client.get(CALL, params=CALL_PARAMS), 500, "ssh-connect-timeout")
+    assert body["detail"] == "Call initiation failed: SSH command failed: Connection timeout"
+    assert body["call_id"] == str(CALL_ID)
+    assert body["dialled"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (LimitExceeded("Too many", retry_after_s=2.1), "3"),
+        (LimitExceeded("Too many", retry_after_s=0), "1"),
+        (PbxBusy("Too many", retry_after_s=5), "5"),
+    ],
+)
+async def test_refusal_for_now_says_when_to_come_back(
+    client: httpx.AsyncClient, place: Place, error: ServiceError, seconds: str
+) -> None:
+    """Retry-After is in whole seconds, at least one."""
+    place.error = error
+    response = await client.get(CALL, params=CALL_PARAMS)
+    assert seconds == response.headers["retry-after"]
+
+
+async def test_every_temporary_refusal_says_when_to_come_back(
+    client: httpx.AsyncClient, place: Place
+) -> None:
+    """429 and 503 always carry Retry-After."""
+    without = []
+    for error in (e for e in failures() if e.status in (429, 503)):
+        place.error = error
+        response = await client.get(CALL, params=CALL_PARAMS)
+        if "retry-after" not in response.headers:
+            without.append(error.code)
+    assert without == []
+
+
+@pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
+async def test_crash_tells_nothing_and_claims_nothing(
+    client: httpx.AsyncClient, place: Place, path: str, params: dict[str, str]
+) -> None:
+    """Nobody knows how far a crashed request had got; its text stays in the log."""
+    place.error = RuntimeError("password hunter2")
+    response = await client.get(path, params=params)
+    body = problem(response, 500, "internal-error")
+    assert body["detail"] == "Internal error"
+    assert body["dialled"] == "unknown"
+    assert "hunter2" not in response.text
+
+
+async def test_other_endpoints_never_speak_of_dialling(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dialled` stands in the errors of endpoints that ring phones, and only there."""
+
+    def crash() -> None:
+        raise RuntimeError("hunter2")
+
+    monkeypatch.setattr(status, "load_database", crash)
+    response = await client.get("/api/status")
+    assert "dialled" not in problem(response, 500, "internal-error")
+    assert "hunter2" not in response.text
+    assert "dialled" not in problem(await client.get("/nowhere"), 404, "not-found")
+    assert "dialled" not in problem(await client.post("/health"), 405, "method-not-allowed")
+
+
+# Wrong parameters
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "field", "text"),
+    [
+        (CALL, {"code": "15a"}, "code", "must be an internal extension: 1 to 10 digits 0-9"),
+        (CALL, {"code": ""}, "code", "must be an internal extension: 1 to 10 digits 0-9"),
+        (CALL, {"code": None}, "code", "is required: an internal extension: 1 to 10 digits 0-9"),
+        (CALL, {"phone": "1;2"}, "phone", "must be a phone number: 1 to 20 digits 0-9, with at"),
+        (CALL, {"phone": None}, "phone", "is required: a phone number: 1 to 20 digits 0-9"),
+        (MONITOR, {"action": "9"}, "action", "must be 09 (listen), 01 (whisper) or 02 (barge)"),
+        (MONITOR, {"action": None}, "action", "is required"),
+        (MONITOR, {"target": "SIP/150"}, "target", "must be an internal extension"),
+        (MONITOR, {"target": None}, "target", "is required: an internal extension"),
+        (MONITOR, {"monitor_from": "+1"}, "monitor_from", "must be an internal extension"),
+        (MONITOR, {"monitor_from": None}, "monitor_from", "is required: an internal extension"),
+        (MONITOR, {"monitor_from": "150"}, "monitor_from", "must be another extension than target"),
+    ],
+)
+async def test_wrong_parameter_is_named_as_it_was_sent(
+    client: httpx.AsyncClient,
+    place: Place,
+    path: str,
+    params: dict[str, str | None],
+    *,
+    field: str,
+    text: str,
+) -> None:
+    """The field as the caller wrote it, and what it must be; the detail says both."""
+    asked = {**(CALL_PARAMS if path == CALL else MONITOR_PARAMS), **params}
+    sent = {name: value for name, value in asked.items() if value is not None}
+    body = problem(await client.get(path, params=sent), 422, "invalid-parameter")
+    (wrong,) = body["errors"]
+    assert list(wrong) == ["field", "message"]
+    assert wrong["field"] == field
+    assert wrong["message"].startswith(text)
+    assert body["detail"] == f"{field}: {wrong['message']}"
+    assert body["dialled"] == "no"
+    assert place.asked == []
+
+
+@pytest.mark.parametrize(
+    ("content", "field", "text"),
+    [
+        ('{"from": "15a", "to": "1"}', "from", "must be an internal extension"),
+        ('{"from": "150", "to": "++1"}', "to", "must be a phone number"),
+        ('{"to": "1"}', "from", "is required"),
+        ('{"from": "150"}', "to", "is required"),
+        ('{"from": 150, "to": "1"}', "from", "Input should be a valid string"),
+        ('{"from": "150", "to": null}', "to", "Input should be a valid string"),
+        ("", "body", "is required"),
+        ("{", "body", "must be a JSON object"),
+        ("[]", "body", ""),
+        ("null", "body", ""),
+    ],
+)
+async def test_wrong_body_is_named_by_its_field(
+    client: httpx.AsyncClient, place: Place, content: str, field: str, text: str
+) -> None:
+    """`from` and `to` are named as sent, a body that is none is called the body."""
+    headers = {"X-Client-Id": SECRET, "Content-Type": "application/json"}
+    response = await client.post("/api/calls", content=content, headers=headers)
+    body = problem(response, 422, "invalid-parameter")
+    (wrong,) = body["errors"]
+    assert wrong["field"] == field
+    assert wrong["message"].startswith(text)
+    assert wrong["message"]
+    assert body["dialled"] == "no"
+    assert place.asked == []
+
+
+@pytest.mark.parametrize("key", [b"", b"a" * 256, b"schl\xfcssel", b"a\tb"])
+async def test_wrong_idempotency_key_is_named_as_it_was_sent(
+    client: httpx.AsyncClient, place: Place, key: bytes
+) -> None:
+    """A key is 1 to 255 visible ASCII characters; its header is called by its own name."""
+    response = await client.get(CALL, params=CALL_PARAMS, headers=[(b"Idempotency-Key", key)])
+    body = problem(response, 422, "invalid-parameter")
+    (wrong,) = body["errors"]
+    assert wrong["field"].lower() == "idempotency-key"
+    assert wrong["message"] == "must be 1 to 255 visible ASCII characters"
+    assert place.asked == []
+
+
+async def test_every_wrong_parameter_is_told_at_once(client: httpx.AsyncClient) -> None:
+    """A caller sees all mistakes together."""
+    params = {"code": "x", "phone": "y", "clientId": SECRET}
+    body = problem(await client.get(CALL, params=params), 422, "invalid-parameter")
+    assert [error["field"] for error in body["errors"]] == ["code", "phone"]
+    assert body["detail"].count("; ") == 1
+
+
+async def test_plus_that_arrived_as_a_space_is_explained(
+    client: httpx.AsyncClient, place: Place
+) -> None:
+    """The commonest mistake, a bare + in a URL, is answered with its cure."""
+    response = await client.get(f"{CALL}?code=150&phone=+375296254070&clientId={SECRET}")
+    body = problem(response, 422, "invalid-parameter")
+    assert body["detail"].endswith("encode + as %2B in a URL")
+    assert place.asked == []
+
+
+@pytest.mark.parametrize(
+    "text", ["150&1501", "150\0core stop now", "150\n", "１５０", "9" * 10_000, "$(id)", "150,bq"]
+)
+@pytest.mark.parametrize("name", ["code", "phone"])
+async def test_hostile_parameter_is_refused(
+    client: httpx.AsyncClient, place: Place, name: str, text: str
+) -> None:
+    """Nothing that is no number goes any further, and it is not sent back either."""
+    response = await client.get(CALL, params={**CALL_PARAMS, name: text})
+    problem(response, 422, "invalid-parameter")
+    assert text not in response.text
+    assert place.asked == []
+
+
+# What must never ring a phone
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Purpose": "prefetch"},
+        {"Sec-Purpose": "prefetch;prerender"},
+        {"Purpose": "Prefetch"},
+        {"X-Moz": "prefetch"},
+    ],
+)
+@pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
+async def test_prefetch_rings_nobody(
+    client: httpx.AsyncClient,
+    place: Place,
+    path: str,
+    params: dict[str, str],
+    headers: dict[str, str],
+) -> None:
+    """A browser that asks ahead of the click is refused."""
+    response = await client.get(path, params=params, headers=headers)
+    assert problem(response, 403, "prefetch-refused")["dialled"] == "no"
+    assert place.asked == []
+
+
+@pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
+async def test_head_rings_nobody(
+    client: httpx.AsyncClient, place: Place, path: str, params: dict[str, str]
+) -> None:
+    """A link checker's HEAD is 405."""
+    response = await client.head(path, params=params)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET"
+    assert place.asked == []
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
+async def test_only_get_rings_a_phone(
+    client: httpx.AsyncClient, place: Place, method: str, path: str, params: dict[str, str]
+) -> None:
+    """Any other method is 405, in the shape of every error, and tells what is allowed."""
+    response = await client.request(method, path, params=params)
+    body = problem(response, 405, "method-not-allowed")
+    assert body["dialled"] == "no"
+    assert response.headers["allow"] == "GET"
+    assert place.asked == []
+
+
+async def test_trailing_slash_is_no_redirect(client: httpx.AsyncClient, place: Place) -> None:
+    """A redirect would carry the secret to a second log; another path is 404."""
+    response = await client.get(f"{CALL}/", params=CALL_PARAMS)
+    problem(response, 404, "not-found")
+    assert place.asked == []
+
+
+async def test_body_that_is_too_large_is_refused(client: httpx.AsyncClient, place: Place) -> None:
+    """A call's body has a few dozen bytes; over 16 kB are not read."""
+    call = {"from": "150", "to": "1", "note": "x" * 20_000}
+    response = await client.post("/api/calls", json=call, headers={"X-Client-Id": SECRET})
+    assert problem(response, 413, "body-too-large")["dialled"] == "no"
+    assert place.asked == []
+
+
+# The request's id
+
+
+@pytest.mark.parametrize("given", ["a", "click-1", "Root=1-67891233-abcdef012345678912345678"])
+@pytest.mark.parametrize("path", ["/health", "/nowhere", CALL])
+async def test_well_formed_request_id_is_kept(
+    client: httpx.AsyncClient, given: str, path: str
+) -> None:
+    """The id that a proxy gave comes back in every answer, errors included."""
+    response = await client.get(path, headers={"X-Request-Id": given})
+    assert given == response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"a" * 129, b"a b", b'a"b', b"<script>", b"a\tb", b"\xe9", b"a;b"]
+)
+async def test_hostile_request_id_is_replaced(client: httpx.AsyncClient, given: bytes) -> None:
+    """Text that could forge a log line is answered with an id of our own."""
+    response = await client.get("/health", headers=[(b"X-Request-Id", given)])
+    assert re.fullmatch("[0-9a-f]{32}", response.headers["x-request-id"])
+
+
+async def test_every_request_has_another_id(client: httpx.AsyncClient) -> None:
+    """Without a given one, ids do not repeat."""
+    ids = {(await client.get("/health")).headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 5
+
+
+# Pages of other origins
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [("https://crm.example", True), ("https://evil.example", False)]
+)
+async def test_only_listed_origins_may_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch, origin: str, *, allowed: bool
+) -> None:
+    """CORS_ORIGINS names the pages whose scripts may read our answers, errors included."""
+    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example")
+    load_settings.cache_clear()
+    async with client_of(web.create_app(makecallexternal.router)) as client:
+        for error in (None, ConnectTimeout("Connection timeout"), RuntimeError("crash")):
+            place.error = error
+            response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": origin})
+            expected = origin if allowed else None
+            assert expected == response.headers.get("access-control-allow-origin")
+
+
+async def test_without_a_setting_no_origin_may_read(client: httpx.AsyncClient) -> None:
+    """By default no other page's script reads an answer."""
+    response = await client.get("/health", headers={"Origin": "https://crm.example"})
+    assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [(health, "/health"), (makecallexternal, CALL), (monitor, MONITOR), (status, "/api/status")],
+)
+async def test_every_function_is_an_app_of_its_own(
+    place: Place, database: Database, module: Any, path: str
+) -> None:
+    """Each folder's `app` answers its own path, and not the others'."""
+    async with client_of(module.app) as client:
+        for other in ("/health", CALL, MONITOR, "/api/status"):
+            response = await client.get(other)
+            assert (response.status_code != 404) is (other == path)
