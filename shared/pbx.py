@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import re
 import secrets
 import time
@@ -47,6 +48,8 @@ _ATTEMPTS = 5
 _REFUSALS_BEFORE_EXEC = 3
 _PROBE_TIMEOUT_S = 3.0
 _KNOWN_EXTENSION_S = 60.0
+# A starting Asterisk refuses its socket too: the slow way must not be kept for good.
+_EXEC_S = 300.0
 
 
 class Pbx:
@@ -57,6 +60,7 @@ class Pbx:
         self._pool = pool
         self._context = Context(settings.dialplan_context)
         self._consoles: WeakKeyDictionary[Connection, Console] = WeakKeyDictionary()
+        self._exec_until: WeakKeyDictionary[Console, float] = WeakKeyDictionary()
         self._technologies: WeakKeyDictionary[Console, frozenset[Technology]] = WeakKeyDictionary()
         self._originating: WeakValueDictionary[tuple[str, str], asyncio.Lock] = (
             WeakValueDictionary()
@@ -169,7 +173,7 @@ class Pbx:
         question: Callable[[Console, Deadline], Awaitable[T]],
     ) -> T:
         console = self._consoles.get(connection)
-        if console is None:
+        if console is None or self._exec_until.get(console, math.inf) < time.monotonic():
             console = self._consoles[connection] = self._first_console(connection)
         try:
             return await question(console, deadline.sooner(self._settings.command_timeout_s))
@@ -212,6 +216,7 @@ class Pbx:
                 "Asterisk answers neither on its control socket nor to `asterisk -rx`"
             ) from error
         self._consoles[connection] = console
+        self._exec_until[console] = time.monotonic() + _EXEC_S
 
     async def close(self) -> None:
         """End every connection."""

@@ -70,7 +70,13 @@ class Unacknowledged(OutcomeUnknown):
 
 
 class Console(Protocol):
-    """Asks Asterisk."""
+    """Asks Asterisk.
+
+    `is_gapless` tells that commands of one `ask` follow each other so closely that no channel
+    comes and goes unseen in between.
+    """
+
+    is_gapless: bool
 
     async def ask(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """Run the commands in order and return the reply of each.
@@ -83,6 +89,8 @@ class Console(Protocol):
 
 class SocketConsole:
     """The control socket, opened anew for each exchange: its banner is the proof of life."""
+
+    is_gapless = True
 
     def __init__(self, open_stream: Callable[[Deadline], Awaitable[Stream]]) -> None:
         self._open_stream = open_stream
@@ -168,7 +176,9 @@ async def _converse(stream: Stream, commands: Sequence[str], deadline: Deadline)
 
 
 class ExecConsole:
-    """`asterisk -rx` in the host's shell, as the specification has it."""
+    """`asterisk -rx` in the host's shell, as the specification has it: a process a command."""
+
+    is_gapless = False
 
     def __init__(
         self, run: Callable[[str, Deadline], Awaitable[Completed]], *, asterisk_command: str

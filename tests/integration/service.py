@@ -1,0 +1,231 @@
+"""The composed service in the test's own loop, between a real PostgreSQL and a stand-in PBX."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from demo.standin import StandIn
+from shared.database import Rows, load_database
+from shared.pbx import load_pbx
+from shared.settings import Settings, load_settings
+from shared.telemetry import LOG, configure_logging
+from tests.postgres import Postgres
+
+ROOT = Path(__file__).parents[2]
+SECRET = "june-8d1f04c7a96b4e52"
+SSH_PASSWORD = "pbx-3f9c51d2"
+PHONE = "+375296254070"
+OTHER_PHONE = "+375290000001"
+TIME_SCALE = 0.02
+
+
+@dataclass
+class Service:
+    """One running service and what surrounds it."""
+
+    pbx: StandIn
+    http: httpx.AsyncClient
+    postgres: Postgres
+    log_file: Path
+
+    async def call(
+        self, code: str = "150", phone: str = PHONE, *, key: str | None = None
+    ) -> httpx.Response:
+        """Ask for a call as the specification does, the secret in a header."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        params = {"code": code, "phone": phone}
+        return await self.http.get("/api/makecallexternal", params=params, headers=headers)
+
+    async def monitor(
+        self, action: str = "09", target: str = "150", monitor_from: str = "151"
+    ) -> httpx.Response:
+        """Ask for a monitoring."""
+        params = {"action": action, "target": target, "monitor_from": monitor_from}
+        return await self.http.get("/api/monitor", params=params)
+
+    def originates(self, containing: str = "") -> list[str]:
+        """Every originate that the PBX executed; each rings one phone at most once."""
+        return [
+            command
+            for command in self.pbx.commands
+            if command.startswith("channel originate") and containing in command
+        ]
+
+    async def rung(self, number: str, times: int = 1) -> int:
+        """Wait until the number has rung that often; return how often it has."""
+        await until(lambda: self.pbx.invites[number] >= times)
+        return self.pbx.invites[number]
+
+    def calls(self) -> Rows:
+        """The recorded calls, oldest first."""
+        return self.postgres.execute("SELECT * FROM callapi.calls ORDER BY created_at")
+
+    def claims(self) -> int:
+        """How many claims would make a call a repeat now."""
+        sql = "SELECT count(*) AS n FROM callapi.claims WHERE until > clock_timestamp()"
+        return int(self.postgres.execute(sql)[0]["n"])
+
+    def log(self) -> str:
+        """What was logged so far."""
+        return self.log_file.read_text("utf-8") if self.log_file.exists() else ""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; a test that never gets there fails."""
+    with anyio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - the stand-in tells nobody
+            await anyio.sleep(0.005)
+
+
+def make_pbx(**options: Any) -> StandIn:
+    """A stand-in whose phones are quick."""
+    defaults: dict[str, Any] = {"password": SSH_PASSWORD, "time_scale": TIME_SCALE}
+    return StandIn(**(defaults | options))
+
+
+def environment(postgres: Postgres, ssh_port: int, log_file: str) -> dict[str, str]:
+    """What the service is configured with, unless a test says otherwise."""
+    return postgres.environment() | {
+        "SSH_PORT": str(ssh_port),
+        "SSH_PASSWORD": SSH_PASSWORD,
+        "LOG_FILE": log_file,
+        "RATE_LIMIT_ENTERPRISE": "100000/1",
+        "RATE_LIMIT_EXTENSION": "100000/1",
+    }
+
+
+def seed(postgres: Postgres) -> None:
+    """Empty every table and add the one enterprise."""
+    postgres.clear()
+    postgres.seed_enterprise("0367", "june", "127.0.0.1", SECRET)
+
+
+def forget_process() -> None:
+    """Forget every cache of the process, the log's file included."""
+    for cached in (load_settings, load_database, load_pbx):
+        cached.cache_clear()
+    for handler in LOG.handlers[:]:
+        LOG.removeHandler(handler)
+        handler.close()
+
+
+@dataclass
+class Services:
+    """Starts services for one test and ends them all after it."""
+
+    postgres: Postgres
+    monkeypatch: pytest.MonkeyPatch
+    folder: Path
+    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    _running: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+
+    async def __call__(self, **settings: object) -> Service:
+        """Start the service with these settings, beside a stand-in of its own."""
+        pbx = await self.stack.enter_async_context(make_pbx())
+        return await self.on(pbx, **settings)
+
+    async def on(self, pbx: StandIn, **settings: object) -> Service:
+        """Start the service with these settings, beside a stand-in that runs already.
+
+        A service that this test started before is ended.
+        """
+        await self._running.aclose()
+        log_file = self.folder / "asterisk_service.log"
+        own = environment(self.postgres, pbx.port, str(log_file))
+        own |= {name: str(value) for name, value in settings.items()}
+        for name in Settings.model_fields:
+            self.monkeypatch.delenv(name.upper(), raising=False)
+        for name, value in own.items():
+            self.monkeypatch.setenv(name, value)
+        app = importlib.import_module("asterisk").app
+        forget_process()
+        configure_logging(load_settings())
+        await self._running.enter_async_context(app.router.lifespan_context(app))
+        http = await self._running.enter_async_context(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+                base_url="http://service",
+                headers={"Authorization": f"Bearer {SECRET}"},
+            )
+        )
+        return Service(pbx, http, self.postgres, log_file)
+
+    async def end(self) -> None:
+        """End the service, then what `stack` holds: the stand-ins."""
+        await self._running.aclose()
+        await self.stack.aclose()
+        forget_process()
+
+
+@dataclass
+class Process:
+    """A real `uvicorn asterisk:app`."""
+
+    url: str
+    output: Path
+    process: asyncio.subprocess.Process
+
+    @property
+    def command_line(self) -> str:
+        """What any user of the machine can read."""
+        return Path(f"/proc/{self.process.pid}/cmdline").read_text().replace("\0", " ")
+
+
+@contextlib.asynccontextmanager
+async def run_process(
+    folder: Path, settings: dict[str, str], *, name: str = "uvicorn"
+) -> AsyncIterator[Process]:
+    """Run one until the block ends; it answers when the block begins."""
+    port = free_port()
+    output = folder / f"{name}.log"
+    inherited = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG"}}
+    with output.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "uvicorn", "asterisk:app", "--port", str(port)),
+            cwd=ROOT,
+            env=inherited | {"PYTHONUTF8": "1"} | settings,
+            stdout=file,
+            stderr=file,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx.AsyncClient() as http:
+            await _answering(http, url, process, output)
+        yield Process(url, output, process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _answering(
+    http: httpx.AsyncClient, url: str, process: asyncio.subprocess.Process, output: Path
+) -> None:
+    with anyio.fail_after(30):
+        while True:
+            assert process.returncode is None, f"it ended; see {output}"
+            with contextlib.suppress(httpx.TransportError):
+                await http.get(f"{url}/health")
+                return
+            await anyio.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
