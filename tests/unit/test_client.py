@@ -105,7 +105,7 @@ async def test_root_is_the_new_first_leg_of_this_extension() -> None:
 
 async def test_acknowledged_call_without_a_root_is_accepted_where_commands_have_gaps() -> None:
     """By `asterisk -rx` a call that is over at once is gone before it is looked for."""
-    console = Console("", "", OLD)
+    console = Console(OLD, "", OLD)
     console.is_gapless = False
     assert await originate(console) == []
 
