@@ -17,6 +17,7 @@ from functions.makecallexternal.handler import router as makecallexternal
 from functions.monitor.handler import router as monitor
 from functions.status.handler import router as status
 from shared.database import load_database
+from shared.late import load_late_calls
 from shared.pbx import load_pbx
 from shared.settings import load_settings
 from shared.web import create_app
@@ -26,6 +27,7 @@ from shared.web import create_app
 async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
     """Own the connections: what the handlers opened is closed with the process."""
     yield
+    await load_late_calls().close()
     await load_pbx().close()
     load_database().close()
 

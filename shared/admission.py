@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from shared.database import Database, TextRefused
-from shared.errors import FieldError, InvalidClientId, KeyReused, LimitExceeded
-from shared.settings import Settings
+from shared.errors import (
+    DestinationDenied,
+    DiallingStopped,
+    ExtensionNotOwned,
+    FieldError,
+    InvalidClientId,
+    KeyReused,
+    LimitExceeded,
+    Quota,
+    ServiceError,
+    SharedHost,
+)
+from shared.settings import Rate, Settings
 
 Kind: TypeAlias = Literal["call", "monitor"]
 State: TypeAlias = Literal["placing", "executed", "not_executed", "unknown"]
@@ -25,13 +37,27 @@ SELECT * FROM callapi.admit(
   p_action => :action, p_params => :params, p_key => :key,
   p_hold_s => :hold_s, p_key_hold_s => :key_hold_s,
   p_extension_count => :extension_count, p_extension_per_s => :extension_per_s,
-  p_enterprise_count => :enterprise_count, p_enterprise_per_s => :enterprise_per_s)
+  p_enterprise_count => :enterprise_count, p_enterprise_per_s => :enterprise_per_s,
+  p_address => :address, p_address_count => :address_count, p_address_per_s => :address_per_s,
+  p_allowed => CAST(:allowed AS text[]), p_denied => CAST(:denied AS text[]),
+  p_shared_hosts => :shared_hosts)
 """
 
 _SETTLE = """
 SELECT callapi.settle(
   p_call => :call_id, p_state => :outcome, p_window_s => :window_s, p_hold_s => :hold_s,
   p_root_channel => :root_channel, p_root_uniqueid => :root_uniqueid, p_error_code => :error_code)
+"""
+
+_SETTLE_LATE = """
+SELECT callapi.settle_late(
+  p_call => :call_id, p_root_channel => :root_channel, p_root_uniqueid => :root_uniqueid,
+  p_hung_up => :hung_up)
+"""
+
+_OWNED = """
+SELECT root_uniqueid FROM callapi.calls
+WHERE host = :host AND root_uniqueid = ANY(CAST(:uniqueids AS text[]))
 """
 
 _log = logging.getLogger("asterisk")
@@ -57,8 +83,7 @@ class Admitted:
     """An enterprise may place this order now, or (`repeated`) has placed it just before.
 
     `host` is `enterprises.ip` as it stands there, unchecked, and empty where it is NULL.
-    `remaining` counts the calls that the narrower rate limit still allows at once; None of a
-    repeat, which takes no token.
+    `quota` is the rate limit with the least left; None of a repeat, which takes no token.
     """
 
     call_id: UUID
@@ -68,7 +93,7 @@ class Admitted:
     repeated: bool
     state: State
     created_at: datetime
-    remaining: int | None = None
+    quota: Quota | None = None
 
 
 async def admit(
@@ -79,13 +104,16 @@ async def admit(
     *,
     call_id: UUID,
     idempotency_key: str | None,
+    address: str | None,
 ) -> Admitted:
-    """Authenticate, find the call that this repeats, take the rate limits' tokens, claim.
+    """Authenticate, apply the rules, find the call that this repeats, take the tokens, claim.
+
+    `address` is where the request comes from; wrong secrets are limited by it.
 
     Admitting the same `call_id` again is not a repeat: that is how a lost reply is asked again.
 
     Raises:
-        InvalidClientId, KeyReused, LimitExceeded: refused, and nothing is claimed or used up.
+        InvalidClientId, KeyReused, LimitExceeded, Forbidden: refused; nothing is claimed.
         DatabaseUnavailable: not known, so nothing may be dialled.
     """
     try:
@@ -107,29 +135,54 @@ async def admit(
             extension_per_s=settings.rate_limit_extension.per_s,
             enterprise_count=settings.rate_limit_enterprise.count,
             enterprise_per_s=settings.rate_limit_enterprise.per_s,
+            address=address,
+            address_count=settings.rate_limit_address.count,
+            address_per_s=settings.rate_limit_address.per_s,
+            allowed=list(settings.destinations_allowed),
+            denied=list(settings.destinations_denied),
+            shared_hosts=settings.shared_hosts,
         )
     except TextRefused:  # a secret that PostgreSQL cannot hold is nobody's
         raise InvalidClientId from None
     row = rows[0]
+    quota = _quota(row, settings)
+    if row["verdict"] not in {"new", "repeat"}:
+        raise _refusal(row, order, quota)
+    return Admitted(
+        call_id=row["call_id"],
+        enterprise_number=row["number"],
+        enterprise_name=row["name"],
+        host=row["host"],
+        repeated=row["verdict"] == "repeat",
+        state=row["state"],
+        created_at=row["created_at"],
+        quota=quota,
+    )
+
+
+def _quota(row: dict[str, Any], settings: Settings) -> Quota | None:
+    name = row["tightest"]
+    if name is None:
+        return None
+    rate: Rate = getattr(settings, f"rate_limit_{name}")
+    return Quota(name, rate.count, rate.per_s, row["remaining"])
+
+
+def _refusal(row: dict[str, Any], order: Order, quota: Quota | None) -> ServiceError:
+    """Turn a verdict of `callapi.admit` into its error."""
     match row["verdict"]:
-        case "new" | "repeat" as verdict:
-            return Admitted(
-                call_id=row["call_id"],
-                enterprise_number=row["number"],
-                enterprise_name=row["name"],
-                host=row["host"],
-                repeated=verdict == "repeat",
-                state=row["state"],
-                created_at=row["created_at"],
-                remaining=row["remaining"],
-            )
         case "key-reused":
             message = "belongs to a call with other parameters; use a new key"
-            raise KeyReused(FieldError("Idempotency-Key", message))
+            return KeyReused(FieldError("Idempotency-Key", message))
         case "limited":
-            who = f"extension {order.code}" if row["limited_by"] == "extension" else "enterprise"
-            raise LimitExceeded(
-                f"Too many calls of this {who}; nothing was dialled, try again later",
+            what = {
+                "extension": f"calls of extension {order.code}",
+                "enterprise": "calls of this enterprise",
+                "address": "wrong secrets from this address",
+            }[row["tightest"]]
+            return LimitExceeded(
+                f"Too many {what}; nothing was dialled, try again later",
+                quota=quota,
                 retry_after_s=row["retry_after_s"],
             )
         case "ambiguous":
@@ -137,7 +190,18 @@ async def admit(
                 "⚠️ Отказ: clientId относится не к одному предприятию с номером; "
                 "проверьте secret и number в таблице enterprises"
             )
-    raise InvalidClientId
+    forbidden = {
+        "dialling-stopped": DiallingStopped("Dialling is stopped for this enterprise"),
+        "destination-denied": DestinationDenied(f"Calls to {order.phone} are not allowed"),
+        "extension-not-owned": ExtensionNotOwned(
+            "An extension of the request is not this enterprise's"
+        ),
+        "shared-host": SharedHost(
+            "Monitoring is refused: another enterprise has the same PBX,"
+            " and nobody said which extensions are whose"
+        ),
+    }
+    return forbidden.get(row["verdict"]) or InvalidClientId()
 
 
 async def settle(
@@ -165,6 +229,25 @@ async def settle(
         root_uniqueid=root_uniqueid,
         error_code=error_code,
     )
+
+
+async def settle_late(
+    database: Database, call_id: UUID, *, root_channel: str, root_uniqueid: str, hung_up: bool
+) -> None:
+    """Record that a call of unknown outcome came up after all, and whether it was hung up."""
+    await database.run(
+        _SETTLE_LATE,
+        call_id=call_id,
+        root_channel=root_channel,
+        root_uniqueid=root_uniqueid,
+        hung_up=hung_up,
+    )
+
+
+async def find_owned(database: Database, host: str, uniqueids: Sequence[str]) -> frozenset[str]:
+    """Tell which of these root channels of a host belong to calls that are known."""
+    rows = await database.run(_OWNED, host=host, uniqueids=list(uniqueids))
+    return frozenset(row["root_uniqueid"] for row in rows)
 
 
 def _digest(text: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
 from typing import Annotated
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Query, Request
 
-from shared.deadline import Deadline
-from shared.errors import InvalidClientId
+from shared.caller import Caller
+from shared.errors import InvalidClientId, Quota
 from shared.fields import IdempotencyKey
-from shared.web import RequestDeadline, refuse_prefetch
+from shared.web import RequestDeadline, quota_headers, refuse_prefetch
 
 _MAX_SECRET_CHARACTERS = 255
 
@@ -38,22 +38,38 @@ async def find_secret(
     return secret
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """What every request that rings a phone carries beside its parameters."""
-
-    secret: str = field(repr=False)
-    idempotency_key: str | None
-    deadline: Deadline
-
-
 async def identify_caller(
+    request: Request,
     secret: Annotated[str, Depends(find_secret)],
     deadline: RequestDeadline,
     idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`wait=N`: answer when the phone rings or the call failed, or after N s"
+        ),
+    ] = None,
 ) -> Caller:
-    """Collect it; the secret is checked later, in the round trip that admits the call."""
-    return Caller(secret, idempotency_key, deadline)
+    """Collect it; the secret is checked later, in the round trip that admits the call.
+
+    The address is the client's own: uvicorn takes it from nginx, API Gateway from its event.
+    """
+    address = request.client.host if request.client else None
+    return Caller(secret, address, idempotency_key, _wait_s(prefer), deadline)
+
+
+def _wait_s(prefer: str | None) -> float:
+    """Parse `Prefer: wait=N` (RFC 7240); what is not understood is ignored, as it demands."""
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,4})", prefer or "", re.IGNORECASE)
+    return float(match[1]) if match else 0.0
+
+
+def placed_headers(quota: Quota | None, caller: Caller) -> dict[str, str]:
+    """Tell what is left of the rate limit, and that a wait was honoured (RFC 7240)."""
+    headers = quota_headers(quota) if quota is not None else {}
+    if caller.wait_s:
+        headers["Preference-Applied"] = f"wait={caller.wait_s:g}"
+    return headers
 
 
 CallerOf = Annotated[Caller, Depends(identify_caller)]

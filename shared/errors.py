@@ -5,7 +5,12 @@
     │   ├── KeyReused            422  the same Idempotency-Key with other parameters
     │   └── UnknownExtension     422  the dialplan does not know whom to ring first
     ├── InvalidClientId          401  no active enterprise has this secret
-    ├── PrefetchRefused          403  a browser's prefetch must not ring a phone
+    ├── Forbidden                403  an operator's rule, or ours, is against it
+    │   ├── PrefetchRefused      403  a browser's prefetch must not ring a phone
+    │   ├── DiallingStopped      403  the enterprise's dialling is switched off
+    │   ├── DestinationDenied    403  the phone is not among the allowed destinations
+    │   ├── ExtensionNotOwned    403  the extension belongs to another enterprise of this PBX
+    │   └── SharedHost           403  monitoring, on a PBX that enterprises share
     ├── LimitExceeded            429  too many calls; says when to try again
     ├── DatabaseUnavailable      503  PostgreSQL does not answer
     │   └── SchemaMissing        503  PostgreSQL answers, the migrations were never applied
@@ -94,21 +99,67 @@ class InvalidClientId(ServiceError):
         super().__init__("Invalid clientId")
 
 
-class PrefetchRefused(ServiceError):
-    """A browser asked ahead of the click; ringing a phone for that would be wrong."""
+class Forbidden(ServiceError):
+    """The caller is known, and may not do this."""
 
     status = 403
+    code = "forbidden"
+
+
+class PrefetchRefused(Forbidden):
+    """A browser asked ahead of the click; ringing a phone for that would be wrong."""
+
     code = "prefetch-refused"
 
     def __init__(self) -> None:
         super().__init__("A prefetch does not place calls; send the request itself")
 
 
+class DiallingStopped(Forbidden):
+    """An operator stopped all dialling of this enterprise."""
+
+    code = "dialling-stopped"
+
+
+class DestinationDenied(Forbidden):
+    """The phone's prefix is denied, or not among those allowed."""
+
+    code = "destination-denied"
+
+
+class ExtensionNotOwned(Forbidden):
+    """The enterprise has named extensions, and this is none of them."""
+
+    code = "extension-not-owned"
+
+
+class SharedHost(Forbidden):
+    """Another active enterprise has the same `ip`: its calls might be heard."""
+
+    code = "shared-host"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A rate limit: `count` calls in `per_s` seconds, `remaining` of them left at once."""
+
+    name: str
+    count: int
+    per_s: int
+    remaining: int
+
+
 class LimitExceeded(ServiceError):
-    """The enterprise or the extension has used up its rate."""
+    """The enterprise, the extension or the address has used up its rate."""
 
     status = 429
     code = "rate-limited"
+
+    def __init__(
+        self, detail: str, *, quota: Quota | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.quota = quota
 
 
 class DatabaseUnavailable(ServiceError):

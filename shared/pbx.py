@@ -18,10 +18,10 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from shared.asterisk import client
-from shared.asterisk.client import Originated
+from shared.asterisk.client import AgentPhase, Originated, OriginateUnknown
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, ExecConsole, SocketConsole
-from shared.asterisk.models import Context, Extension, Technology
+from shared.asterisk.models import Channel, Context, Extension, Technology
 from shared.database import load_database
 from shared.deadline import Deadline
 from shared.errors import (
@@ -147,6 +147,22 @@ class Pbx:
 
         return await self._ask(host, deadline, find)
 
+    async def list_channels(self, host: str, deadline: Deadline) -> tuple[Channel, ...]:
+        """List a host's live channels."""
+        return await self._ask(host, deadline, client.list_channels)
+
+    async def find_agent_phase(self, host: str, root: Channel, deadline: Deadline) -> AgentPhase:
+        """Tell how far the extension that rings first is."""
+        return await self._ask(
+            host, deadline, lambda console, until: client.find_agent_phase(console, root, until)
+        )
+
+    async def hang_up_unanswered(self, host: str, root: Channel, deadline: Deadline) -> bool:
+        """Hang a call up unless its extension has answered; tell whether it was."""
+        return await self._ask(
+            host, deadline, lambda console, until: client.hang_up_unanswered(console, root, until)
+        )
+
     async def _ask(
         self, host: str, deadline: Deadline, question: Callable[[Console, Deadline], Awaitable[T]]
     ) -> T:
@@ -178,6 +194,11 @@ class Pbx:
         try:
             return await question(console, deadline.sooner(self._settings.command_timeout_s))
         except NoChannel:
+            raise
+        except OriginateUnknown as error:
+            if error.pending is not None:
+                error.pending.on_close = self._pool.hold(connection)
+            self._pool.retire(connection)
             raise
         except (ConnectionLost, NoAnswer, OutcomeUnknown):
             # A dead link and a frozen Asterisk look alike; the next one starts on a fresh link.
@@ -263,6 +284,7 @@ def open_pool(settings: Settings, host_keys: HostKeys | Path | None) -> Pool:
         queue_s=settings.pbx_queue_s,
         connect_timeout_s=settings.ssh_connect_timeout_s,
         idle_s=idle_s,
+        retry_s=settings.pbx_retry_s,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,19 +10,31 @@ from typing import Literal, TypeAlias
 
 from shared import admission
 from shared.admission import Admitted, Order
-from shared.asterisk.client import Originated
+from shared.asterisk.client import AgentPhase, OriginateUnknown
 from shared.asterisk.commands import Originate, OriginateCall, OriginateMonitor
-from shared.asterisk.models import Context, Extension, Phone, SpyMode, Technology
+from shared.asterisk.models import Channel, Context, Extension, Phone, SpyMode, Technology
+from shared.caller import Caller
 from shared.database import load_database
 from shared.deadline import Deadline
-from shared.errors import DatabaseUnavailable, Dialled, InvalidClientId, PbxError, ServiceError
+from shared.errors import (
+    DatabaseUnavailable,
+    Dialled,
+    Forbidden,
+    InvalidClientId,
+    LimitExceeded,
+    PbxBusy,
+    PbxError,
+    ServiceError,
+)
+from shared.late import UnknownCall, load_late_calls
 from shared.pbx import load_pbx
-from shared.settings import load_settings
+from shared.settings import load_settings, on_lambda
 from shared.telemetry import LOG, cut_secret
 
-Phase: TypeAlias = Literal["placing", "accepted", "unknown"]
+Phase: TypeAlias = Literal["placing", "unknown"] | AgentPhase
 Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
 
+_RING_POLL_S = 0.15
 _OUTCOMES: dict[Dialled, Outcome] = {"no": "not_executed", "unknown": "unknown"}
 
 
@@ -100,9 +113,7 @@ class Placed:
     technology: Technology | None = None
 
 
-async def place(
-    intent: Intent, secret: str, deadline: Deadline, *, idempotency_key: str | None
-) -> Placed:
+async def place(intent: Intent, caller: Caller) -> Placed:
     """Place a call, unless this request repeats one; then tell of that and dial nothing.
 
     The claim is written before anything is sent, and only settling lifts it. Once Asterisk has
@@ -111,30 +122,31 @@ async def place(
     Raises:
         ServiceError: any of the tree; `dialled` is true to what was sent.
     """
-    LOG.info("%s: %s, clientId: %s", intent.requested, intent, cut_secret(secret))
-    settings = load_settings()
+    LOG.info("%s: %s, clientId: %s", intent.requested, intent, cut_secret(caller.secret))
     call_id = uuid.uuid4()
     try:
         admitted = await admission.admit(
             load_database(),
-            settings,
-            secret,
+            load_settings(),
+            caller.secret,
             intent.order,
             call_id=call_id,
-            idempotency_key=idempotency_key,
+            idempotency_key=caller.idempotency_key,
+            address=caller.address,
         )
-    except InvalidClientId:
-        LOG.warning("❌ Неверный clientId: %s", cut_secret(secret))
+    except (InvalidClientId, Forbidden, LimitExceeded) as error:
+        LOG.warning("❌ %s: %s, clientId: %s", intent, error, cut_secret(caller.secret))
         raise
     enterprise = f"{admitted.enterprise_name} ({admitted.enterprise_number})"
     LOG.info("✅ Клиент авторизован: %s", enterprise)
     if admitted.repeated:
         LOG.info("🔁 Повтор звонка %s: %s", admitted.call_id, intent)
-        return Placed(admitted, _phase(admitted), await _label(intent, admitted.host, deadline))
+        label = await _label(intent, admitted.host, caller.deadline)
+        return Placed(admitted, _phase(admitted), label)
     try:
         LOG.info("🔗 SSH подключение к %s: %s", admitted.host, intent)
-        technology = await _technology(intent, admitted.host, deadline)
-        originated = await _send(intent, admitted.host, technology, deadline)
+        technology = await _technology(intent, admitted.host, caller.deadline)
+        root = await _send(intent, admitted, technology, caller.deadline)
     except ServiceError as error:
         LOG.error("❌ %s на %s: %s", intent, admitted.host, error)
         await _settle(call_id, _OUTCOMES[error.dialled], error_code=error.code)
@@ -143,24 +155,47 @@ async def place(
             error.during = intent.failure
         raise
     LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, intent)
-    # Several roots: another program originated to the same extension in the same millisecond.
-    root = originated.roots[0] if len(originated.roots) == 1 else None
     await _settle(
         call_id,
         "executed",
         root_channel=root.name if root else None,
         root_uniqueid=root.uniqueid if root else None,
     )
-    return Placed(admitted, "accepted", technology)
+    phase = await _wait_for_ring(admitted.host, root, caller) if root else "accepted"
+    return Placed(admitted, phase, technology)
 
 
 async def _send(
-    intent: Intent, host: str, technology: Technology | None, deadline: Deadline
-) -> Originated:
+    intent: Intent, admitted: Admitted, technology: Technology | None, deadline: Deadline
+) -> Channel | None:
+    """Send the command; None where another program's call cannot be told from ours."""
     pbx = load_pbx()
-    await pbx.check_extension(host, intent.extension, deadline, field=intent.field)
-    context = Context(load_settings().dialplan_context)
-    return await pbx.originate(host, intent.command(context, technology), deadline)
+    await pbx.check_extension(admitted.host, intent.extension, deadline, field=intent.field)
+    command = intent.command(Context(load_settings().dialplan_context), technology)
+    try:
+        originated = await pbx.originate(admitted.host, command, deadline)
+    except OriginateUnknown as error:
+        if not on_lambda():
+            unknown = UnknownCall(admitted.call_id, admitted.host, command, error.pending)
+            load_late_calls().watch(unknown)
+        elif error.pending is not None:
+            error.pending.close()
+        raise
+    return originated.roots[0] if len(originated.roots) == 1 else None
+
+
+async def _wait_for_ring(host: str, root: Channel, caller: Caller) -> AgentPhase:
+    """Wait until the extension rings or the call is over, as long as the caller wants."""
+    phase: AgentPhase = "accepted"
+    deadline = caller.deadline.sooner(caller.wait_s)
+    while phase == "accepted" and deadline.remaining_s():
+        try:
+            phase = await load_pbx().find_agent_phase(host, root, deadline)
+        except (PbxError, PbxBusy):
+            break  # the call is placed: the answer is what was known last
+        if phase == "accepted":
+            await asyncio.sleep(min(_RING_POLL_S, deadline.remaining_s()))
+    return phase
 
 
 async def _technology(intent: Intent, host: str, deadline: Deadline) -> Technology | None:

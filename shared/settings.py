@@ -131,6 +131,25 @@ class Settings(BaseModel):
         Rate(count=20, per_s=60), description="calls of one extension, COUNT/SECONDS"
     )
 
+    rate_limit_address: RateSetting = Field(
+        Rate(count=30, per_s=60), description="wrong secrets from one address, COUNT/SECONDS"
+    )
+    destinations_allowed: ListSetting = Field(
+        (), description="prefixes that may be called, e.g. `+375,8029`; empty: all"
+    )
+    destinations_denied: ListSetting = Field(
+        (), description="prefixes that may not be called, whatever is allowed"
+    )
+    shared_hosts: Literal["refuse", "allow"] = Field(
+        "refuse", description="monitoring where two active enterprises have one `ip`"
+    )
+    late_call: Literal["hangup", "keep"] = Field(
+        "hangup", description="a call of unknown outcome that comes up late, not yet answered"
+    )
+    pbx_retry_s: Seconds = Field(
+        5, description="how long a PBX that could not be connected is not tried again"
+    )
+
     cors_origins: ListSetting = Field(
         (), description="origins whose pages may call the API, comma-separated"
     )

@@ -23,7 +23,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.deadline import Deadline
-from shared.errors import FieldError, InvalidParameter, PrefetchRefused, ServiceError
+from shared.errors import (
+    FieldError,
+    InvalidParameter,
+    LimitExceeded,
+    PrefetchRefused,
+    Quota,
+    ServiceError,
+)
 from shared.settings import VERSION, load_settings
 from shared.telemetry import LOG, REQUEST_ID, configure_logging
 
@@ -63,7 +70,7 @@ def create_app(
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Client-Id"],
-            expose_headers=["Retry-After", "X-Request-Id"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"],
         )
     return app
 
@@ -180,6 +187,8 @@ async def _on_service_error(request: Request, error: Exception) -> JSONResponse:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, LimitExceeded) and error.quota is not None:
+        headers |= quota_headers(error.quota)
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     more: dict[str, object] = {}
@@ -196,6 +205,15 @@ async def _on_service_error(request: Request, error: Exception) -> JSONResponse:
         headers=headers,
         **more,
     )
+
+
+def quota_headers(quota: Quota) -> dict[str, str]:
+    """Render the IETF's RateLimit fields; `t` is when the whole quota would be there again."""
+    full_s = math.ceil((quota.count - quota.remaining) * quota.per_s / quota.count)
+    return {
+        "RateLimit-Policy": f'"{quota.name}";q={quota.count};w={quota.per_s}',
+        "RateLimit": f'"{quota.name}";r={quota.remaining};t={full_s}',
+    }
 
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:

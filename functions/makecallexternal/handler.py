@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, Field
 
 from shared.asterisk.models import Extension, Phone
-from shared.auth import Caller, CallerOf, NoPrefetch
+from shared.auth import CallerOf, NoPrefetch, placed_headers
+from shared.caller import Caller
 from shared.fields import ExtensionText, PhoneText
 from shared.placing import CallIntent, Phase, place
 from shared.web import PLACES_CALLS, create_app, lambda_handler
@@ -18,6 +19,9 @@ router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
 
 _MESSAGES: dict[Phase, str] = {
     "accepted": "Call initiated successfully",
+    "agent_ringing": "Call initiated successfully",
+    "agent_answered": "Call initiated successfully",
+    "ended": "Call ended before the extension answered",
     "placing": "Call is already being placed",
     "unknown": "Call was sent before, whether it rings is unknown",
 }
@@ -51,9 +55,10 @@ async def make_call_external(
     code: Annotated[ExtensionText, Query()],
     phone: Annotated[PhoneText, Query()],
     caller: CallerOf,
+    response: Response,
 ) -> CallPlaced:
     """Ring `code`; once it answers, call `phone`. Asterisk accepting it is what 200 promises."""
-    return await _place(code, phone, caller, field="code")
+    return await _place(code, phone, caller, response, field="code")
 
 
 @router.post("/api/calls", summary="Place a call", status_code=status.HTTP_201_CREATED)
@@ -63,25 +68,21 @@ async def create_call(
     response: Response,
 ) -> CallPlaced:
     """Do the same; 201 for a new call, 200 for the repeat of one."""
-    placed = await _place(call.from_, call.to, caller, field="from")
+    placed = await _place(call.from_, call.to, caller, response, field="from")
     if placed.repeated:
         response.status_code = status.HTTP_200_OK
     return placed
 
 
 async def _place(
-    code: str, phone: str, caller: Caller, *, field: Literal["code", "from"]
+    code: str, phone: str, caller: Caller, response: Response, *, field: Literal["code", "from"]
 ) -> CallPlaced:
     started = time.perf_counter()
     intent = CallIntent(Extension(code), Phone(phone), field)
-    placed = await place(
-        intent,
-        caller.secret,
-        caller.deadline,
-        idempotency_key=caller.idempotency_key,
-    )
+    placed = await place(intent, caller)
+    response.headers.update(placed_headers(placed.admitted.quota, caller))
     return CallPlaced(
-        success=placed.phase != "unknown",
+        success=placed.phase not in {"unknown", "ended"},
         message=f"{_MESSAGES[placed.phase]}: {intent}",
         enterprise=placed.admitted.enterprise_name,
         enterprise_number=placed.admitted.enterprise_number,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from shared.asterisk.models import Extension, SpyMode, Technology
-from shared.auth import CallerOf, NoPrefetch
+from shared.auth import CallerOf, NoPrefetch, placed_headers
 from shared.errors import FieldError, InvalidParameter
 from shared.fields import ExtensionText, SpyModeText
 from shared.placing import MonitorIntent, Phase, place
@@ -19,6 +19,9 @@ router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
 
 _MESSAGES: dict[Phase, str] = {
     "accepted": "Monitoring initiated successfully",
+    "agent_ringing": "Monitoring initiated successfully",
+    "agent_answered": "Monitoring initiated successfully",
+    "ended": "Monitoring ended before the extension answered",
     "placing": "Monitoring is already being placed",
     "unknown": "Monitoring was sent before, whether it rings is unknown",
 }
@@ -49,6 +52,7 @@ async def monitor(
     target: Annotated[ExtensionText, Query()],
     monitor_from: Annotated[ExtensionText, Query()],
     caller: CallerOf,
+    response: Response,
 ) -> MonitoringPlaced:
     """Ring `monitor_from`; once it answers, let it into `target`'s call."""
     started = time.perf_counter()
@@ -56,15 +60,11 @@ async def monitor(
         raise InvalidParameter(FieldError("monitor_from", "must be another extension than target"))
     mode = SpyMode(action)
     intent = MonitorIntent(Extension(monitor_from), Extension(target), mode, "monitor_from")
-    placed = await place(
-        intent,
-        caller.secret,
-        caller.deadline,
-        idempotency_key=caller.idempotency_key,
-    )
+    placed = await place(intent, caller)
+    response.headers.update(placed_headers(placed.admitted.quota, caller))
     target_channel = f"{(placed.technology or Technology.SIP).value}/{target}"
     return MonitoringPlaced(
-        success=placed.phase != "unknown",
+        success=placed.phase not in {"unknown", "ended"},
         message=f"{_MESSAGES[placed.phase]}: {mode.title} for {target_channel}",
         action=action,
         action_name=mode.title,

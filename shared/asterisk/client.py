@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from shared.asterisk.commands import (
     SHOW_CHANNEL_TYPES,
     SHOW_CHANNELS,
     SHOW_UPTIME,
     Originate,
+    RequestHangup,
+    ShowChannel,
     ShowContext,
     ShowExtension,
 )
-from shared.asterisk.console import Console, Unacknowledged
+from shared.asterisk.console import Console, Pending, Unacknowledged
 from shared.asterisk.models import Channel, Context, DialplanAnswer, Extension, Technology
 from shared.asterisk.parsers import (
     has_switch,
@@ -20,6 +23,7 @@ from shared.asterisk.parsers import (
     parse_channels,
     parse_dialplan,
     parse_includes,
+    parse_linkedid,
     parse_technologies,
 )
 from shared.deadline import Deadline
@@ -30,6 +34,10 @@ from shared.errors import (
     NoChannel,
     OutcomeUnknown,
 )
+
+AgentPhase: TypeAlias = Literal["accepted", "agent_ringing", "agent_answered", "ended"]
+_AGENT_PHASES: dict[str, AgentPhase] = {"Ringing": "agent_ringing", "Up": "agent_answered"}
+ANSWERED = "Up"
 
 # An operator's dialplan includes a few contexts; a bound keeps a ring of includes harmless.
 _MAX_CONTEXTS = 64
@@ -47,6 +55,17 @@ class Originated:
     roots: tuple[Channel, ...]
 
 
+class OriginateUnknown(OutcomeUnknown):
+    """An originate that was written and not acknowledged.
+
+    `pending`, if the socket is still open, brings Asterisk's late answer; who catches this owns it.
+    """
+
+    def __init__(self, reason: str, pending: Pending | None) -> None:
+        super().__init__(reason)
+        self.pending = pending
+
+
 async def originate(console: Console, command: Originate, deadline: Deadline) -> Originated:
     """Send an originate once and find its root channel in the same exchange.
 
@@ -58,29 +77,41 @@ async def originate(console: Console, command: Originate, deadline: Deadline) ->
         OutcomeUnknown: it may have been; never to be sent again.
     """
     try:
-        before, reply, after = await console.ask(
+        replies = await console.ask(
             SHOW_CHANNELS, command.render(), SHOW_CHANNELS, deadline=deadline
         )
     except Unacknowledged as error:
-        if len(error.replies) > 1 and is_rejection(error.replies[1]):
+        rejected = len(error.replies) > 1 and is_rejection(error.replies[1])
+        if (rejected or error.begun <= 1) and error.pending is not None:
+            error.pending.close()
+        if rejected:
             raise _rejected(error.replies[1]) from error
         if error.begun <= 1:
             raise ConnectionLost(error.reason) from error
-        raise OutcomeUnknown(error.reason) from error
-    if is_rejection(reply):
-        raise _rejected(reply)
-    known = {channel.uniqueid for channel in parse_channels(before)}
-    prefix = f"Local/{command.extension.number}@{command.context.name}-"
-    roots = tuple(
-        channel
-        for channel in parse_channels(after)
-        if channel.uniqueid not in known
-        and channel.name.startswith(prefix)
-        and channel.name.endswith(";1")
-    )
+        raise OriginateUnknown(error.reason, error.pending) from error
+    if is_rejection(replies[1]):
+        raise _rejected(replies[1])
+    roots = find_roots(command, replies)
     if not roots and console.is_gapless:
         raise NoChannel("Asterisk accepted the call but opened no channel for it")
     return Originated(roots)
+
+
+def find_roots(command: Originate, replies: tuple[str, ...]) -> tuple[Channel, ...]:
+    """Find the root channels that appeared with an originate, in the replies of its exchange."""
+    before, _, after = replies
+    known = {channel.uniqueid for channel in parse_channels(before)}
+    return tuple(
+        channel
+        for channel in parse_channels(after)
+        if channel.uniqueid not in known and is_root(channel, command)
+    )
+
+
+def is_root(channel: Channel, command: Originate) -> bool:
+    """Tell whether a channel is the first leg of an originate to this extension."""
+    prefix = f"Local/{command.extension.number}@{command.context.name}-"
+    return channel.name.startswith(prefix) and channel.name.endswith(";1")
 
 
 def _rejected(reply: str) -> CommandRejected:
@@ -148,6 +179,36 @@ async def list_channels(console: Console, deadline: Deadline) -> tuple[Channel, 
     return parse_channels(await _read(console, SHOW_CHANNELS, deadline))
 
 
+async def hang_up_unanswered(console: Console, root: Channel, deadline: Deadline) -> bool:
+    """Hang a call up unless its extension has answered; tell whether it was. Raises NotExecuted."""
+    channels = await list_channels(console, deadline)
+    now = next((channel for channel in channels if channel.uniqueid == root.uniqueid), None)
+    if now is None or now.state == ANSWERED:
+        return False
+    await _read(console, RequestHangup(now.name).render(), deadline)
+    return True
+
+
+async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) -> AgentPhase:
+    """Tell how far the extension that rings first is. Raises NotExecuted.
+
+    A root that is gone does not prove that the call is over: with audio flowing Asterisk takes the
+    Local channels out of the call. Then the extension's own channel still names the root.
+    """
+    channels = await list_channels(console, deadline)
+    now = next((channel for channel in channels if channel.uniqueid == root.uniqueid), None)
+    if now is not None:
+        return _AGENT_PHASES.get(now.state, "accepted")
+    extension = root.name.removeprefix("Local/").partition("@")[0]
+    prefixes = tuple(f"{technology.value}/{extension}-" for technology in Technology)
+    for channel in channels:
+        if channel.name.startswith(prefixes):
+            text = await _read(console, ShowChannel(channel.name).render(), deadline)
+            if parse_linkedid(text) == root.uniqueid:
+                return "agent_answered"
+    return "ended"
+
+
 async def ping(console: Console, deadline: Deadline) -> None:
     """Make sure that this console reaches Asterisk. Raises NotExecuted."""
     await _read(console, SHOW_UPTIME, deadline)
@@ -158,6 +219,8 @@ async def _read(console: Console, command: str, deadline: Deadline) -> str:
     try:
         (reply,) = await console.ask(command, deadline=deadline)
     except Unacknowledged as error:
+        if error.pending is not None:
+            error.pending.close()
         raise ConnectionLost(error.reason) from error
     if is_rejection(reply):
         raise _rejected(reply)

@@ -105,3 +105,32 @@ class ShowContext:
     def render(self) -> str:
         """E.g. `dialplan show inoffice`."""
         return checked(f"dialplan show {self.context.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class ShowChannel:
+    """One channel in full; the name comes from Asterisk's own list."""
+
+    name: str
+
+    def render(self) -> str:
+        """E.g. `core show channel SIP/150-0000002a`."""
+        return checked(f"core show channel {_one_word(self.name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHangup:
+    """End one channel; the name comes from Asterisk's own list."""
+
+    name: str
+
+    def render(self) -> str:
+        """E.g. `channel request hangup SIP/150-0000002a`; never `all`, which ends them all."""
+        return checked(f"channel request hangup {_one_word(self.name)}")
+
+
+def _one_word(name: str) -> str:
+    """Refuse a channel's name that is more than one argument, or no channel's."""
+    if "/" not in name or any(character in name for character in " \"'\\"):
+        raise ValueError(f"not a channel's name: {name!r}")
+    return name

@@ -61,12 +61,62 @@ class Completed(Protocol):
 
 
 class Unacknowledged(OutcomeUnknown):
-    """The exchange broke off; of the commands asked, the first `begun` may have been executed."""
+    """The exchange broke off; of the commands asked, the first `begun` may have been executed.
 
-    def __init__(self, reason: str, *, replies: tuple[str, ...], begun: int) -> None:
+    After a time-out the socket is left open, `pending`: a frozen Asterisk answers there when it
+    thaws, and only that answer tells for certain which call came up late.
+    """
+
+    def __init__(
+        self, reason: str, *, replies: tuple[str, ...], begun: int, pending: Pending | None = None
+    ) -> None:
         super().__init__(reason)
         self.replies = replies
         self.begun = begun
+        self.pending = pending
+
+
+class Pending:
+    """A conversation whose time was up before its replies came; whoever takes it closes it.
+
+    `on_close` is called once it is closed.
+    """
+
+    def __init__(self, stream: Stream, commands: Sequence[str]) -> None:
+        self.on_close: Callable[[], None] | None = None
+        self._stream = stream
+        self._commands = commands
+        self._received = bytearray()
+
+    async def replies(self, deadline: Deadline) -> tuple[str, ...] | None:
+        """Read until the last sentinel has come; None when the connection ended before.
+
+        Raises:
+            TimeoutError: not yet; it may be called again.
+        """
+        async with deadline.enforce():
+            while True:
+                replies = self.replies_so_far()
+                if len(replies) >= len(self._commands):
+                    return replies
+                try:
+                    chunk = await self._stream.read()
+                except ConnectionLost:
+                    return None
+                if not chunk:
+                    return None
+                self._received += chunk
+
+    def replies_so_far(self) -> tuple[str, ...]:
+        """The acknowledged replies."""
+        return split_replies(self._received.decode("utf-8", errors="replace"))
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._stream.close()
+        if self.on_close is not None:
+            self.on_close()
+            self.on_close = None
 
 
 class Console(Protocol):
@@ -99,6 +149,7 @@ class SocketConsole:
     async def ask(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """See `Console.ask`."""
         stream = await self._open_stream(deadline)
+        kept = False
         try:
             banner = await _read_banner(stream, deadline)
             if banner.pid == self._booted_pid:
@@ -107,8 +158,12 @@ class SocketConsole:
             # loses them, since its dialplan is not loaded yet.
             await _wait_fully_booted(stream, deadline)
             self._booted_pid = banner.pid
+        except Unacknowledged as error:
+            kept = error.pending is not None
+            raise
         finally:
-            stream.close()
+            if not kept:
+                stream.close()
         return await self.ask(*commands, deadline=deadline)
 
 
@@ -134,7 +189,7 @@ async def _read_banner(stream: Stream, deadline: Deadline) -> Banner:
 async def _wait_fully_booted(stream: Stream, deadline: Deadline) -> None:
     try:
         (reply,) = await _converse(stream, (WAIT_FULLY_BOOTED,), deadline)
-    except Unacknowledged as error:
+    except Unacknowledged as error:  # the stream is closed by who opened it
         raise NoAnswer("Asterisk is starting and did not finish in time") from error
     if "fully booted" not in reply:  # so early that not even this command is known
         raise SocketRefused("Asterisk is starting")
@@ -155,24 +210,23 @@ async def _converse(stream: Stream, commands: Sequence[str], deadline: Deadline)
     if deadline.remaining_s() <= 0:
         raise NoAnswer("No time was left to send the command")
     stream.write(text)
-    received = bytearray()
-    replies: tuple[str, ...] = ()
+    pending = Pending(stream, commands)
     try:
-        async with deadline.enforce():
-            while len(replies) < len(commands):
-                chunk = await stream.read()
-                if not chunk:
-                    reason = "Asterisk closed the connection without acknowledging the command"
-                    break
-                received += chunk
-                replies = split_replies(received.decode("utf-8", errors="replace"))
-            else:
-                return replies
+        replies = await pending.replies(deadline)
     except TimeoutError:
-        reason = "Asterisk did not acknowledge the command in time"
-    except ConnectionLost:
-        reason = "Connection lost before Asterisk acknowledged the command"
-    raise Unacknowledged(reason, replies=replies, begun=len(commands))
+        raise Unacknowledged(
+            "Asterisk did not acknowledge the command in time",
+            replies=pending.replies_so_far(),
+            begun=len(commands),
+            pending=pending,
+        ) from None
+    if replies is None:
+        raise Unacknowledged(
+            "Connection closed before Asterisk acknowledged the command",
+            replies=pending.replies_so_far(),
+            begun=len(commands),
+        )
+    return replies
 
 
 class ExecConsole:

@@ -76,6 +76,12 @@ def has_switch(text: str) -> bool:
     return re.search(r"^\s*Alt\. Switch =>", text, re.MULTILINE) is not None
 
 
+def parse_linkedid(text: str) -> str | None:
+    """Parse the LinkedID of `core show channel NAME`: the uniqueid of its call's root channel."""
+    match = re.search(r"^\s*LinkedID: (\S+)$", text, re.MULTILINE)
+    return match[1] if match else None
+
+
 def is_rejection(text: str) -> bool:
     """Tell whether Asterisk refused a command: unknown (it may still be booting), or its usage."""
     return re.search(r"^(?:No such command '|Usage\d?: )", text, re.MULTILINE) is not None

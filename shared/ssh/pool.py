@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from shared.deadline import Deadline
-from shared.errors import ConnectTimeout, PbxBusy
+from shared.errors import ConnectTimeout, NotExecuted, PbxBusy
 from shared.ssh.connection import Connection, Target
 
 
@@ -27,6 +27,8 @@ class _Host:
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: Connection | None = None
     waiting: int = 0
+    failure: NotExecuted | None = None
+    failed_at: float = 0.0
 
 
 class Pool:
@@ -38,6 +40,8 @@ class Pool:
         queue_s: longest wait for a lease.
         connect_timeout_s: longest wait for a connection, whoever makes it.
         idle_s: an unused connection older than this is replaced, not trusted.
+        retry_s: how long a host that could not be connected is answered for at once; then one
+            caller tries it again while the others are still answered at once.
     """
 
     def __init__(
@@ -48,12 +52,14 @@ class Pool:
         queue_s: float,
         connect_timeout_s: float,
         idle_s: float,
+        retry_s: float,
     ) -> None:
         self._connect = connect
         self._concurrency = concurrency
         self._queue_s = queue_s
         self._connect_timeout_s = connect_timeout_s
         self._idle_s = idle_s
+        self._retry_s = retry_s
         self._hosts: dict[Target, _Host] = {}
 
     @asynccontextmanager
@@ -62,7 +68,7 @@ class Pool:
 
         Raises:
             PbxBusy: no turn came in time.
-            ConnectTimeout: no connection was made in time.
+            NotExecuted: no connection could be made, now or just before.
         """
         host = self._hosts.get(target)
         if host is None:
@@ -70,15 +76,25 @@ class Pool:
         await self._take_turn(target, host, deadline)
         try:
             connection = await self._usable(target, host, deadline)
-            connection.leases += 1
+            release = self.hold(connection)
             try:
                 yield connection
             finally:
-                connection.leases -= 1
-                if connection is not host.connection and not connection.leases:
-                    connection.abort()
+                release()
         finally:
             host.gate.release()
+
+    def hold(self, connection: Connection) -> Callable[[], None]:
+        """Keep a connection open, also once retired, until the function returned is called."""
+        connection.leases += 1
+
+        def release() -> None:
+            connection.leases -= 1
+            host = self._hosts.get(connection.target)
+            if not connection.leases and (host is None or host.connection is not connection):
+                connection.abort()
+
+        return release
 
     def retire(self, connection: Connection) -> None:
         """Lend it no more; it is closed when its last lease ends, which may yet be answered."""
@@ -101,16 +117,35 @@ class Pool:
             host.waiting -= 1
 
     async def _usable(self, target: Target, host: _Host, deadline: Deadline) -> Connection:
+        if host.failure is not None and host.connecting.locked():
+            raise self._known(host.failure)  # somebody is trying it again at this moment
         deadline = deadline.sooner(self._connect_timeout_s)
         try:
             async with deadline.enforce(), host.connecting:
                 if host.connection is not None and await self._is_stale(host.connection):
                     self.retire(host.connection)
                 if host.connection is None:
-                    host.connection = await self._connect(target, deadline)
+                    host.connection = await self._open(target, host, deadline)
                 return host.connection
         except TimeoutError:
             raise ConnectTimeout("Connection timeout") from None
+
+    async def _open(self, target: Target, host: _Host, deadline: Deadline) -> Connection:
+        failure = host.failure
+        if failure is not None and time.monotonic() - host.failed_at < self._retry_s:
+            raise self._known(failure)
+        try:
+            connection = await self._connect(target, deadline)
+        except NotExecuted as error:
+            if not error.again:
+                host.failure, host.failed_at = error, time.monotonic()
+            raise
+        host.failure = None
+        return connection
+
+    def _known(self, failure: NotExecuted) -> NotExecuted:
+        """Make the same error once more, for another request."""
+        return type(failure)(failure.reason, retry_after_s=self._retry_s)
 
     async def _is_stale(self, connection: Connection) -> bool:
         idle_s = time.monotonic() - connection.used_at
