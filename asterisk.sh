@@ -25,6 +25,8 @@ Usage: ./asterisk.sh COMMAND
   migrate    create or update the database schema callapi
   host-keys | forget-host-key HOST | accept-host-key HOST KEY
              the pinned SSH host keys; forget one when a PBX was really re-installed
+  rules NUMBER [--dialling on|off] [--allowed P...] [--denied P...] [--extensions E...]
+             what an enterprise may do; rules --help tells more
 
 Settings are environment variables, read from .env too; README.md lists them.
 TEXT
@@ -65,7 +67,7 @@ start() {
     echo "Port $(setting service_port) is in use by another program; set SERVICE_PORT." >&2
     return 1
   fi
-  "$python" -m shared.operate migrate || echo "Starting nevertheless; calls will answer 503." >&2
+  { "$python" -m shared.operate migrate && "$python" -m shared.operate sweep; } || echo "Starting nevertheless; calls will answer 503." >&2
   setsid nohup "$python" asterisk.py >"$run/console.log" 2>&1 </dev/null 9>&- &
   pid=$!
   echo "$pid" >"$run/asterisk.pid"
@@ -135,7 +137,7 @@ case "${1:-}" in
     shift
     exec "$python" -m demo "$@"
     ;;
-  migrate | host-keys | forget-host-key | accept-host-key)
+  migrate | host-keys | forget-host-key | accept-host-key | rules | sweep)
     load_env && environment && exec "$python" -m shared.operate "$@"
     ;;
   -h | --help | help) usage ;;

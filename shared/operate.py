@@ -156,6 +156,39 @@ def _accept_host_key(
     yield f"Accepted {options.host}:{port} {fingerprint(options.key)}{instead}"
 
 
+def _rules(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    given = {
+        name: value
+        for name in ("dialling", "allowed", "denied", "extensions")
+        if (value := getattr(options, name)) is not None
+    }
+    with database.transaction() as execute:
+        if given:
+            execute(
+                "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
+                "ON CONFLICT DO NOTHING",
+                enterprise=options.enterprise,
+            )
+            for name, value in given.items():
+                # `name` is one of the four above; an empty list is no rule.
+                execute(
+                    f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
+                    "WHERE enterprise = :enterprise",
+                    enterprise=options.enterprise,
+                    value=value == "on" if name == "dialling" else (value or None),
+                )
+        rows = execute(
+            "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
+            enterprise=options.enterprise,
+        )
+    if not rows:
+        yield f"No rules for enterprise {options.enterprise}"
+    for row in rows:
+        yield f"enterprise {row['enterprise']}: dialling {'on' if row['dialling'] else 'STOPPED'}"
+        for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
+            yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
+
+
 def _sweep(database: Database, _settings: Settings, _options: argparse.Namespace) -> Iterator[str]:
     with database.transaction() as execute:
         swept = execute("SELECT callapi.sweep() AS rows")[0]["rows"]
@@ -177,6 +210,18 @@ def _is_key(algorithm: str, encoded: str) -> bool:
         return False
     name = algorithm.encode()
     return blob.startswith(len(name).to_bytes(4, "big") + name)  # the blob repeats the algorithm
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch("[+]?[0-9]{1,20}", text):
+        raise argparse.ArgumentTypeError("must be digits with at most one leading +, e.g. +375")
+    return text
+
+
+def _extension(text: str) -> str:
+    if not re.fullmatch("[0-9]{1,10}", text):
+        raise argparse.ArgumentTypeError("must be 1 to 10 digits, e.g. 150")
+    return text
 
 
 def _port(text: str) -> int:
@@ -209,6 +254,17 @@ def _parser() -> argparse.ArgumentParser:
     accept.add_argument(
         "key", metavar="KEY", type=_public_key, help="'ssh-ed25519 AAAA...', quoted"
     )
+    rules = add(
+        "rules", _rules, "show or set what an enterprise may do; lists replace, none clears"
+    )
+    rules.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
+    rules.add_argument("--dialling", choices=["on", "off"], help="off stops every call at once")
+    for name, kind, text in (
+        ("allowed", _prefix, "prefixes that may be called, e.g. +375 8029"),
+        ("denied", _prefix, "prefixes that may not be called, whatever is allowed"),
+        ("extensions", _extension, "the only extensions it may ring and monitor"),
+    ):
+        rules.add_argument(f"--{name}", nargs="*", type=kind, metavar="TEXT", help=text)
     add("sweep", _sweep, "remove claims and rate limits that expired over a day ago")
     return parser
 
