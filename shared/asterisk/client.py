@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from shared.asterisk.commands import (
     SHOW_CHANNEL_TYPES,
     SHOW_CHANNELS,
-    SHOW_UPTIME,
+    SHOW_VERSION,
     Originate,
     RequestHangup,
     ShowChannel,
@@ -211,7 +211,7 @@ async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) 
 
 async def ping(console: Console, deadline: Deadline) -> None:
     """Make sure that this console reaches Asterisk. Raises NotExecuted."""
-    await _read(console, SHOW_UPTIME, deadline)
+    await _read(console, SHOW_VERSION, deadline)  # not the uptime, whose text is the sentinel's
 
 
 async def _read(console: Console, command: str, deadline: Deadline) -> str:

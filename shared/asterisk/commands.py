@@ -17,6 +17,7 @@ MAX_COMMAND_BYTES = 496
 SHOW_CHANNELS = "core show channels concise"
 SHOW_CHANNEL_TYPES = "core show channeltypes"
 SHOW_UPTIME = "core show uptime seconds"
+SHOW_VERSION = "core show version"
 WAIT_FULLY_BOOTED = "core waitfullybooted"
 
 

@@ -31,6 +31,7 @@ from shared.errors import (
 )
 
 _PREFIX = b"cli quit after "
+_SENTINEL = b"System uptime: "
 _MAX_WRITE_BYTES = 512
 _NOT_FOUND_STATUSES = (126, 127)
 
@@ -96,9 +97,10 @@ class Pending:
         """
         async with deadline.enforce():
             while True:
-                replies = self.replies_so_far()
-                if len(replies) >= len(self._commands):
-                    return replies
+                if self._received.count(_SENTINEL) >= len(self._commands):
+                    replies = self.replies_so_far()
+                    if len(replies) == len(self._commands):
+                        return replies
                 try:
                     chunk = await self._stream.read()
                 except ConnectionLost:
@@ -197,6 +199,8 @@ async def _wait_fully_booted(stream: Stream, deadline: Deadline) -> None:
 
 def _socket_text(commands: Sequence[str]) -> bytes:
     """Render the one write: every command and its sentinel, each ended by a NUL."""
+    if SHOW_UPTIME in commands:
+        raise ValueError("the sentinel itself cannot be asked")
     parts = [part for command in commands for part in (checked(command), SHOW_UPTIME)]
     text = _PREFIX + b"".join(part.encode("ascii") + b"\0" for part in parts)
     if len(text) > _MAX_WRITE_BYTES:

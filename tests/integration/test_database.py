@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -336,7 +337,11 @@ async def test_a_missing_unix_socket_is_unavailable(postgres: Postgres, tmp_path
 
 
 def _insist_on_tls(postgres: Postgres) -> None:
-    assert postgres.tls, "this PostgreSQL knows no TLS: apt-get install -y postgresql"
+    """The wheel's PostgreSQL, all that a bare machine has, knows no TLS; CI has the real one."""
+    lacking = "this PostgreSQL knows no TLS: apt-get install -y postgresql"
+    assert postgres.tls or "CI" not in os.environ, lacking
+    if not postgres.tls:
+        pytest.skip(lacking)
 
 
 @pytest.mark.parametrize("mode", ["require", "verify"])

@@ -1,0 +1,251 @@
+#!/usr/bin/env bash
+# Rehearses a bare machine; see `rehearse.sh --help`.
+set -euo pipefail
+
+usage() {
+  cat <<'EOF'
+The two commands of README.md, as a stranger meets them: in a minimal Debian 12 with Python 3.11
+and python3-venv, by an ordinary user, from a clean clone.
+
+  rehearse.sh             a clone of HEAD
+  rehearse.sh --worktree  the files as they are here, uncommitted ones too
+
+Runs as root on Debian or Ubuntu. Takes about two minutes, the first time one more and 0.7 GB:
+the system is kept, the user's home is made anew. No process and no mount stays.
+  BARE_DIR     where the system lies (default /var/tmp/bare-machine); its logs lie beside it
+  BARE_MIRROR  the Debian mirror (default: the one apt uses)
+
+pip uses this machine's package index: its PIP_* and *_proxy variables, configuration files and
+certificates. The network is this machine's too, so port 8018 must be free.
+EOF
+}
+
+say() { printf 'rehearse.sh: [%3d s] %s\n' "$SECONDS" "$*"; }
+die() {
+  echo "rehearse.sh: $*" >&2
+  exit 1
+}
+
+worktree=''
+case "${1:-}" in
+  '') ;;
+  --worktree) worktree=yes ;;
+  -h | --help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
+[ "$EUID" -eq 0 ] || die "must be run as root, for it mounts and changes root."
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# The kernel names a process's root without symbolic links; of_this_machine() compares with it.
+root=$(realpath -m "${BARE_DIR:-/var/tmp/bare-machine}")
+suite=bookworm
+user=stranger
+home=/home/$user
+clone=$home/project
+# What runs, a process group of its own. In the background, or a signal to this script would reach
+# its trap only when the job is done.
+job=''
+
+# --- installing -------------------------------------------------------------------------
+
+mirror() { # whatever this machine's apt uses
+  if [ -n "${BARE_MIRROR:-}" ]; then
+    echo "$BARE_MIRROR"
+  else
+    # shellcheck disable=SC2016 # $(SITE) is for apt-get
+    apt-get indextargets --format '$(SITE)' | grep -m 1 -E '/debian/?$' || true
+  fi
+}
+
+install_tools() {
+  if command -v debootstrap && command -v git; then return; fi >/dev/null
+  command -v apt-get >/dev/null || die "needs apt-get: only Debian and Ubuntu will do."
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap git; } \
+    >"$root.apt.log" 2>&1 || die "apt-get cannot install debootstrap and git: see $root.apt.log."
+}
+
+discard() { # a folder that debootstrap may have mounted things in
+  local target
+  while read -r _ target _; do
+    case "$target" in "$1"/*) umount -l "$target" ;; esac
+  done < <(tac /proc/mounts)
+  rm -rf --one-file-system "$1"
+}
+
+install_system() {
+  [ -d "$root" ] && return
+  local site proxy='' log=$root.debootstrap.log
+  site=$(mirror)
+  [ -n "$site" ] || die "apt uses no Debian mirror to have $suite from: name one in BARE_MIRROR."
+  say "Installing a minimal Debian $suite..."
+  eval "$(apt-config shell proxy Acquire::http::Proxy)"
+  [ -z "$proxy" ] || export http_proxy=$proxy
+  # Built aside and renamed when complete, so that a killed debootstrap is never taken for a system.
+  setsid debootstrap --variant=minbase --include=python3,python3-venv "$suite" "$root.partial" \
+    "$site" >"$log" 2>&1 9>&- &
+  job=$!
+  wait "$job" || die "Debian $suite cannot be had from $site: see $log."
+  job=''
+  chroot "$root.partial" useradd --create-home --shell /bin/bash "$user" 9>&-
+  mv "$root.partial" "$root"
+}
+
+# --- furnishing -------------------------------------------------------------------------
+
+mount_system() {
+  mount -t proc proc "$root/proc"
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
+  mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
+}
+
+copy_in() { # a file, and where it belongs in there
+  mkdir -p "$root$(dirname "$2")"
+  cp -L "$1" "$root$2"
+}
+
+copy_network() {
+  copy_in /etc/resolv.conf /etc/resolv.conf
+  copy_in /etc/hosts /etc/hosts
+}
+
+# pip's configuration files, and the files (constraints, certificates) that they or PIP_* name.
+copy_pip_settings() {
+  local file files=() name word
+  for file in /etc/pip.conf /etc/xdg/pip/pip.conf ~/.pip/pip.conf ~/.config/pip/pip.conf \
+    "${PIP_CONFIG_FILE:-}"; do
+    [ -f "$file" ] || continue
+    files+=("$file")
+    case "$file" in
+      "$HOME"/*) copy_in "$file" "$home${file#"$HOME"}" ;;
+      *) copy_in "$file" "$file" ;;
+    esac
+  done
+  for word in /etc/ssl/certs/ca-certificates.crt \
+    $([ ${#files[@]} -eq 0 ] || cat "${files[@]}") \
+    $(for name in "${!PIP_@}"; do echo "${!name}"; done); do
+    case "$word" in /*) if [ -f "$word" ]; then copy_in "$word" "$word"; fi ;; esac
+  done
+}
+
+# git would refuse root a checkout of another user's, as CI may have it.
+trusting_git() { GIT_CONFIG_GLOBAL=$root.gitconfig git "$@"; }
+
+copy_project() {
+  local file
+  printf '[safe]\n\tdirectory = *\n' >"$root.gitconfig"
+  if [ -n "$worktree" ]; then
+    mkdir -p "$root$clone"
+    cd "$project"
+    trusting_git ls-files -z --cached --others --exclude-standard |
+      while IFS= read -r -d '' file; do
+        if [ -e "$file" ]; then printf '%s\0' "$file"; fi # deleted, but not yet committed
+      done | xargs -0 cp -P --parents -t "$root$clone"
+  else
+    # A hard link would share its owner with the checkout's own object.
+    trusting_git clone --quiet --no-hardlinks "$project" "$root$clone"
+  fi
+  rm "$root.gitconfig"
+}
+
+furnish() {
+  rm -rf --one-file-system "${root:?}$home"
+  find "$root/tmp" "$root/var/tmp" -mindepth 1 -delete
+  mkdir -m 700 "$root$home"
+  copy_network
+  copy_pip_settings
+  copy_project
+  chroot "$root" chown -R "$user:$user" "$home" 9>&-
+}
+
+# --- running ----------------------------------------------------------------------------
+
+within() { # seconds, then a command to repeat until it succeeds
+  local until=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $until ] || return 1
+    sleep 0.05
+  done
+}
+
+of_this_machine() { # pids of all that runs in the folder
+  local process
+  for process in /proc/[0-9]*; do
+    case "$(readlink "$process/root" 2>/dev/null)" in
+      "$root" | "$root.partial") echo "${process#/proc/}" ;;
+    esac
+  done
+  return 0
+}
+none_left() { [ -z "$(of_this_machine)" ]; }
+
+# The user has nothing of whoever starts this but the way to the package index.
+as_user() (
+  local name chroot
+  chroot=$(type -P chroot)
+  for name in $(compgen -e); do
+    case "$name" in PIP_* | *_proxy | *_PROXY) ;; *) unset "$name" ;; esac
+  done
+  export HOME=$home USER=$user LOGNAME=$user SHELL=/bin/bash
+  export PATH=/usr/local/bin:/usr/bin:/bin
+  exec setsid "$chroot" --userspec="$user:$user" "$root" env -C "$clone" "$@"
+)
+
+rehearse() { # log, command: it must succeed and leave no process behind
+  local log=$1 began=$SECONDS status=0 show
+  shift
+  say "$ $*"
+  : >"$log"
+  as_user "$@" >"$log" 2>&1 </dev/null 9>&- &
+  job=$!
+  tail -n +1 -f --pid="$job" -s 0.2 "$log" 9>&- &
+  show=$!
+  wait "$job" || status=$?
+  wait "$show" || true
+  job=''
+  [ "$status" -eq 0 ] || die "on a bare machine '$*' failed with exit code $status: see $log."
+  within 5 none_left || die "on a bare machine '$*' left behind: $(named)"
+  say "'$*' succeeded in $((SECONDS - began)) s."
+}
+
+named() { # what still runs in there
+  local pid
+  for pid in $(of_this_machine); do tr '\0' ' ' <"/proc/$pid/cmdline" && echo "(pid $pid);"; done
+}
+
+kill_all() { # signal
+  local pid
+  [ -z "$job" ] || kill "-$1" -- "-$job" 2>/dev/null || kill "-$1" "$job" 2>/dev/null || true
+  for pid in $(of_this_machine); do kill "-$1" "$pid" 2>/dev/null || true; done
+}
+
+all_ended() { none_left && { [ -z "$job" ] || ! kill -0 -- "-$job" 2>/dev/null; }; }
+
+halt() { # ends and unmounts all that a rehearsal, this or a killed one, started
+  local mounted
+  kill_all TERM
+  within 5 all_ended || kill_all KILL
+  within 5 all_ended || die "these do not end: $(named)"
+  for mounted in "$root/dev/shm" "$root/dev/pts" "$root/proc"; do
+    if mountpoint -q "$mounted"; then umount "$mounted"; fi
+  done
+  discard "$root.partial"
+}
+
+mkdir -p "$(dirname "$root")"
+exec 9>"$root.lock"
+flock -n 9 || die "another rehearsal runs in $root; BARE_DIR takes another folder."
+trap halt EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+halt
+install_tools
+install_system
+furnish
+mount_system
+rehearse "$root.demo.log" ./asterisk.sh demo --once
+grep -qF '"success": true' "$root.demo.log" ||
+  die "the demo placed no call on a bare machine: see $root.demo.log."
+rehearse "$root.tests.log" tests/run
+halt
+say "Both commands of README.md succeed on a bare machine."
