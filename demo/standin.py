@@ -134,9 +134,19 @@ class StandIn(Faults):
         return [live.name for live in self._daemon.exchange.channels.snapshot()]
 
     @property
+    def cdr(self) -> str:
+        """The call detail records written so far: what SFTP serves as Master.csv."""
+        return self._daemon.exchange.ledger.decode()
+
+    @property
     def pid(self) -> int:
         """The process id the banner tells."""
         return self._daemon.pid
+
+    @property
+    def booted(self) -> bool:
+        """Whether Asterisk runs and has loaded everything."""
+        return self._daemon.booted
 
     def freeze(self) -> None:
         """Stop Asterisk as SIGSTOP does: opens get no banner, commands wait and run at `thaw`."""

@@ -55,9 +55,16 @@ SELECT callapi.settle_late(
   p_hung_up => :hung_up)
 """
 
-_OWNED = """
-SELECT root_uniqueid FROM callapi.calls
-WHERE host = :host AND root_uniqueid = ANY(CAST(:uniqueids AS text[]))
+# A call that is being placed has its row, and not yet its root: while one of the same extension is
+# under way, or ended without a root that is known, no root is certainly an orphan.
+_ORPHANS = """
+SELECT u.uniqueid FROM unnest(CAST(:uniqueids AS text[])) u (uniqueid)
+WHERE NOT EXISTS (SELECT 1 FROM callapi.calls c
+                   WHERE c.host = :host AND c.root_uniqueid = u.uniqueid)
+  AND NOT EXISTS (SELECT 1 FROM callapi.calls c
+                   WHERE c.host = :host AND c.code = :code AND c.call_id <> :call_id
+                     AND c.root_uniqueid IS NULL AND c.state <> 'not_executed'
+                     AND c.created_at > clock_timestamp() - interval '1 hour')
 """
 
 _log = logging.getLogger("asterisk")
@@ -244,10 +251,17 @@ async def settle_late(
     )
 
 
-async def find_owned(database: Database, host: str, uniqueids: Sequence[str]) -> frozenset[str]:
-    """Tell which of these root channels of a host belong to calls that are known."""
-    rows = await database.run(_OWNED, host=host, uniqueids=list(uniqueids))
-    return frozenset(row["root_uniqueid"] for row in rows)
+async def find_orphans(
+    database: Database, call_id: UUID, *, host: str, code: str, uniqueids: Sequence[str]
+) -> frozenset[str]:
+    """Tell which of these roots of an extension can be no other call's than this one's.
+
+    Ask it after the channels were listed: a call is recorded before its root appears.
+    """
+    rows = await database.run(
+        _ORPHANS, call_id=call_id, host=host, code=code, uniqueids=list(uniqueids)
+    )
+    return frozenset(row["uniqueid"] for row in rows)
 
 
 def _digest(text: str) -> str:

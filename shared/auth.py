@@ -60,8 +60,9 @@ async def identify_caller(
 
 def _wait_s(prefer: str | None) -> float:
     """Parse `Prefer: wait=N` (RFC 7240); what is not understood is ignored, as it demands."""
-    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,4})", prefer or "", re.IGNORECASE)
-    return float(match[1]) if match else 0.0
+    pattern = r"(?:^|[,;\s])wait\s*=\s*(\"?)([0-9]{1,4})\1\s*(?:$|[,;])"
+    match = re.search(pattern, prefer or "", re.IGNORECASE | re.ASCII)
+    return float(match[2]) if match else 0.0
 
 
 def placed_headers(quota: Quota | None, caller: Caller) -> dict[str, str]:

@@ -100,10 +100,9 @@ class InvalidClientId(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The caller is known, and may not do this."""
+    """The caller may not do this; never raised itself."""
 
     status = 403
-    code = "forbidden"
 
 
 class PrefetchRefused(Forbidden):

@@ -12,7 +12,7 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from shared import admission
 from shared.asterisk.client import find_roots, is_root
@@ -56,7 +56,7 @@ class LateCalls:
         """Follow a call in a task of this process's own."""
         watch = asyncio.get_running_loop().create_task(self._watch(call))
         self._watches.add(watch)
-        watch.add_done_callback(self._watches.discard)
+        watch.add_done_callback(partial(self._ended, call))
 
     async def close(self) -> None:
         """End every watch; the calls stay unknown."""
@@ -64,9 +64,15 @@ class LateCalls:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
+    def _ended(self, call: UnknownCall, watch: asyncio.Task[None]) -> None:
+        # A callback, not a `finally`: a task cancelled before its first step never runs one.
+        if call.pending is not None:
+            call.pending.close()
+        self._watches.discard(watch)
+
     async def _watch(self, call: UnknownCall) -> None:
         try:
-            root = await self._from_reply(call) or await self._from_channels(call)
+            root = await self._find(call)
             if root is not None:
                 await self._tell(call, root)
         except (PbxError, PbxBusy, DatabaseUnavailable) as error:
@@ -74,18 +80,24 @@ class LateCalls:
         except Exception:  # noqa: BLE001 - a task's failure is seen by nobody else
             LOG.exception("❌ Опоздавший звонок %s", call.call_id)
 
-    async def _from_reply(self, call: UnknownCall) -> Channel | None:
+    async def _find(self, call: UnknownCall) -> Channel | None:
+        replies = await self._late_replies(call)
+        if replies is None:
+            return await self._from_channels(call)
+        # Asterisk is done with the command: a root that appears after this is somebody else's.
+        roots = find_roots(call.command, replies)
+        return roots[0] if len(roots) == 1 else None
+
+    async def _late_replies(self, call: UnknownCall) -> tuple[str, ...] | None:
         """Wait for the answer on the socket that carried the command."""
         if call.pending is None:
             return None
         try:
-            replies = await call.pending.replies(Deadline.after(_LISTEN_S))
+            return await call.pending.replies(Deadline.after(_LISTEN_S))
         except TimeoutError:
             return None
         finally:
             call.pending.close()
-        roots = find_roots(call.command, replies) if replies else ()
-        return roots[0] if len(roots) == 1 else None
 
     async def _from_channels(self, call: UnknownCall) -> Channel | None:
         """Look for a root that is younger than the command and that no known call owns."""
@@ -97,12 +109,17 @@ class LateCalls:
             except (PbxError, PbxBusy):
                 channels = ()
             young = [c for c in channels if is_root(c, call.command) and c.duration_s <= age_s + 1]
-            owned = await admission.find_owned(
-                self._database, call.host, [channel.uniqueid for channel in young]
-            )
-            orphans = [channel for channel in young if channel.uniqueid not in owned]
-            if len(orphans) == 1:
-                return orphans[0]
+            if young:
+                orphans = await admission.find_orphans(
+                    self._database,
+                    call.call_id,
+                    host=call.host,
+                    code=call.command.extension.number,
+                    uniqueids=[channel.uniqueid for channel in young],
+                )
+                ours = [channel for channel in young if channel.uniqueid in orphans]
+                if len(ours) == 1:
+                    return ours[0]
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         return None

@@ -22,7 +22,6 @@ from shared.errors import (
     Forbidden,
     InvalidClientId,
     LimitExceeded,
-    PbxBusy,
     PbxError,
     ServiceError,
 )
@@ -35,6 +34,8 @@ Phase: TypeAlias = Literal["placing", "unknown"] | AgentPhase
 Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
 
 _RING_POLL_S = 0.15
+# One question is let finish: to cut it short would cost the host its connection.
+_RING_ASK_S = 3.0
 _OUTCOMES: dict[Dialled, Outcome] = {"no": "not_executed", "unknown": "unknown"}
 
 
@@ -190,8 +191,9 @@ async def _wait_for_ring(host: str, root: Channel, caller: Caller) -> AgentPhase
     deadline = caller.deadline.sooner(caller.wait_s)
     while phase == "accepted" and deadline.remaining_s():
         try:
-            phase = await load_pbx().find_agent_phase(host, root, deadline)
-        except (PbxError, PbxBusy):
+            until = caller.deadline.sooner(_RING_ASK_S)
+            phase = await load_pbx().find_agent_phase(host, root, until)
+        except ServiceError:
             break  # the call is placed: the answer is what was known last
         if phase == "accepted":
             await asyncio.sleep(min(_RING_POLL_S, deadline.remaining_s()))

@@ -43,6 +43,9 @@ def _list(value: object) -> object:
 
 RateSetting = Annotated[Rate, BeforeValidator(_rate)]
 ListSetting = Annotated[tuple[str, ...], BeforeValidator(_list)]
+# A prefix with a typing error would permit, or deny, nothing, and nobody would be told.
+Prefix = Annotated[str, Field(pattern=r"^[+]?[0-9]{1,20}$")]
+PrefixesSetting = Annotated[tuple[Prefix, ...], BeforeValidator(_list)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -134,10 +137,10 @@ class Settings(BaseModel):
     rate_limit_address: RateSetting = Field(
         Rate(count=30, per_s=60), description="wrong secrets from one address, COUNT/SECONDS"
     )
-    destinations_allowed: ListSetting = Field(
+    destinations_allowed: PrefixesSetting = Field(
         (), description="prefixes that may be called, e.g. `+375,8029`; empty: all"
     )
-    destinations_denied: ListSetting = Field(
+    destinations_denied: PrefixesSetting = Field(
         (), description="prefixes that may not be called, whatever is allowed"
     )
     shared_hosts: Literal["refuse", "allow"] = Field(

@@ -18,12 +18,14 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
+from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.deadline import Deadline
 from shared.errors import (
+    Dialled,
     FieldError,
     InvalidParameter,
     LimitExceeded,
@@ -38,10 +40,51 @@ from shared.telemetry import LOG, REQUEST_ID, configure_logging
 PLACES_CALLS = "calls"
 _MAX_BODY_BYTES = 16_384
 _PROBLEM = "application/problem+json"
+_FAILURES = (500,)
+_CALL_FAILURES = (401, 403, 413, 422, 429, 500, 503)
 # What a handler needs after its deadline to settle and to answer, on Lambda.
 _LAMBDA_RESERVE_S = 1.0
 
 LambdaHandler: TypeAlias = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+class Problem(BaseModel):
+    """Every failure's body: RFC 9457, whose `detail` is one sentence for whoever reads it.
+
+    `code` is stable. Where a request rings phones, `dialled` says whether one may be ringing, and
+    `call_id` names the call once it was admitted; `errors` lists the parameters that are wrong.
+    """
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    dialled: Dialled | None = None
+    call_id: str | None = None
+    errors: list[FieldError] | None = None
+
+
+class _App(FastAPI):
+    """Describes the one error body once, where each operation's failures refer to it."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the API's description."""
+        if self.openapi_schema is None:
+            schemas = super().openapi().setdefault("components", {}).setdefault("schemas", {})
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= problem.pop("$defs") | {"Problem": problem}
+        return super().openapi()
+
+
+def _described(router: APIRouter) -> dict[int | str, dict[str, Any]]:
+    """Describe how requests to a router may fail."""
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    statuses = _CALL_FAILURES if PLACES_CALLS in router.tags else _FAILURES
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {_PROBLEM: problem}}
+        for status in statuses
+    }
 
 
 def create_app(
@@ -51,7 +94,7 @@ def create_app(
     """Compose routers into an app with our error body, request ids and CORS."""
     settings = load_settings()
     configure_logging(settings)
-    app = FastAPI(
+    app = _App(
         title="Asterisk Call Management API",
         version=VERSION,
         description="Click-to-call and call supervision on many Asterisk hosts over SSH.",
@@ -62,15 +105,20 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     for router in routers:
-        app.include_router(router)
+        app.include_router(router, responses=_described(router))
     app.add_middleware(RequestContext)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Client-Id"],
-            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"],
+            allow_headers=[
+                *("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Client-Id"),
+            ],
+            expose_headers=[
+                *("Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
+                "X-Request-Id",
+            ],
         )
     return app
 

@@ -5,10 +5,12 @@ Timings and channel states follow recordings of Asterisk 16 (chan_sip) and 22 (P
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
+from demo.pbx.cdr import BUSY, FAILED, NO_ANSWER, Record, Records
 from demo.pbx.channels import Channel, ChannelTable, join_bridge
 from demo.pbx.clock import Clock
 from demo.pbx.dialplan import SILENT_S, Destination, Ending, Phone, find_destination
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 ORIGINATE_LIMIT_S = 30.0
 PREFIX = "local/"
+DISPOSITIONS = {Ending.BUSY: BUSY, Ending.NOT_FOUND: FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,18 @@ class Call:
     """One originated call; every leg hangs up with it."""
 
     root: Channel
+    records: Records
     legs: list[Channel] = field(default_factory=list)
     task: "asyncio.Task[None] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A phone that answered, and what it will do from then on."""
+    """A phone that answered, what it will do from then on, and its row in the making."""
 
     leg: Channel | None
     phone: Phone
+    record: Record
 
 
 class Exchange:
@@ -61,6 +66,7 @@ class Exchange:
     Attributes:
         invites: How often each number's phone was rung.
         spied: (spying channel, tapped channel), in order of attaching.
+        ledger: The call detail records, as Master.csv holds them.
         processed: Asterisk's `calls processed`: each run through the dialplan counts.
         refused: What was asked for and is not imitated, an unregistered application too.
         dialplan_loaded: False while Asterisk boots: every extension is then unknown.
@@ -72,6 +78,7 @@ class Exchange:
         self.channels = ChannelTable(technology)
         self.invites: Counter[str] = Counter()
         self.spied: list[tuple[str, str]] = []
+        self.ledger = bytearray()
         self.processed = 0
         self.refused = refused
         self.dialplan_loaded = True
@@ -80,7 +87,7 @@ class Exchange:
     def originate(self, address: LocalAddress, app: str, data: str) -> None:
         """Create the root channel now; everything else happens by itself, also failing."""
         first, second = self.channels.add_pair(address.exten, address.context)
-        call = Call(first, [first, second])
+        call = Call(first, Records(self.ledger), [first, second])
         self.calls[first.uniqueid] = call
         call.task = asyncio.create_task(self._live(call, address, app, data))
         call.task.add_done_callback(partial(self._ended, call))
@@ -108,6 +115,12 @@ class Exchange:
         for call in list(self.calls.values()):
             self._cancel(call)
 
+    def lose_all(self) -> None:
+        """End every call as its Asterisk dies: nothing is written of it."""
+        for call in self.calls.values():
+            call.records.lose()
+        self.hang_up_all()
+
     async def aclose(self) -> None:
         """End every call and wait until each is gone."""
         tasks = [call.task for call in self.calls.values() if call.task]
@@ -123,6 +136,7 @@ class Exchange:
         self.calls.pop(call.root.uniqueid, None)
         for leg in call.legs:
             self.channels.remove(leg)
+        call.records.write()
         if not task.cancelled():
             task.result()  # a fault of the stand-in's own must be heard
 
@@ -132,8 +146,10 @@ class Exchange:
         if agent is None:
             return
         first.state, first.app, first.data = "Up", app, data
+        record = call.records.begin(first, source=self._source(agent, address.exten))
+        record.answered()
         talks_s = SILENT_S if agent.phone.talks_s is None else agent.phone.talks_s
-        app_task = asyncio.create_task(self._run_app(call, address, agent, app, data))
+        app_task = asyncio.create_task(self._run_app(call, address, agent, record))
         hang_up = asyncio.create_task(self.clock.sleep(talks_s))
         try:
             await asyncio.wait((app_task, hang_up), return_when=asyncio.FIRST_COMPLETED)
@@ -145,11 +161,12 @@ class Exchange:
             await asyncio.gather(app_task, hang_up, return_exceptions=True)
 
     async def _run_app(
-        self, call: Call, address: LocalAddress, agent: Answered, app: str, data: str
+        self, call: Call, address: LocalAddress, agent: Answered, record: Record
     ) -> None:
-        match app.lower():
+        data = record.data
+        match record.app.lower():
             case "dial":
-                await self._dial(call, address, agent, data)
+                await self._dial(call, address, agent, record)
             case "chanspy":
                 await Spying(self.channels, self.clock, self.spied).run(call.root, data)
             case "echo":
@@ -159,23 +176,40 @@ class Exchange:
             case "noop" | "hangup":
                 pass
             case _:
-                self._refuse(f"application {app}")
+                self._refuse(f"application {record.app}")
 
-    async def _dial(self, call: Call, address: LocalAddress, agent: Answered, data: str) -> None:
-        target, _, rest = data.partition(",")
+    async def _dial(
+        self, call: Call, address: LocalAddress, agent: Answered, record: Record
+    ) -> None:
+        target, _, rest = record.data.partition(",")
         timeout_s = rest.partition(",")[0]
         local = parse_local(target)
         if local is None:
-            self._refuse(f"application Dial {data}")
+            self._refuse(f"application Dial {record.data}")
             return
         first, second = self.channels.add_pair(local.exten, local.context, call.root.linkedid)
-        first.exten = call.root.exten
-        first.caller = call.root.exten if self.technology == "SIP" else local.exten
-        second.caller = "" if self.technology == "SIP" else call.root.exten
         call.legs += [first, second]
+        destination = self.find_destination(local.exten, local.context)
+        if destination is None:
+            await self.clock.sleep(0.01)
+            return
+        record.finish()
+        row = call.records.begin(call.root, first.name, source=record.source, start=record.end)
+        row.answered()
+        row.disposition = NO_ANSWER
+        first.exten = call.root.exten
+        first.caller = call.root.exten
+        if self.technology == "PJSIP":
+            first.caller = local.exten
+            if agent.leg and destination.peer:
+                agent.record.source, second.caller = local.exten, call.root.exten
         customer = await self._ring(call, first, second, float(timeout_s or SILENT_S))
         if customer is None:
+            if destination.phone:
+                row.disposition = DISPOSITIONS.get(destination.phone.ending, NO_ANSWER)
             return
+        row.answered()
+        row.answer = row.start
         first.state, first.exten = "Up", ""
         join_bridge(first, call.root)
         if self.technology == "PJSIP":
@@ -183,17 +217,30 @@ class Exchange:
         optimise = address.optimise and local.optimise
         if optimise and agent.leg and customer.leg and (agent.phone.rtp or customer.phone.rtp):
             await self.clock.sleep(0.04)
-            self._optimise(call, agent.leg, customer.leg)
+            self._optimise(call, agent.leg, customer.leg, first)
         talks_s = customer.phone.talks_s
         await self.clock.sleep(SILENT_S if talks_s is None else talks_s)
+
+    def _source(self, agent: Answered, exten: str) -> str:
+        """What the root's rows call the caller: PJSIP tells the agent's number, chan_sip none."""
+        return exten if self.technology == "PJSIP" and agent.leg else ""
 
     def _refuse(self, what: str) -> None:
         log.warning("the stand-in does not imitate: %s", what)
         self.refused.append(what)
 
-    def _optimise(self, call: Call, agent: Channel, customer: Channel) -> None:
-        """Take the Local channels out: the two phones' legs share one bridge from now on."""
+    def _optimise(self, call: Call, agent: Channel, customer: Channel, local: Channel) -> None:
+        """Take the Local channels out: the two phones' legs share one bridge from now on.
+
+        Their rows are written now; the last row, phone to phone, at the end.
+        """
         agent.bridge = customer.bridge
+        for leg in (agent,) if self.technology == "PJSIP" else (customer, agent):
+            record = call.records.begin(leg, local.name, source=leg.caller, start=time.time())
+            record.answered()
+        call.records.write()
+        talk = call.records.begin(agent, customer.name, source=agent.caller, start=time.time())
+        talk.answered()
         for leg in call.legs:
             if leg.name.startswith("Local/"):
                 self.channels.remove(leg)
@@ -210,9 +257,11 @@ class Exchange:
         self.processed += 1
         second.app, second.data = destination.app, destination.data
         if destination.peer is None:
-            second.state = "Up"
-            lasts_s = {"Hangup": 0.0, "Wait": 3600.0}.get(destination.app, SILENT_S)
-            return Answered(None, Phone(talks_s=lasts_s))
+            second.state, second.priority = "Up", destination.priority
+            record = call.records.begin(second)
+            record.answered()
+            lasts_s = {"Hangup": 0.0, "Wait": float(destination.data or 0)}
+            return Answered(None, Phone(talks_s=lasts_s.get(destination.app, SILENT_S)), record)
         if destination.phone is None:  # no such peer: Dial gives up at once
             await self.clock.sleep(0.01)
             return None
@@ -222,12 +271,16 @@ class Exchange:
         )
         call.legs.append(leg)
         self.invites[second.exten] += 1
+        record = call.records.begin(second, leg.name, source=second.caller)
         if not await self._wait_for_answer(phone, first, leg, min(limit_s, destination.timeout_s)):
+            if phone.ending is Ending.BUSY:
+                record.disposition = BUSY
             self.channels.remove(leg)
             return None
+        record.answered()
         leg.state, leg.exten, second.state = "Up", "", "Up"
         join_bridge(second, leg)
-        return Answered(leg, phone)
+        return Answered(leg, phone, record)
 
     async def _wait_for_answer(
         self, phone: Phone, first: Channel, leg: Channel, limit_s: float

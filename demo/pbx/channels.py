@@ -24,6 +24,7 @@ class Channel:
     caller: str = ""
     connected: str = ""
     bridge: str = ""
+    priority: int = 1
     born: float = field(default_factory=time.time)
 
     def concise(self) -> str:
@@ -32,7 +33,7 @@ class Channel:
             self.name,
             self.context,
             self.exten,
-            "1",
+            str(self.priority),
             self.state,
             self.app or "(None)",
             self.data,
@@ -80,7 +81,7 @@ Eff. Connected Line ID Name: (N/A)
  --   PBX   --
         Context: {self.context}
       Extension: {self.exten}
-       Priority: 1
+       Priority: {self.priority}
      Call Group: 0
    Pickup Group: 0
     Application: {self.app or "(None)"}

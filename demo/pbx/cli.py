@@ -16,11 +16,11 @@ from demo.pbx.show import show_dialplan, show_hint
 log = logging.getLogger(__name__)
 
 ORIGINATE_WORDS = 3
-WORD = re.compile(r'"((?:[^"\\]|\\.)*)"?|((?:[^\s"\\]|\\.)+)')
+WORD = re.compile(r'"((?:[^"\\]|\\.)*)"?|((?:[^ \t"\\]|\\.)+)', re.DOTALL)
 
 
 def split_words(line: str) -> list[str]:
-    """Split as Asterisk does: at white space; double quotes and backslashes protect."""
+    """Split as Asterisk does: at spaces and tabs, no newlines; quotes and backslashes protect."""
     words: list[str] = []
     end = -1
     for found in WORD.finditer(line):
@@ -76,10 +76,14 @@ class Cli:
         return self._no_such_command(line)
 
     def _no_such_command(self, line: str) -> str:
-        joined = " ".join(split_words(line))
+        words = split_words(line)
+        known = 0
+        while any(words[: known + 1] == list(name[: known + 1]) for name in self._commands):
+            known += 1
+        # Asterisk repeats the words up to the second one that leads nowhere.
+        hint = " ".join(words[: known + 2])
         return (
-            f"No such command '{line}' (type 'core show help {joined}' "
-            "for other possible commands)\n"
+            f"No such command '{line}' (type 'core show help {hint}' for other possible commands)\n"
         )
 
     def _version(self, words: list[str], _line: str) -> str:
@@ -118,8 +122,10 @@ class Cli:
                 return texts.CHANNELS_USAGE + old
 
     def _calls(self, words: list[str], line: str) -> str:
-        if words:
+        if words in (["uptime"], ["uptime", "seconds"]):
             return self._refuse(line)
+        if words:
+            return texts.CALLS_USAGE
         active, processed = self.exchange.active(), self.exchange.processed
         return (
             f"{active} active call{'' if active == 1 else 's'}\n"
@@ -168,8 +174,7 @@ class Cli:
         if any(set("*?[") & set(word) or word.startswith("/") for word in words):
             return self._refuse(line)
         if words == ["all"]:
-            self.exchange.hang_up_all()
-            return ""
+            words = [live.name for live in self.exchange.channels.snapshot()]
         return "".join(
             f"Requested Hangup on channel '{word}'\n"
             if self.exchange.hang_up(word)

@@ -41,6 +41,11 @@ class Daemon:
         """What the control socket says first."""
         return f"{self._hostname}/{self.pid}/{self._version}\n".encode()
 
+    @property
+    def booted(self) -> bool:
+        """Whether it runs and `core waitfullybooted` would answer at once."""
+        return self._booted.is_set() and not self.faults.asterisk_down
+
     def listens(self) -> bool:
         """Whether there is a socket that this user may connect to."""
         return not (self.faults.not_permitted or self.faults.asterisk_down)
@@ -108,7 +113,7 @@ class Daemon:
     def crash(self) -> None:
         """Die as on SIGKILL: every call and every connection ends, nothing listens."""
         self.faults.asterisk_down = True
-        self.exchange.hang_up_all()
+        self.exchange.lose_all()
         for task, console in self._consoles.items():
             console.killed = True
             if task is not asyncio.current_task():

@@ -1,11 +1,11 @@
 """The stand-in's dialplan and the phones behind it, as `dialplan show` prints them.
 
-The same numbers as a small test office: agents 150..159 and 1501, and customers
-+375290000001..6 that differ in what their phone does.
+The same dialplan as that of the tests' real Asterisk, line by line, and the context office:
+agents 150..159 and 1501, and customers +375290000001..6 that differ in what their phone does.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 SILENT_S = 3600.0
@@ -98,6 +98,7 @@ class Destination:
 
     app: str
     data: str
+    priority: int = 1
     peer: str | None = None
     timeout_s: float = SILENT_S
     phone: Phone | None = None
@@ -123,32 +124,44 @@ INOFFICE = Context(
         _dial("_1XX", "${EXTEN}", 30, 8),
         _dial("_X.", "${EXTEN}@trunk", 60, 16),
     ),
+    includes=("included",),
+)
+INCLUDED = Context(
+    "included",
+    (
+        Extension("170", ("Answer()", "Wait(2)"), 19),
+        Extension("7", ("Answer()", "Wait(2)"), 21),
+    ),
 )
 PARK = Context(
     "park",
     (
-        Extension("900", ("Answer()", "Hangup()"), 18),
-        Extension("901", ("Answer()", "Wait(3600)"), 20),
-        Extension("902", ("Answer()", "Echo()"), 22),
+        Extension("900", ("Answer()", "Hangup()"), 24),
+        Extension("901", ("Answer()", "Wait(3600)"), 26),
+        Extension("902", ("Answer()", "Echo()"), 28),
     ),
 )
-OFFICE = Context("office", (Extension("77", ("Answer()", "Hangup()"), 25),), ("inoffice", "park"))
-SWITCHED = Context("switched", switches=("Lua/",))
-CONTEXTS = {context.name: context for context in (PARK, INOFFICE, OFFICE, SWITCHED)}
+LOOPBACK = "Loopback/@"
+SWITCHED = Context("switched", switches=(f"{LOOPBACK}inoffice",))
+WITHSWITCH = Context("withswitch", includes=("switched",))
+OFFICE = Context("office", (Extension("77", ("Answer()", "Hangup()"), 36),), ("inoffice", "park"))
+CONTEXTS = {
+    context.name: context for context in (WITHSWITCH, SWITCHED, PARK, INCLUDED, INOFFICE, OFFICE)
+}
 
 
 def find_destination(number: str, context: str, technology: str) -> Destination | None:
-    """Where `number` leads in `context` and its includes; None if nothing matches."""
+    """Where `number` leads in `context`, its includes and switches; None if nothing matches."""
     for extension in _walk(number, context):
         if extension.is_hint:
             continue
         app, _, data = extension.steps[-1].rstrip(")").partition("(")
         if len(extension.steps) > 1:
-            return Destination(app, data)
+            return Destination(app, data, len(extension.steps))
         data = data.replace("{tech}", technology).replace("${EXTEN}", number)
         target, _, timeout = data.partition(",")
         peer = target.partition("/")[2].rpartition("@")[2]
-        return Destination("Dial", data, peer, float(timeout), PHONES.get(peer))
+        return Destination("Dial", data, 1, peer, float(timeout), PHONES.get(peer))
     return None
 
 
@@ -167,11 +180,5 @@ def _walk(number: str, name: str) -> Iterator[Extension]:
     yield from (extension for extension in context.extensions if extension.matches(number))
     for include in context.includes:
         yield from _walk(number, include)
-
-
-def matching(context: Context, number: str | None) -> Context:
-    """The context with only the extensions that `number` matches (all of them for None)."""
-    if number is None:
-        return context
-    chosen = tuple(extension for extension in context.extensions if extension.matches(number))
-    return replace(context, extensions=chosen)
+    for switch in context.switches:
+        yield from _walk(number, switch.removeprefix(LOOPBACK))

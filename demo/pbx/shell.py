@@ -75,7 +75,7 @@ class Shell:
                 match words[len(program) :]:
                     case ["-rx", command]:
                         status, output = await self._daemon.ask(command, cut)
-                        write(output, "")
+                        write(*(("", output) if status else (output, "")))
                         return status
         return self._refuse(words[0], line, write)
 

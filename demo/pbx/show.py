@@ -1,63 +1,80 @@
 """What `dialplan show` and `core show hint` print."""
 
+from dataclasses import dataclass, field
+
 from demo.pbx.calls import Exchange
-from demo.pbx.dialplan import CONTEXTS, Context, find_hints, matching
+from demo.pbx.dialplan import CONTEXTS, Extension, find_hints
 
 
 def show_dialplan(exchange: Exchange, words: str, line: str) -> str:
     """Answer `dialplan show [[exten@]context]`; `line` is the command as it was typed."""
-    number, at, name = words.rpartition("@")
-    contexts = CONTEXTS if exchange.dialplan_loaded else {}
+    number, _, name = words.rpartition("@")
+    contexts = list(CONTEXTS) if exchange.dialplan_loaded else []
     if words and name not in contexts:
         return f"There is no existence of '{name}' context\nCommand '{line}' failed.\n"
-    chosen = [contexts[name]] if words else list(contexts.values())
-    blocks = [_block(context, number if at else None, exchange) for context in chosen]
-    if at and number:
-        blocks += [
-            _block(contexts[include], number, exchange, included=True)
-            for include in contexts[name].includes
-        ]
-    text = "".join(block for block, _ in blocks)
-    found = [
-        extension
-        for context in chosen + ([contexts[i] for i in chosen[0].includes] if at else [])
-        for extension in matching(context, number or None).extensions
-    ]
-    if not found and at:
+    listing = Listing(exchange.technology, number)
+    for context in [name] if words else contexts:
+        listing.add(context)
+    text = "".join(f"{shown}\n" for shown in listing.lines)
+    if number and not listing.extensions:
         return f"{text}There is no existence of {words} extension\nCommand '{line}' failed.\n"
-    priorities = sum(len(extension.steps) for extension in found)
-    return text + (
-        f"-= {len(found)} extension{_s(len(found))} ({priorities} "
-        f"{'priority' if priorities == 1 else 'priorities'}) in "
-        f"{len(chosen)} context{_s(len(chosen))}. =-\n"
-    )
+    return f"{text}{listing.summary()}\n"
 
 
-def _block(
-    context: Context, number: str | None, exchange: Exchange, *, included: bool = False
-) -> tuple[str, int]:
-    shown = matching(context, number or None)
-    lines = []
-    if shown.extensions or not number:
-        kind = "Included context" if included else "Context"
-        lines.append(f"[ {kind} '{context.name}' created by 'pbx_config' ]")
-    for extension in shown.extensions:
+@dataclass(slots=True)
+class Listing:
+    """What `dialplan show` prints: all of the contexts added, or what `number` matches there."""
+
+    technology: str
+    number: str
+    lines: list[str] = field(default_factory=list)
+    contexts: int = 0
+    extensions: int = 0
+    priorities: int = 0
+
+    def add(self, name: str, *, kind: str = "Context") -> None:
+        """List a context; for a number it is named only if it, and not an include, matches."""
+        context = CONTEXTS[name]
+        chosen = [
+            each for each in context.extensions if not self.number or each.matches(self.number)
+        ]
+        headed = bool(chosen) or not self.number
+        if headed:
+            self.contexts += 1
+            self.lines.append(f"[ {kind} '{name}' created by 'pbx_config' ]")
+        for extension in chosen:
+            self._add_extension(extension)
+        for include in context.includes:
+            if self.number:
+                self.add(include, kind="Included context")
+            else:
+                self._add_row("Include =>", f"'{include}'", "pbx_config")
+        if kind == "Context":
+            for switch in context.switches:
+                self._add_row("Alt. Switch =>", f"'{switch}'", "pbx_config")
+        if headed:
+            self.lines.append("")
+
+    def summary(self) -> str:
+        """The last line."""
+        priorities = "priority" if self.priorities == 1 else "priorities"
+        return (
+            f"-= {self.extensions} extension{_s(self.extensions)} ({self.priorities} {priorities})"
+            f" in {self.contexts} context{_s(self.contexts)}. =-"
+        )
+
+    def _add_extension(self, extension: Extension) -> None:
+        self.extensions += 1
+        self.priorities += len(extension.steps)
         for index, step in enumerate(extension.steps):
             head = f"'{extension.pattern}' =>" if index == 0 else ""
-            text = step.replace("{tech}", exchange.technology)
+            text = step.replace("{tech}", self.technology)
             if not extension.is_hint:
                 text = f"{index + 1}. {text}"
-            lines.append(f"  {head:<17} {text:<45} [extensions.conf:{extension.line + index}]")
-    if not number:
-        for include in context.includes:
-            quoted = f"'{include}'"
-            lines.append(f"  {'Include =>':<17} {quoted:<45} [pbx_config]")
-    for switch in context.switches:
-        quoted = f"'{switch}'"
-        lines.append(f"  {'Alt. Switch =>':<17} {quoted:<45} [pbx_config]")
-    if shown.extensions or not number:
-        lines.append("")
-    return "".join(f"{line}\n" for line in lines), len(shown.extensions)
+            self._add_row(head, text, f"extensions.conf:{extension.line + index}")
+
+    def _add_row(self, head: str, text: str, origin: str) -> None:
+        self.lines.append(f"  {head:<17} {text:<45} [{origin}]")
 
 
 def show_hint(exchange: Exchange, number: str) -> str:

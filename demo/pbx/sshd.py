@@ -1,15 +1,19 @@
-"""The stand-in's sshd: who may log in, the control socket's forwarding, exec sessions.
+"""The stand-in's sshd: who may log in, the control socket's forwarding, exec and SFTP sessions.
 
-A real SSH server; only asyncssh is used here. SFTP is not offered.
+A real SSH server; only asyncssh is used here, and in files.py.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import asyncssh
+from asyncssh.channel import SSHChannel
+from asyncssh.stream import SSHServerStreamSession
 
 from demo.pbx.console import Console
 from demo.pbx.daemon import Daemon
+from demo.pbx.files import Files
 from demo.pbx.shell import Shell
 
 SOCKETS = {"/var/run/asterisk/asterisk.ctl", "/run/asterisk/asterisk.ctl"}
@@ -157,41 +161,48 @@ class SocketSession(asyncssh.SSHUNIXSession[bytes]):
             self._chan.close()
 
 
-class ExecSession(asyncssh.SSHServerSession[str]):
-    """One exec request. Its command outlives the session, as a real process does."""
+class ExecSession(SSHServerStreamSession[str]):
+    """One exec request, whose command outlives the session as a real process does, or SFTP."""
 
     def __init__(self, door: Door, server: Server, running: "set[ExecSession]") -> None:
+        super().__init__(
+            None, sftp_factory=lambda chan: Files(chan, door.daemon.exchange), sftp_version=3
+        )
         self._door = door
         self._server = server
         self._running = running
-        self._chan: asyncssh.SSHServerChannel[str] | None = None
-        self._line = ""
+        self._channel: asyncssh.SSHServerChannel[str] | None = None
 
-    def connection_made(self, chan: asyncssh.SSHServerChannel[str]) -> None:
+    def connection_made(self, chan: SSHChannel[str]) -> None:
         """Keep the channel to answer on."""
-        self._chan = chan
+        super().connection_made(chan)
+        self._channel = cast("asyncssh.SSHServerChannel[str]", chan)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the command run on, unheard."""
-        del exc
-        self._chan = None
+        super().connection_lost(exc)
+        self._channel = None
         self._running.discard(self)
 
     def exec_requested(self, command: str) -> bool:
         """Accept any line; the shell says what it does not understand."""
-        self._line = command
+        del command
         return True
 
     def session_started(self) -> None:
-        """Start the command."""
-        self._door.daemon.start_task(self._run())
+        """Start the command, or SFTP."""
+        line = self._channel.get_command() if self._channel else None
+        if line is None:
+            super().session_started()
+        else:
+            self._door.daemon.start_task(self._run(line))
 
-    async def _run(self) -> None:
-        status = await self._door.shell.run(self._line, self._write, self._server.cut)
-        if self._chan is not None and not self._chan.is_closing():
-            self._chan.exit(status)
+    async def _run(self, line: str) -> None:
+        status = await self._door.shell.run(line, self._write, self._server.cut)
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.exit(status)
 
     def _write(self, out: str, err: str) -> None:
-        if self._chan is not None and not self._chan.is_closing():
-            self._chan.write(out)
-            self._chan.write_stderr(err)
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.write(out)
+            self._channel.write_stderr(err)

@@ -54,6 +54,13 @@ CHANNELS_USAGE_16 = """\
 \tThe 'concise' option is deprecated and will be removed from future versions
 \tof Asterisk.
 """
+CALLS_USAGE = """\
+Usage: core show calls [uptime [seconds]]
+       Lists number of currently active calls and total number of calls
+       processed through PBX since last restart. If 'uptime' is specified
+       the system uptime is also displayed. If 'seconds' is specified in
+       addition to 'uptime', the system uptime is displayed in seconds.
+"""
 DIALPLAN_USAGE = """\
 Usage: dialplan show [[exten@]context]
        Show dialplan

@@ -61,7 +61,12 @@ async def make_call_external(
     return await _place(code, phone, caller, response, field="code")
 
 
-@router.post("/api/calls", summary="Place a call", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "/api/calls",
+    summary="Place a call",
+    status_code=status.HTTP_201_CREATED,
+    responses={status.HTTP_200_OK: {"model": CallPlaced, "description": "The repeat of a call"}},
+)
 async def create_call(
     call: NewCall,
     caller: CallerOf,

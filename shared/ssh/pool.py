@@ -121,27 +121,38 @@ class Pool:
             raise self._known(host.failure)  # somebody is trying it again at this moment
         deadline = deadline.sooner(self._connect_timeout_s)
         try:
-            async with deadline.enforce(), host.connecting:
-                if host.connection is not None and await self._is_stale(host.connection):
-                    self.retire(host.connection)
-                if host.connection is None:
-                    host.connection = await self._open(target, host, deadline)
-                return host.connection
+            async with deadline.enforce():
+                await host.connecting.acquire()
         except TimeoutError:
             raise ConnectTimeout("Connection timeout") from None
+        try:
+            if host.connection is not None and await self._is_stale(host.connection):
+                self.retire(host.connection)
+            if host.connection is None:
+                host.connection = await self._open(target, host, deadline)
+            return host.connection
+        finally:
+            host.connecting.release()
 
     async def _open(self, target: Target, host: _Host, deadline: Deadline) -> Connection:
         failure = host.failure
         if failure is not None and time.monotonic() - host.failed_at < self._retry_s:
             raise self._known(failure)
         try:
-            connection = await self._connect(target, deadline)
+            connection = await self._in_time(target, deadline)
         except NotExecuted as error:
             if not error.again:
                 host.failure, host.failed_at = error, time.monotonic()
             raise
         host.failure = None
         return connection
+
+    async def _in_time(self, target: Target, deadline: Deadline) -> Connection:
+        try:
+            async with deadline.enforce():
+                return await self._connect(target, deadline)
+        except TimeoutError:
+            raise ConnectTimeout("Connection timeout") from None
 
     def _known(self, failure: NotExecuted) -> NotExecuted:
         """Make the same error once more, for another request."""

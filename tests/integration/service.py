@@ -17,8 +17,10 @@ import anyio
 import httpx
 import pytest
 
+from demo.pbx.faults import Stage
 from demo.standin import StandIn
 from shared.database import Rows, load_database
+from shared.late import load_late_calls
 from shared.pbx import load_pbx
 from shared.settings import Settings, load_settings
 from shared.telemetry import LOG, configure_logging
@@ -42,19 +44,38 @@ class Service:
     log_file: Path
 
     async def call(
-        self, code: str = "150", phone: str = PHONE, *, key: str | None = None
+        self,
+        code: str = "150",
+        phone: str = PHONE,
+        *,
+        key: str | None = None,
+        secret: str = SECRET,
+        prefer: str | None = None,
     ) -> httpx.Response:
         """Ask for a call as the specification does, the secret in a header."""
-        headers = {} if key is None else {"Idempotency-Key": key}
+        headers = _headers(secret, {"Idempotency-Key": key, "Prefer": prefer})
         params = {"code": code, "phone": phone}
         return await self.http.get("/api/makecallexternal", params=params, headers=headers)
 
     async def monitor(
-        self, action: str = "09", target: str = "150", monitor_from: str = "151"
+        self,
+        action: str = "09",
+        target: str = "150",
+        monitor_from: str = "151",
+        *,
+        secret: str = SECRET,
+        prefer: str | None = None,
     ) -> httpx.Response:
         """Ask for a monitoring."""
+        headers = _headers(secret, {"Prefer": prefer})
         params = {"action": action, "target": target, "monitor_from": monitor_from}
-        return await self.http.get("/api/monitor", params=params)
+        return await self.http.get("/api/monitor", params=params, headers=headers)
+
+    def from_address(self, address: str) -> httpx.AsyncClient:
+        """Make a client that comes from elsewhere, without a secret; whoever asks closes it."""
+        app = importlib.import_module("asterisk").app
+        transport = httpx.ASGITransport(app, client=(address, 40_000))
+        return httpx.AsyncClient(transport=transport, base_url="http://service")
 
     def originates(self, containing: str = "") -> list[str]:
         """Every originate that the PBX executed; each rings one phone at most once."""
@@ -73,14 +94,44 @@ class Service:
         """The recorded calls, oldest first."""
         return self.postgres.execute("SELECT * FROM callapi.calls ORDER BY created_at")
 
-    def claims(self) -> int:
-        """How many claims would make a call a repeat now."""
-        sql = "SELECT count(*) AS n FROM callapi.claims WHERE until > clock_timestamp()"
-        return int(self.postgres.execute(sql)[0]["n"])
+    def row(self, call_id: str) -> dict[str, Any]:
+        """One recorded call."""
+        (row,) = (row for row in self.calls() if str(row["call_id"]) == call_id)
+        return row
+
+    def claims(self, call_id: str | None = None) -> int:
+        """How many claims would make a call a repeat now, of one call or of all."""
+        sql = (
+            "SELECT count(*) AS n FROM callapi.claims WHERE until > clock_timestamp()"
+            " AND call_id = coalesce(CAST(:call_id AS uuid), call_id)"
+        )
+        return int(self.postgres.execute(sql, call_id=call_id)[0]["n"])
+
+    def tokens(self) -> Rows:
+        """Every token that was ever taken."""
+        return self.postgres.execute("SELECT * FROM callapi.rate_limits ORDER BY key")
 
     def log(self) -> str:
         """What was logged so far."""
         return self.log_file.read_text("utf-8") if self.log_file.exists() else ""
+
+
+def _headers(secret: str, others: dict[str, str | None]) -> dict[str, str]:
+    given = {name: value for name, value in others.items() if value is not None}
+    return {"Authorization": f"Bearer {secret}"} | given
+
+
+class FreezesAfterBanner(StandIn):
+    """A stand-in whose Asterisk stops right after one banner, before it reads the command."""
+
+    armed = False
+
+    def strikes_drop(self, stage: Stage, text: str = "") -> bool:
+        """Freeze where a dropped connection would be cut."""
+        if self.armed and stage is Stage.BANNER:
+            self.armed = False
+            self.freeze()
+        return super().strikes_drop(stage, text)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -104,6 +155,7 @@ def environment(postgres: Postgres, ssh_port: int, log_file: str) -> dict[str, s
         "LOG_FILE": log_file,
         "RATE_LIMIT_ENTERPRISE": "100000/1",
         "RATE_LIMIT_EXTENSION": "100000/1",
+        "RATE_LIMIT_ADDRESS": "100000/1",
     }
 
 
@@ -115,7 +167,7 @@ def seed(postgres: Postgres) -> None:
 
 def forget_process() -> None:
     """Forget every cache of the process, the log's file included."""
-    for cached in (load_settings, load_database, load_pbx):
+    for cached in (load_settings, load_database, load_pbx, load_late_calls):
         cached.cache_clear()
     for handler in LOG.handlers[:]:
         LOG.removeHandler(handler)

@@ -51,6 +51,7 @@ class Desk:
         secret: str = SECRET,
         key: str | None = None,
         call_id: UUID | None = None,
+        address: str | None = None,
     ) -> Admitted:
         """Admit an order, by default of a new call_id."""
         return await admit(
@@ -60,6 +61,7 @@ class Desk:
             order,
             call_id=call_id or uuid4(),
             idempotency_key=key,
+            address=address,
         )
 
     async def settle(self, admitted: Admitted, outcome: Outcome, **found: Any) -> None:
@@ -164,7 +166,7 @@ from shared.settings import load_settings
 async def one():
     done = await admit(load_database(), load_settings(), sys.argv[1],
                        Order("call", "150", "+375296254070"),
-                       call_id=uuid.uuid4(), idempotency_key=None)
+                       call_id=uuid.uuid4(), idempotency_key=None, address=None)
     return f"{done.call_id} {done.repeated}"
 
 async def main():
@@ -263,8 +265,8 @@ async def test_a_burst_is_exact_per_extension(desk: Desk) -> None:
     assert len(refused) == 11
     assert all("extension 150" in one.detail for one in refused)
     assert all(700 < (one.retry_after_s or 0) <= 720 for one in refused), "3600 s / 5"
-    admitted = [one.remaining for one in done if isinstance(one, Admitted)]
-    assert sorted(left for left in admitted if left is not None) == [0, 1, 2, 3, 4]
+    quotas = [one.quota for one in done if isinstance(one, Admitted)]
+    assert sorted(quota.remaining for quota in quotas if quota is not None) == [0, 1, 2, 3, 4]
     assert not (await desk.admit(OTHER)).repeated, "another extension has its own"
 
 
@@ -312,7 +314,7 @@ async def test_a_repeat_costs_no_token(desk: Desk) -> None:
     first = await desk.admit(key="k")
     for key in (None, "k", "another"):
         repeat = await desk.admit(key=key)
-        assert (repeat.repeated, repeat.call_id, repeat.remaining) == (True, first.call_id, None)
+        assert (repeat.repeated, repeat.call_id, repeat.quota) == (True, first.call_id, None)
         assert repeat.created_at == first.created_at
 
 

@@ -81,7 +81,8 @@ async def test_a_wrong_secret_is_logged_cut(service: Service) -> None:
             "/api/makecallexternal", params={"code": "150", "phone": PHONE}, headers=headers
         )
     warnings = [text for level, text in _lines(service) if level == "WARNING"]
-    assert warnings == ["❌ Неверный clientId: somebody...", "❌ Неверный clientId: sh..."]
+    order = f"❌ 150 -> {PHONE}: Invalid clientId, clientId:"
+    assert warnings == [f"{order} somebody...", f"{order} sh..."]
 
 
 async def test_no_record_of_any_logger_holds_a_secret(start: Services) -> None:

@@ -219,5 +219,81 @@ def test_it_is_a_program() -> None:
         capture_output=True,
         text=True,
     )
-    commands = ("migrate", "host-keys", "forget-host-key", "accept-host-key", "sweep")
+    commands = ("migrate", "host-keys", "forget-host-key", "accept-host-key", "rules", "sweep")
     assert all(f"    {command}" in done.stdout for command in commands)
+
+
+# Rules
+
+NONE = "No rules for enterprise 0367\n"
+
+
+def test_rules_are_shown_set_and_cleared(operate: Operate) -> None:
+    """Each option replaces its own list and leaves the others; an empty list clears it."""
+    assert operate("rules", "0367") == (0, NONE, "")
+    both = ("--allowed", "+375", "8029", "--extensions", "150", "151")
+    assert operate("rules", "0367", *both)[1] == (
+        "enterprise 0367: dialling on\n"
+        "  allowed: +375 8029\n"
+        "  denied: none\n"
+        "  extensions: 150 151\n"
+    )
+    assert operate("rules", "0367", "--denied", "+7", "--allowed", "+48")[1] == (
+        "enterprise 0367: dialling on\n  allowed: +48\n  denied: +7\n  extensions: 150 151\n"
+    )
+    assert operate("rules", "0367", "--allowed", "--extensions", "--denied")[1] == (
+        "enterprise 0367: dialling on\n  allowed: all\n  denied: none\n  extensions: not named\n"
+    )
+
+
+def test_dialling_is_stopped_and_started(operate: Operate) -> None:
+    """The switch keeps the lists; showing changes nothing."""
+    operate("rules", "0367", "--denied", "+7")
+    stopped = operate("rules", "0367", "--dialling", "off")
+    assert stopped[1].startswith("enterprise 0367: dialling STOPPED\n")
+    assert operate("rules", "0367") == stopped
+    assert "  denied: +7\n" in stopped[1]
+    assert operate("rules", "0367", "--dialling", "on")[1].startswith(
+        "enterprise 0367: dialling on\n"
+    )
+
+
+def test_rules_are_one_enterprises(operate: Operate) -> None:
+    """Another number has its own, and none until somebody sets them."""
+    operate("rules", "0368", "--dialling", "off")
+    assert operate("rules", "0367")[1] == NONE
+    assert operate("rules", "0368", "--allowed")[1].startswith("enterprise 0368: dialling STOPPED")
+
+
+def test_rules_before_migrate_name_the_command(fresh: Database, operate: Operate) -> None:
+    """As every other command does."""
+    code, _, err = operate("rules", "0367", "--dialling", "off", POSTGRES_DB="fresh")
+    assert (code, err) == (1, "Database schema callapi is missing: run ./asterisk.sh migrate\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["0367", "--dialling"],
+        ["0367", "--dialling", "stop"],
+        ["0367", "--allowed", "+"],
+        ["0367", "--allowed", "++375"],
+        ["0367", "--denied", "375%"],
+        ["0367", "--denied", "+37 5"],
+        ["0367", "--denied", "1" * 21],
+        ["0367", "--extensions", "+150"],
+        ["0367", "--extensions", "SIP/150"],
+        ["0367", "--extensions", "1" * 11],
+        ["0367", "0368"],
+    ],
+)
+def test_a_wrong_rule_is_refused(
+    operate: Operate, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 and the usage; nothing is set."""
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", *arguments])
+    assert ended.value.code == 2
+    assert "usage: python -m shared.operate" in capsys.readouterr().err
+    assert operate("rules", "0367")[1] == NONE

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from shared.asterisk import client
 from shared.asterisk.commands import OriginateCall
-from shared.asterisk.console import Unacknowledged
-from shared.asterisk.models import Context, Extension, Phone, Technology
-from shared.asterisk.parsers import split_replies
+from shared.asterisk.console import Pending, Unacknowledged
+from shared.asterisk.models import Channel, Context, Extension, Phone, Technology
+from shared.asterisk.parsers import parse_channels, parse_linkedid, split_replies
 from shared.deadline import Deadline
 from shared.errors import (
     CommandRejected,
     ConnectionLost,
     ContextMissing,
     NoChannel,
+    NotExecuted,
     OutcomeUnknown,
     ServiceError,
     SocketRefused,
@@ -301,3 +303,203 @@ async def test_technologies_and_channels_are_asked_for(transcript: Read, version
     assert expected == await client.find_technologies(console, Deadline.after(5))
     console = Console(transcript("channels-connected-rtp"))
     assert len(await client.list_channels(console, Deadline.after(5))) == 2
+
+
+# How far the extension is
+
+
+class Asterisk:
+    """Answers with these channels, and of each channel what was recorded or scripted."""
+
+    is_gapless = True
+
+    def __init__(self, channels: str, **shown: str) -> None:
+        self._channels = channels
+        self._shown = shown
+        self.asked: list[str] = []
+
+    async def ask(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
+        """Look it up; a channel that nobody described is gone by now."""
+        (command,) = commands
+        self.asked.append(command)
+        if command.startswith("core show channels"):
+            return (self._channels,)
+        name = command.split()[-1]
+        return (self._shown.get(name.partition("/")[2], f"{name} is not a known channel\n"),)
+
+    def changed(self) -> list[str]:
+        """What was asked that is no question."""
+        return [command for command in self.asked if not command.startswith("core show ")]
+
+
+def root_of(uniqueid: str, extension: str = "150") -> Channel:
+    """Make a root channel as its originate found it."""
+    name = f"Local/{extension}@inoffice-0000002a;1"
+    (root,) = parse_channels(f"{name}!inoffice!{extension}!1!Down!AppDial2!!!!!3!0!!{uniqueid}")
+    return root
+
+
+async def phase(asterisk: Asterisk, root: Channel) -> str:
+    """Ask how far it is."""
+    return await client.find_agent_phase(asterisk, root, Deadline.after(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("channels-agent-ringing", "agent_ringing"),
+        ("channels-customer-ringing", "agent_answered"),
+        ("channels-connected", "agent_answered"),
+    ],
+)
+async def test_state_of_the_root_is_the_extensions(
+    transcript: Read, name: str, expected: str
+) -> None:
+    """While the root lives, one question tells; the customer's ringing is an answered agent."""
+    uniqueid = parse_linkedid(transcript("channel-root-connected"))
+    assert uniqueid is not None
+    asterisk = Asterisk(transcript(name))
+    assert await phase(asterisk, root_of(uniqueid, "154")) == expected
+    assert len(asterisk.asked) == 1
+
+
+@pytest.mark.parametrize("state", ["Down", "Ring", "Dialing", "Pre-ring", "Unknown"])
+async def test_root_that_neither_rings_nor_is_up_is_accepted(state: str) -> None:
+    """Nothing is claimed that Asterisk does not say."""
+    assert await phase(Asterisk(ROOT.replace("Down", state)), root_of("17.7")) == "accepted"
+
+
+async def test_root_that_was_optimised_away_is_an_answered_extension(transcript: Read) -> None:
+    """With audio flowing only the phones' own channels are left; the extension's names its root."""
+    shown = transcript("channel-agent-connected-rtp")
+    root = parse_linkedid(shown)
+    assert root is not None
+    asterisk = Asterisk(transcript("channels-connected-rtp"), **{"156-00000018": shown})
+    assert await phase(asterisk, root_of(root, "156")) == "agent_answered"
+
+
+async def test_extension_that_talks_in_another_call_has_not_answered_this_one(
+    transcript: Read,
+) -> None:
+    """Its channel names another root: ours is over."""
+    shown = transcript("channel-agent-connected-rtp")
+    asterisk = Asterisk(transcript("channels-connected-rtp"), **{"156-00000018": shown})
+    assert await phase(asterisk, root_of("17.7", "156")) == "ended"
+    assert len(asterisk.asked) == 2
+
+
+async def test_only_the_extensions_own_channels_are_asked(transcript: Read) -> None:
+    """1501 is not 150, nor is a trunk whose call has the same root."""
+    rows = "".join(
+        f"{name}!inoffice!!1!Up!AppDial!(Outgoing Line)!150!!!3!3!!17.{number}\n"
+        for number, name in enumerate(("SIP/1501-01", "SIP/trunk-02", "IAX2/150-03", "SIP/15-04"))
+    )
+    asterisk = Asterisk(rows)
+    assert await phase(asterisk, root_of("16.1")) == "ended"
+    assert len(asterisk.asked) == 1
+
+
+async def test_call_without_any_channel_has_ended(transcript: Read) -> None:
+    """No root, no channel of the extension: nobody rings."""
+    assert await phase(Asterisk(transcript("channels-idle")), root_of("17.7")) == "ended"
+
+
+async def test_channel_that_hangs_up_between_two_questions_has_ended(transcript: Read) -> None:
+    """`not a known channel` is no proof of an answer."""
+    asterisk = Asterisk(transcript("channels-connected-rtp"))
+    assert await phase(asterisk, root_of("17.7", "156")) == "ended"
+
+
+# Hanging up what nobody has answered
+
+
+async def hang_up(asterisk: Asterisk, root: Channel) -> bool:
+    """Hang it up unless it is answered."""
+    return await client.hang_up_unanswered(asterisk, root, Deadline.after(5))
+
+
+@pytest.mark.parametrize("name", ["channels-customer-ringing", "channels-connected"])
+async def test_answered_call_is_never_hung_up(transcript: Read, name: str) -> None:
+    """Somebody speaks, or waits for the customer: nothing is sent but the question."""
+    root = parse_linkedid(transcript("channel-root-connected"))
+    assert root is not None
+    asterisk = Asterisk(transcript(name))
+    assert not await hang_up(asterisk, root_of(root, "154"))
+    assert asterisk.changed() == []
+
+
+@pytest.mark.parametrize("name", ["channels-idle", "channels-connected-rtp", "channels-spied"])
+async def test_root_that_is_gone_hangs_up_nobody(transcript: Read, name: str) -> None:
+    """It ended by itself, or is answered and optimised away: other calls are not touched."""
+    asterisk = Asterisk(transcript(name))
+    assert not await hang_up(asterisk, root_of("17.7"))
+    assert asterisk.changed() == []
+
+
+async def test_ringing_call_is_hung_up_by_its_own_root(transcript: Read) -> None:
+    """Exactly one channel is named: the root that the list has under this uniqueid now."""
+    uniqueid = parse_linkedid(transcript("channel-root-agent-ringing"))
+    assert uniqueid is not None
+    asterisk = Asterisk(transcript("channels-agent-ringing"))
+    assert await hang_up(asterisk, root_of(uniqueid, "154"))
+    assert asterisk.changed() == ["channel request hangup Local/154@inoffice-00000016;1"]
+
+
+async def test_channel_with_the_roots_name_and_another_id_is_not_it() -> None:
+    """Names begin anew when Asterisk restarts; a uniqueid does not."""
+    asterisk = Asterisk(ROOT)
+    assert not await hang_up(asterisk, root_of("16.7"))
+    assert asterisk.changed() == []
+
+
+# Who owns a socket that is still open
+
+
+class OpenSocket:
+    """A stream on which nothing ever comes."""
+
+    closed = False
+
+    async def read(self) -> bytes:
+        """Never return."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def write(self, data: bytes) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+def broken_off(*replies: str, begun: int = 3) -> tuple[Unacknowledged, OpenSocket]:
+    """Make an exchange whose time was up, with its socket still open."""
+    stream = OpenSocket()
+    pending = Pending(stream, ("", "", ""))
+    return Unacknowledged("in time", replies=replies, begun=begun, pending=pending), stream
+
+
+async def test_unknown_originate_hands_its_socket_on() -> None:
+    """Whoever catches it may listen on."""
+    error, stream = broken_off("")
+    with pytest.raises(client.OriginateUnknown) as caught:
+        await originate(Console(error=error))
+    assert caught.value.pending is error.pending
+    assert not stream.closed
+
+
+async def test_originate_whose_end_is_known_leaves_no_socket_open(transcript: Read) -> None:
+    """Refused, or not begun: there is nothing to listen for."""
+    for error, stream in (broken_off("", transcript("unknown-command")), broken_off(begun=1)):
+        with pytest.raises(NotExecuted):
+            await originate(Console(error=error))
+        assert stream.closed
+
+
+async def test_question_whose_time_was_up_leaves_no_socket_open() -> None:
+    """Its late answer would interest nobody."""
+    error, stream = broken_off()
+    with pytest.raises(ConnectionLost):
+        await client.list_channels(Console(error=error), Deadline.after(5))
+    assert stream.closed

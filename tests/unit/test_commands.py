@@ -18,6 +18,8 @@ from shared.asterisk.commands import (
     Originate,
     OriginateCall,
     OriginateMonitor,
+    RequestHangup,
+    ShowChannel,
     ShowContext,
     ShowExtension,
     checked,
@@ -136,6 +138,42 @@ def test_questions_to_the_dialplan() -> None:
     """Asking for an extension and for a context changes nothing on the PBX."""
     assert ShowExtension(Extension("150"), INOFFICE).render() == "dialplan show 150@inoffice"
     assert ShowContext(INOFFICE).render() == "dialplan show inoffice"
+
+
+def test_questions_and_the_hangup_of_one_channel() -> None:
+    """The name is Asterisk's own, letter by letter."""
+    name = "Local/150@inoffice-0000002a;1"
+    assert RequestHangup(name).render() == f"channel request hangup {name}"
+    assert ShowChannel(name).render() == f"core show channel {name}"
+
+
+@pytest.mark.parametrize("make", [RequestHangup, ShowChannel])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("all", "ALL", "", " ", "150", "SIP/150-1 all", "all SIP/150-1", ' "SIP/150-1"'),
+        *("'SIP/150-1'", 'SIP/150-1"', "SIP\\/150-1", "SIP/150-1\0all", "SIP/150-1\nall"),
+        *("SIP/150-1\tall", "SIP/150-ж", "SIP/" + "1" * 500),
+    ],
+)
+def test_name_that_is_not_one_channels_is_refused(
+    make: type[RequestHangup | ShowChannel], name: str
+) -> None:
+    """`all` would end every call; a space or a quote would make two names of one."""
+    with pytest.raises(ValueError, match=r"not a channel's name|a command"):
+        make(name).render()
+
+
+@given(name=st.one_of(st.text(max_size=40), st.from_regex(r"[A-Z]{3,5}/[ -~]{1,30}")))
+@example(name="all")
+def test_any_hangup_names_exactly_one_channel(name: str) -> None:
+    """Whatever a channel is called, the command has one argument, which is not `all`."""
+    try:
+        words = shlex.split(RequestHangup(name).render())
+    except ValueError:
+        return
+    assert words == ["channel", "request", "hangup", name]
+    assert "/" in name
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import pytest
 
 from shared.asterisk.commands import SHOW_CHANNELS
-from shared.asterisk.console import Completed, ExecConsole, SocketConsole, Unacknowledged
+from shared.asterisk.console import (
+    Completed,
+    ExecConsole,
+    Pending,
+    SocketConsole,
+    Unacknowledged,
+)
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
@@ -205,6 +211,10 @@ async def test_after_the_write_only_sentinels_prove_anything(
     assert replies == caught.value.replies
     assert caught.value.begun == len(ASKED)
     assert caught.value.dialled == "unknown"
+    if broken_by == HANG:  # a frozen Asterisk may yet answer: whoever takes it closes it
+        assert caught.value.pending is not None
+        assert "close" not in stream.events
+        caught.value.pending.close()
     assert stream.events[-1] == "close"
 
 
@@ -402,3 +412,96 @@ def test_exec_uses_the_operators_command() -> None:
         " && sudo /usr/sbin/asterisk -rx 'core show version' && echo mark-1"
     )
     assert expected == text
+
+
+# A conversation whose time was up
+
+
+async def pend(*script: Step) -> tuple[Pending, Stream]:
+    """Ask on a socket whose Asterisk is frozen after its banner, until the time is up."""
+    stream = Stream(BANNER, HANG, *script)
+    console, _ = await booted_console(stream)
+    with pytest.raises(Unacknowledged) as caught:
+        await console.ask(*ASKED, deadline=Deadline.after(SOON_S))
+    assert caught.value.pending is not None
+    return caught.value.pending, stream
+
+
+async def test_late_replies_are_found() -> None:
+    """A frozen Asterisk answers when it thaws, on the socket that was left open."""
+    late = b"before\n" + SENTINEL + SENTINEL + b"after\n" + SENTINEL
+    pending, stream = await pend(*(late[n : n + 7] for n in range(0, len(late), 7)))
+    assert "close" not in stream.events
+    replies = await pending.replies(Deadline.after(LATE_S))
+    assert replies == ("before\n", "", "after\n")
+    assert replies == await pending.replies(Deadline.after(LATE_S)), "without reading once more"
+    assert "close" not in stream.events, "whoever took it closes it"
+
+
+async def test_late_replies_continue_what_had_come_in_time() -> None:
+    """The bytes before the time-out are part of the same replies."""
+    stream = Stream(BANNER, b"before\n" + SENTINEL[:9], HANG, SENTINEL[9:] + SENTINEL * 2)
+    console, _ = await booted_console(stream)
+    with pytest.raises(Unacknowledged) as caught:
+        await console.ask(*ASKED, deadline=Deadline.after(SOON_S))
+    assert caught.value.pending is not None
+    assert await caught.value.pending.replies(Deadline.after(LATE_S)) == ("before\n", "", "")
+
+
+async def test_waiting_for_late_replies_ends_with_its_deadline_and_may_go_on() -> None:
+    """Not yet is no answer: it may be asked again."""
+    pending, stream = await pend(HANG, SENTINEL * 3)
+    with pytest.raises(TimeoutError):
+        await pending.replies(Deadline.after(SOON_S))
+    assert "close" not in stream.events
+    assert await pending.replies(Deadline.after(LATE_S)) == ("", "", "")
+
+
+@pytest.mark.parametrize("end", [END, LOST])
+@pytest.mark.parametrize("received", [(), (SENTINEL * 2,)])
+async def test_connection_that_ended_brings_no_late_replies(
+    end: Step, received: tuple[bytes, ...]
+) -> None:
+    """Without the last sentinel nothing is known, however much had come."""
+    pending, _ = await pend(*received, end)
+    assert await pending.replies(Deadline.after(LATE_S)) is None
+    assert len(pending.replies_so_far()) == 2 * len(received)
+
+
+async def test_closing_lets_go_once() -> None:
+    """`on_close` is called at the first close alone."""
+    pending, stream = await pend()
+    closed: list[str] = []
+    pending.on_close = lambda: closed.append("closed")
+    pending.close()
+    pending.close()
+    assert closed == ["closed"]
+    assert stream.events[-1] == "close"
+
+
+async def test_asking_that_is_cancelled_leaves_no_socket_open() -> None:
+    """Nobody would own it."""
+    stream = Stream(BANNER, HANG)
+    console, _ = await booted_console(stream)
+    asking = asyncio.create_task(console.ask(*ASKED, deadline=Deadline.after(LATE_S)))
+    while stream.events.count("read") < 2:  # noqa: ASYNC110 - the script tells nobody
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert stream.events[-1] == "close"
+
+
+async def test_only_the_commands_own_time_out_leaves_a_socket_open() -> None:
+    """A boot that takes too long, with nothing of the caller's sent, is closed at once."""
+    stream = Stream(RESTARTED, HANG)
+    console, _ = await booted_console(stream)
+    with pytest.raises(NoAnswer):
+        await console.ask(ORIGINATE, deadline=Deadline.after(SOON_S))
+    assert stream.events[-1] == "close"
+
+
+async def test_exec_leaves_nothing_pending() -> None:
+    """A shell command has no socket of ours that could be listened on."""
+    with pytest.raises(Unacknowledged) as caught:
+        await ask_shell(None, "")
+    assert caught.value.pending is None

@@ -16,8 +16,9 @@ LAYERS = {
     "service": ["asterisk"],
     "functions": ["functions.*"],
     "operate": ["shared.operate"],
-    "placing": ["shared.placing"],
+    "placing": ["shared.placing", "shared.late"],
     "http": ["shared.web", "shared.auth", "shared.fields"],
+    "caller": ["shared.caller"],
     "work": ["shared.admission", "shared.hostkeys", "shared.pbx"],
     "asterisk": ["shared.asterisk.*"],
     "ssh": ["shared.ssh.*"],
@@ -27,11 +28,12 @@ LAYERS = {
 
 # A layer may import these layers, and itself where it stands among them.
 MAY_IMPORT = {
-    "service": ["functions", "http", "work", "database", "ground"],
-    "functions": ["placing", "http", "asterisk", "database", "ground"],
+    "service": ["functions", "placing", "http", "work", "database", "ground"],
+    "functions": ["placing", "http", "caller", "asterisk", "database", "ground"],
     "operate": ["database", "ground"],
-    "placing": ["work", "asterisk", "database", "ground"],
-    "http": ["http", "asterisk", "ground"],
+    "placing": ["placing", "work", "caller", "asterisk", "database", "ground"],
+    "http": ["http", "caller", "asterisk", "ground"],
+    "caller": ["ground"],
     "work": ["work", "asterisk", "ssh", "database", "ground"],
     "asterisk": ["asterisk", "ground"],
     "ssh": ["ssh", "ground"],

@@ -14,6 +14,7 @@ from shared.asterisk.parsers import (
     parse_channels,
     parse_dialplan,
     parse_includes,
+    parse_linkedid,
     parse_technologies,
     split_replies,
 )
@@ -289,3 +290,30 @@ def test_sentinels_words_inside_a_line_are_no_sentinel(line: str) -> None:
     """Text of a channel cannot acknowledge a command."""
     assert split_replies(f"{line}\n") == ()
     assert split_replies(f"{line}\nSystem uptime: 1\n") == (f"{line}\n",)
+
+
+def test_linkedid_is_the_roots_uniqueid(transcript: Read) -> None:
+    """Each channel of a call names its root; the root names itself."""
+    roots = {channel.uniqueid for channel in parse_channels(transcript("channels-connected"))}
+    root = parse_linkedid(transcript("channel-root-connected"))
+    assert root in roots
+    assert root == parse_linkedid(transcript("channel-root-agent-ringing"))
+    agent = parse_linkedid(transcript("channel-agent-connected-rtp"))
+    customer = parse_linkedid(transcript("channel-customer-connected-rtp"))
+    assert agent is not None
+    assert agent == customer
+    assert agent not in roots
+
+
+def test_channel_that_is_gone_has_no_linkedid(transcript: Read) -> None:
+    """A channel that hung up between two questions belongs to no call."""
+    assert parse_linkedid(transcript("channel-unknown")) is None
+    assert parse_linkedid("") is None
+
+
+def test_linkedid_is_asterisks_own_line(transcript: Read) -> None:
+    """A caller's name or a variable further down cannot claim another call."""
+    text = transcript("channel-agent-connected-rtp")
+    own = parse_linkedid(text)
+    assert own == parse_linkedid(f"{text}       LinkedID: 1.1\n")
+    assert own == parse_linkedid(text.replace("Caller ID: 156", "Caller ID: LinkedID: 1.1"))

@@ -9,7 +9,15 @@ from typing import cast
 import pytest
 
 from shared.deadline import Deadline
-from shared.errors import ConnectFailed, ConnectTimeout, PbxBusy
+from shared.errors import (
+    AuthenticationFailed,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimeout,
+    HostKeyChanged,
+    NotExecuted,
+    PbxBusy,
+)
 from shared.ssh.connection import Connection, Target
 from shared.ssh.pool import Pool
 
@@ -61,14 +69,23 @@ class Network:
         self.made.append(FakeConnection(target))
         return cast("Connection", self.made[-1])
 
-    def pool(self, *, concurrency: int = 3, queue_s: float = 5, idle_s: float = 3600) -> Pool:
+    def pool(
+        self,
+        *,
+        concurrency: int = 3,
+        queue_s: float = 5,
+        idle_s: float = 3600,
+        connect_timeout_s: float = 10,
+        retry_s: float = 1e-9,
+    ) -> Pool:
         """Make a pool that connects here."""
         return Pool(
             self.connect,
             concurrency=concurrency,
             queue_s=queue_s,
-            connect_timeout_s=10,
+            connect_timeout_s=connect_timeout_s,
             idle_s=idle_s,
+            retry_s=retry_s,
         )
 
 
@@ -355,3 +372,187 @@ async def test_closing_ends_every_connection() -> None:
     await pool.close()
     assert [connection.closed for connection in network.made] == [True, True]
     assert repr(pool) == "<Pool 0 connected, 0 leased, 0 waiting>"
+
+
+# A host that could not be connected
+
+
+async def fail_once(pool: Pool, network: Network, error: NotExecuted) -> None:
+    """Let one caller find out that the host cannot be connected."""
+    network.fault = error
+    with pytest.raises(type(error)):
+        await lease_once(pool)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectFailed("Connection refused"),
+        ConnectTimeout("Connection timeout"),
+        AuthenticationFailed("10.88.10.19 does not accept the password"),
+        HostKeyChanged("Not the known key"),
+    ],
+)
+async def test_host_that_failed_is_answered_for_at_once(error: NotExecuted) -> None:
+    """Within `retry_s` nobody connects: the same error again, and when to come back."""
+    network = Network()
+    pool = network.pool(retry_s=60)
+    await fail_once(pool, network, error)
+    for _ in range(3):
+        with pytest.raises(type(error)) as caught:
+            await lease_once(pool)
+        assert caught.value is not error, "each request has an error of its own"
+        assert (caught.value.reason, caught.value.retry_after_s) == (error.reason, 60)
+        assert caught.value.dialled == "no"
+    assert network.attempts == 1
+    assert repr(pool) == "<Pool 0 connected, 0 leased, 0 waiting>"
+
+
+async def test_silent_host_is_answered_for_at_once() -> None:
+    """A host that never answers the log-in is a failed one too, whoever's clock ended it."""
+    network = Network()
+    network.open.clear()
+    pool = network.pool(connect_timeout_s=0.01, retry_s=60)
+    for _ in range(3):
+        with pytest.raises(ConnectTimeout, match=r"^Connection timeout$"):
+            await lease_once(pool)
+    assert network.attempts == 1
+
+
+async def test_burst_at_a_failing_host_connects_once() -> None:
+    """Those who waited for the log-in that failed do not each try their own."""
+    network = Network()
+    network.open.clear()
+    network.fault = ConnectFailed("Connection refused")
+    pool = network.pool(retry_s=60)
+    leases = [asyncio.create_task(lease_once(pool)) for _ in range(3)]
+    await settle()
+    network.open.set()
+    done = await asyncio.gather(*leases, return_exceptions=True)
+    assert [type(error) for error in done] == [ConnectFailed] * 3
+    assert network.attempts == 1
+
+
+async def test_after_the_pause_exactly_one_caller_tries_again() -> None:
+    """One probes; until it knows, the others are answered at once, as before."""
+    network = Network()
+    pool = network.pool(concurrency=3)  # its pause is over at once
+    await fail_once(pool, network, ConnectFailed("Connection refused"))
+    network.fault = None
+    network.open.clear()
+    probe = Holder(pool)
+    await settle()
+    assert network.attempts == 2
+    for _ in range(3):
+        with pytest.raises(ConnectFailed, match=r"^Connection refused$"):
+            await lease_once(pool)
+    assert network.attempts == 2
+    network.open.set()
+    await settle()
+    assert probe.connection is not None
+    assert await lease_once(pool) is probe.connection
+    await probe.release()
+    assert network.attempts == 2
+
+
+async def test_probe_that_fails_too_begins_the_pause_anew() -> None:
+    """What is told then is the newer error."""
+    network = Network()
+    pool = network.pool(retry_s=60)
+    await fail_once(pool, network, ConnectFailed("Connection refused"))
+    pool._hosts[PBX].failed_at -= 61
+    await fail_once(pool, network, ConnectTimeout("Connection timeout"))
+    with pytest.raises(ConnectTimeout):
+        await lease_once(pool)
+    assert network.attempts == 2
+
+
+async def test_probe_that_is_given_up_leaves_the_next_one_to_probe() -> None:
+    """A caller who goes away in the middle of it does not leave the host locked."""
+    network = Network()
+    pool = network.pool()
+    await fail_once(pool, network, ConnectFailed("Connection refused"))
+    network.fault = None
+    network.open.clear()
+    probe = Holder(pool)
+    await settle()
+    await probe.cancel()
+    network.open.set()
+    await lease_once(pool)
+    assert network.attempts == 3
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_success_forgets_the_failure() -> None:
+    """A connection that breaks after the host came back is made anew at once."""
+    network = Network()
+    pool = network.pool(retry_s=60)
+    await fail_once(pool, network, ConnectFailed("Connection refused"))
+    pool._hosts[PBX].failed_at -= 61
+    network.fault = None
+    await lease_once(pool)
+    network.made[0].closed = True
+    await lease_once(pool)
+    assert network.attempts == 3
+
+
+async def test_error_worth_another_attempt_is_no_verdict_on_the_host() -> None:
+    """A log-in that sshd drops under load says nothing: such a host is tried again at once."""
+    network = Network()
+    pool = network.pool(retry_s=60)
+    for _ in range(3):
+        await fail_once(pool, network, ConnectionLost("Connection closed before log-in"))
+    assert network.attempts == 3
+    network.fault = None
+    await lease_once(pool)
+
+
+async def test_failed_host_does_not_concern_another() -> None:
+    """Each host has its own verdict."""
+    network = Network()
+    pool = network.pool(retry_s=60)
+    await fail_once(pool, network, ConnectFailed("Connection refused"))
+    network.fault = None
+    assert (await lease_once(pool, OTHER)).target == OTHER
+    with pytest.raises(ConnectFailed):
+        await lease_once(pool)
+
+
+# Held beyond the lease
+
+
+async def test_held_connection_outlives_its_lease_and_its_retirement() -> None:
+    """Whoever still listens on it keeps it open, and then it is closed for good."""
+    network = Network()
+    pool = network.pool()
+    async with pool.lease(PBX, Deadline.after(5)) as connection:
+        release = pool.hold(connection)
+        pool.retire(connection)
+    assert not network.made[0].closed
+    assert await lease_once(pool) is not connection, "it is lent no more"
+    release()
+    assert network.made[0].closed
+    assert not network.made[1].closed
+
+
+async def test_held_connection_in_service_stays_open() -> None:
+    """Letting go of a connection that was never retired closes nothing."""
+    network = Network()
+    pool = network.pool()
+    connection = await lease_once(pool)
+    pool.hold(connection)()
+    assert await lease_once(pool) is connection
+    assert not network.made[0].closed
+
+
+async def test_connection_that_was_held_while_the_pool_closed_is_closed_by_its_holder() -> None:
+    """After the pool is gone nobody else knows of it."""
+    network = Network()
+    pool = network.pool()
+    async with pool.lease(PBX, Deadline.after(5)) as connection:
+        release = pool.hold(connection)
+        pool.retire(connection)
+    await pool.close()
+    assert not network.made[0].closed
+    release()
+    assert network.made[0].closed

@@ -30,6 +30,8 @@ def test_defaults_are_the_safe_ones() -> None:
     assert settings.request_timeout_s < 30  # API Gateway's limit
     assert settings.unknown_hold_s > settings.request_timeout_s
     assert settings.cors_origins == ()
+    assert settings.shared_hosts == "refuse"
+    assert settings.late_call == "hangup"
 
 
 def test_each_variable_is_its_fields_name_in_capitals() -> None:
@@ -41,6 +43,10 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
             "RATE_LIMIT_EXTENSION": " 5/10 ",
             "CORS_ORIGINS": "https://a.example, https://b.example,",
             "POSTGRES_HOST": "/run/postgresql",
+            "RATE_LIMIT_ADDRESS": "7/30",
+            "DESTINATIONS_ALLOWED": "+375, 8029 ,",
+            "DESTINATIONS_DENIED": "",
+            "PBX_RETRY_S": "0.5",
             "ssh_user": "ignored",
             "UNRELATED": "ignored",
         }
@@ -51,6 +57,10 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
     assert settings.rate_limit_extension == Rate(count=5, per_s=10)
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert settings.postgres_host == "/run/postgresql"
+    assert settings.rate_limit_address == Rate(count=7, per_s=30)
+    assert settings.destinations_allowed == ("+375", "8029")
+    assert settings.destinations_denied == ()
+    assert settings.pbx_retry_s == 0.5
 
 
 @pytest.mark.parametrize(
@@ -84,6 +94,12 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
             ("RATE_LIMIT_EXTENSION", value)
             for value in ("", "20", "20/", "/60", "20/60/1", "-1/60", "0/60", "20/0", "a/b")
         ),
+        ("RATE_LIMIT_ADDRESS", "many"),
+        *(("DESTINATIONS_ALLOWED", v) for v in ("+375 +7", "+375;+7", "375%", "+", "+3x", "+7\n8")),
+        *(("DESTINATIONS_DENIED", v) for v in ("+7 810", "_810.", "1" * 21, "٣٧٥")),
+        ("SHARED_HOSTS", "on"),
+        ("LATE_CALL", "off"),
+        *(("PBX_RETRY_S", value) for value in ("0", "-1", "soon")),
         ("RATE_LIMIT_ENTERPRISE", "٢٠/60"),
         ("RATE_LIMIT_ENTERPRISE", "9999999/60"),
         ("RATE_LIMIT_ENTERPRISE", "20/99999"),

@@ -13,14 +13,17 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from functions.health import handler as health
 from functions.makecallexternal import handler as makecallexternal
 from functions.monitor import handler as monitor
 from functions.status import handler as status
-from shared import web
+from shared import auth, web
 from shared.admission import Admitted, State
 from shared.asterisk.models import Technology
+from shared.caller import Caller
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
@@ -31,7 +34,11 @@ from shared.errors import (
     ConnectTimeout,
     ContextMissing,
     DatabaseUnavailable,
+    DestinationDenied,
+    DiallingStopped,
+    ExtensionNotOwned,
     FieldError,
+    Forbidden,
     HostKeyChanged,
     InvalidClientId,
     InvalidParameter,
@@ -44,8 +51,10 @@ from shared.errors import (
     PbxBusy,
     PbxError,
     PrefetchRefused,
+    Quota,
     SchemaMissing,
     ServiceError,
+    SharedHost,
     SocketRefused,
     UnknownExtension,
 )
@@ -69,18 +78,17 @@ class Place:
     """Stands for `shared.placing.place`: records what it was asked, and does as it is told."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Intent, str, str | None]] = []
+        self.asked: list[tuple[Intent, Caller]] = []
         self.error: Exception | None = None
         self.state: State = "placing"
         self.phase: Phase = "accepted"
         self.repeated = False
         self.technology: Technology | None = None
+        self.quota: Quota | None = None
 
-    async def __call__(
-        self, intent: Intent, secret: str, deadline: Deadline, *, idempotency_key: str | None
-    ) -> Placed:
+    async def __call__(self, intent: Intent, caller: Caller) -> Placed:
         """Place nothing."""
-        self.asked.append((intent, secret, idempotency_key))
+        self.asked.append((intent, caller))
         if self.error:
             raise self.error
         admitted = Admitted(
@@ -91,6 +99,7 @@ class Place:
             repeated=self.repeated,
             state=self.state,
             created_at=datetime.now(UTC),
+            quota=self.quota,
         )
         return Placed(admitted, self.phase, self.technology)
 
@@ -189,10 +198,10 @@ async def test_call_answers_as_in_the_specification(
         ("phase", "accepted"),
         ("repeated", False),
     ]
-    ((intent, secret, key),) = place.asked
+    ((intent, caller),) = place.asked
     assert isinstance(intent, CallIntent)
     assert (intent.extension.number, intent.phone.number) == ("150", "+375296254070")
-    assert (secret, key, intent.field) == (SECRET, None, "code")
+    assert (caller.secret, caller.idempotency_key, intent.field) == (SECRET, None, "code")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +231,7 @@ async def test_monitoring_answers_as_in_the_specification(
         ("phase", "accepted"),
         ("repeated", False),
     ]
-    ((intent, _, _),) = place.asked
+    ((intent, _),) = place.asked
     assert isinstance(intent, MonitorIntent)
     assert (intent.extension.number, intent.target.number) == ("151", "150")
     assert intent.mode.value == action
@@ -279,9 +288,10 @@ async def test_modern_call_answers_the_same(client: httpx.AsyncClient, place: Pl
     response = await client.post("/api/calls", json=call, headers=headers)
     assert response.status_code == 200
     assert response.json()["repeated"] is True
-    for intent, secret, key in place.asked:
+    for intent, caller in place.asked:
         assert str(intent) == "150 -> +375296254070"
-        assert (secret, key, intent.field) == (SECRET, "click-1", "from")
+        assert (caller.secret, caller.idempotency_key) == (SECRET, "click-1")
+        assert intent.field == "from"
 
 
 @pytest.mark.parametrize(
@@ -289,6 +299,19 @@ async def test_modern_call_answers_the_same(client: httpx.AsyncClient, place: Pl
     [
         ("accepted", True, "Call initiated successfully", "Monitoring initiated successfully"),
         ("placing", True, "Call is already being placed", "Monitoring is already being placed"),
+        ("agent_ringing", True, "Call initiated successfully", "Monitoring initiated successfully"),
+        (
+            "agent_answered",
+            True,
+            "Call initiated successfully",
+            "Monitoring initiated successfully",
+        ),
+        (
+            "ended",
+            False,
+            "Call ended before the extension answered",
+            "Monitoring ended before the extension answered",
+        ),
         (
             "unknown",
             False,
@@ -306,7 +329,7 @@ async def test_repeat_tells_how_far_the_first_one_is(
     *,
     success: bool,
 ) -> None:
-    """A repeat answers 200 with the first call's phase; only an unknown one is no success."""
+    """It answers 200 with the call's phase; one that is unknown or over is no success."""
     place.phase, place.repeated = phase, True
     for (path, params), message in ((GET_CALL, call), (GET_MONITOR, monitoring)):
         response = await client.get(path, params=params)
@@ -342,7 +365,7 @@ async def test_secret_in_a_header_goes_before_the_query(
     params = {"code": "150", "phone": "1"} | ({"clientId": query} if query else {})
     response = await client.get(CALL, params=params, headers=headers)
     assert response.status_code == 200
-    assert [secret for _, secret, _ in place.asked] == [expected]
+    assert [caller.secret for _, caller in place.asked] == [expected]
 
 
 @pytest.mark.parametrize("secret", [None, "", "a" * 256, "a\0b", "a\nb", "a\x7f"])
@@ -361,6 +384,149 @@ async def test_secret_that_no_enterprise_can_have_is_refused(
     assert place.asked == []
 
 
+async def test_caller_is_told_by_its_address(client: httpx.AsyncClient, place: Place) -> None:
+    """Where the request comes from is what wrong secrets are limited by."""
+    await client.get(CALL, params=CALL_PARAMS)
+    transport = httpx.ASGITransport(service(), client=("192.0.2.7", 40_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as other:
+        await other.get(MONITOR, params=MONITOR_PARAMS)
+    assert [caller.address for _, caller in place.asked] == ["127.0.0.1", "192.0.2.7"]
+
+
+async def test_caller_without_an_address_is_served(place: Place) -> None:
+    """A server behind a Unix socket knows none."""
+    transport = httpx.ASGITransport(service(), client=None)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get(CALL, params=CALL_PARAMS)).status_code == 200
+    assert [caller.address for _, caller in place.asked] == [None]
+
+
+def test_caller_does_not_show_its_secret() -> None:
+    """A caller in a traceback or a log line has no secret in it."""
+    assert SECRET not in repr(Caller(SECRET, None, None, 0, Deadline(0)))
+
+
+# How long to wait
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        ("wait=5", 5),
+        ("wait=05", 5),
+        ("WAIT=5", 5),
+        ("wait = 5", 5),
+        ('wait="5"', 5),
+        ("respond-async, wait=5", 5),
+        ("wait=5, respond-async", 5),
+        ("wait=5;handling=lenient", 5),
+        ("wait=9999", 9999),
+        *((text, 0) for text in ("", "wait", "wait=", "wait=-1", "wait=x", "wait=5x", "wait=1.5")),
+        *((text, 0) for text in ("wait=0", "await=5", "wait=99999", 'wait="5', "wait=5 6")),
+        *((text, 0) for text in ("respond-async", "wait=1e3", "wait==5", "x-wait=5")),
+    ],
+)
+async def test_waiting_is_what_the_header_prefers(
+    client: httpx.AsyncClient, place: Place, prefer: str, seconds: float
+) -> None:
+    """`Prefer: wait=N` as RFC 7240 has it; anything else is ignored, and not said to be applied."""
+    for path, params in (GET_CALL, GET_MONITOR):
+        response = await client.get(path, params=params, headers={"Prefer": prefer})
+        assert response.status_code == 200
+        expected = f"wait={seconds}" if seconds else None
+        assert expected == response.headers.get("preference-applied")
+    assert [caller.wait_s for _, caller in place.asked] == [seconds] * 2
+
+
+@given(text=st.text(max_size=40))
+@example("wait=\u0665")  # an Arabic five, which str.isdigit accepts
+@example("wa\u0131t=5")  # a dotless i, which some upper cases take for an i
+def test_any_preference_is_a_wait_or_nothing(text: str) -> None:
+    """No text of that header breaks a request or makes anybody wait for ever."""
+    assert 0 <= auth._wait_s(text) <= 9999
+    if "wait" not in text.lower():
+        assert auth._wait_s(text) == 0
+
+
+@given(
+    seconds=st.integers(0, 9999),
+    before=st.lists(st.sampled_from(["respond-async", "handling=lenient", "x"]), max_size=2),
+    after=st.lists(st.sampled_from(["return=minimal", "y=1"]), max_size=2),
+    quote=st.sampled_from(["", '"']),
+)
+def test_wait_is_found_among_other_preferences(
+    seconds: int, before: list[str], after: list[str], quote: str
+) -> None:
+    """Wherever it stands in the list."""
+    text = ", ".join([*before, f"wait={quote}{seconds}{quote}", *after])
+    assert auth._wait_s(text) == seconds
+
+
+async def test_nobody_waits_who_did_not_ask(client: httpx.AsyncClient, place: Place) -> None:
+    """Without the header the answer comes at once, and speaks of no preference."""
+    response = await client.get(CALL, params=CALL_PARAMS)
+    assert "preference-applied" not in response.headers
+    assert [caller.wait_s for _, caller in place.asked] == [0]
+
+
+# What is left of a limit
+
+STRUCTURED = re.compile(r'"([a-z]+)"((?:;[a-z]+=(?:0|[1-9][0-9]*))+)')
+
+
+def structured(text: str) -> tuple[str, dict[str, int]]:
+    """Read an item of RFC 9651: a string with parameters that are integers."""
+    match = STRUCTURED.fullmatch(text)
+    assert match is not None, text
+    pairs = (pair.split("=") for pair in match[2].removeprefix(";").split(";"))
+    return match[1], {name: int(value) for name, value in pairs}
+
+
+@pytest.mark.parametrize(
+    ("quota", "policy", "limit"),
+    [
+        (Quota("extension", 20, 60, 19), '"extension";q=20;w=60', '"extension";r=19;t=3'),
+        (Quota("enterprise", 300, 60, 0), '"enterprise";q=300;w=60', '"enterprise";r=0;t=60'),
+        (Quota("address", 1, 3600, 1), '"address";q=1;w=3600', '"address";r=1;t=0'),
+    ],
+)
+async def test_quota_is_told_on_success_and_on_refusal(
+    client: httpx.AsyncClient, place: Place, quota: Quota, policy: str, limit: str
+) -> None:
+    """The IETF draft's RateLimit-Policy and RateLimit, letter by letter."""
+    place.quota = quota
+    for error, status_code in (
+        (None, 200),
+        (LimitExceeded("Too many", quota=quota, retry_after_s=2), 429),
+    ):
+        place.error = error
+        for path, params in (GET_CALL, GET_MONITOR):
+            response = await client.get(path, params=params)
+            assert response.status_code == status_code
+            assert response.headers["ratelimit-policy"] == policy
+            assert response.headers["ratelimit"] == limit
+
+
+@given(count=st.integers(1, 1_000_000), per_s=st.integers(1, 86_400), share=st.floats(0, 1))
+def test_quota_headers_are_structured_fields(count: int, per_s: int, share: float) -> None:
+    """Names as strings, whole numbers, the same policy in both, a reset within the window."""
+    remaining = int(count * share)
+    headers = web.quota_headers(Quota("extension", count, per_s, remaining))
+    policy, limit = structured(headers["RateLimit-Policy"]), structured(headers["RateLimit"])
+    assert policy == ("extension", {"q": count, "w": per_s})
+    assert limit[0] == "extension"
+    assert limit[1]["r"] == remaining
+    assert 0 <= limit[1]["t"] <= per_s
+    assert (limit[1]["t"] == 0) is (remaining == count)
+
+
+async def test_repeat_speaks_of_no_quota(client: httpx.AsyncClient, place: Place) -> None:
+    """It took no token, and there is none to tell of."""
+    place.repeated = True
+    response = await client.get(CALL, params=CALL_PARAMS)
+    assert not {"ratelimit", "ratelimit-policy"} & set(response.headers)
+
+
 # Every way of failing
 
 
@@ -375,6 +541,8 @@ def failures() -> list[ServiceError]:
     return [
         *(InvalidParameter(wrong), KeyReused(wrong), UnknownExtension(wrong)),
         *(InvalidClientId(), PrefetchRefused(), LimitExceeded("Too many", retry_after_s=2.1)),
+        *(DiallingStopped("Stopped"), DestinationDenied("Denied"), SharedHost("Shared")),
+        ExtensionNotOwned("Not yours"),
         *(DatabaseUnavailable("Database is away"), SchemaMissing("Schema is missing")),
         PbxBusy("Too many", retry_after_s=0.01),
         *(error("Reason") for error in pbx),
@@ -404,7 +572,7 @@ async def test_every_raised_error_of_the_tree_is_among_them() -> None:
     while waiting:
         error = waiting.pop()
         waiting += [c for c in error.__subclasses__() if c.__module__ == "shared.errors"]
-        assert error in listed | {ServiceError, PbxError}
+        assert error in listed | {ServiceError, PbxError, Forbidden}
 
 
 async def test_failed_call_reads_as_in_the_specification(
@@ -707,6 +875,31 @@ async def test_only_listed_origins_may_read(
             response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": origin})
             expected = origin if allowed else None
             assert expected == response.headers.get("access-control-allow-origin")
+
+
+async def test_listed_origin_may_send_and_read_every_header_of_ours(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a request may carry passes the browser's question, and what an answer tells is read."""
+    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example")
+    load_settings.cache_clear()
+    ours = "authorization, content-type, idempotency-key, prefer, x-client-id"
+    place.quota = Quota("extension", 20, 60, 19)
+    async with client_of(web.create_app(makecallexternal.router)) as client:
+        asked = {
+            "Origin": "https://crm.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": ours,
+        }
+        assert (await client.options("/api/calls", headers=asked)).status_code == 200
+        response = await client.get(
+            CALL, params=CALL_PARAMS, headers={"Origin": "https://crm.example", "Prefer": "wait=1"}
+        )
+    exposed = response.headers["access-control-expose-headers"].lower().split(", ")
+    assert {"retry-after", *exposed} == set(exposed)
+    safe = {"content-length", "content-type"}
+    told = {name for name in response.headers if not name.startswith("access-control-")}
+    assert told - safe - {"vary"} <= set(exposed)
 
 
 async def test_without_a_setting_no_origin_may_read(client: httpx.AsyncClient) -> None:

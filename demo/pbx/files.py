@@ -1,0 +1,90 @@
+"""The stand-in's SFTP: it serves one file, the call detail records, to read.
+
+Anything else that is asked for is refused loudly, and kept with what the CLI refused.
+"""
+
+import logging
+from typing import NoReturn, cast
+
+import asyncssh
+from asyncssh.channel import SSHChannel
+
+from demo.pbx.calls import Exchange
+from demo.pbx.cdr import PATH
+
+log = logging.getLogger(__name__)
+
+
+class Files(asyncssh.SFTPServer):
+    """One SFTP session; the only file's handle is its path."""
+
+    def __init__(self, chan: SSHChannel[bytes], exchange: Exchange) -> None:
+        super().__init__(cast("asyncssh.SSHServerChannel[bytes]", chan))
+        self._exchange = exchange
+
+    def map_path(self, path: bytes) -> NoReturn:
+        """Refuse: whatever would look at this machine's own files comes through here."""
+        self._refuse(path, "is not imitated")
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> bytes:
+        """Open the file to read."""
+        del attrs
+        if pflags != asyncssh.FXF_READ:
+            self._refuse(path, "is opened to write")
+        return self._find(path)
+
+    def open56(
+        self, path: bytes, desired_access: int, flags: int, attrs: asyncssh.SFTPAttrs
+    ) -> bytes:
+        """Refuse: OpenSSH speaks version 3 only, which has `open`."""
+        del desired_access, flags, attrs
+        self._refuse(path, "is opened by a newer protocol than OpenSSH's")
+
+    def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        """Read what is there by now."""
+        del file_obj
+        return bytes(self._exchange.ledger[offset : offset + size])
+
+    def write(self, file_obj: object, offset: int, data: bytes) -> int:
+        """Refuse."""
+        del offset, data
+        self._refuse(file_obj, "is written")
+
+    def close(self, file_obj: object) -> None:
+        """Nothing is held."""
+        del file_obj
+
+    def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        """Tell the file's size."""
+        self._find(path)
+        return asyncssh.SFTPAttrs(size=len(self._exchange.ledger), permissions=0o100644)
+
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
+        """Tell the same: it is no link."""
+        return self.stat(path)
+
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
+        """Tell the open file's size."""
+        del file_obj
+        return self.stat(PATH.encode())
+
+    def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
+        """Refuse."""
+        del attrs
+        self._refuse(file_obj, "is changed")
+
+    def realpath(self, path: bytes) -> bytes:
+        """Give the path back: a client asks for that of the folder it starts in."""
+        return b"/root" if path == b"." else path
+
+    def _find(self, path: bytes) -> bytes:
+        if path != PATH.encode():
+            log.warning("the stand-in has no file %r", path)
+            self._exchange.refused.append(f"sftp {path!r}")
+            raise asyncssh.SFTPNoSuchFile("No such file")
+        return path
+
+    def _refuse(self, path: object, what: str) -> NoReturn:
+        log.warning("the stand-in's SFTP: %r %s", path, what)
+        self._exchange.refused.append(f"sftp {path!r} {what}")
+        raise asyncssh.SFTPPermissionDenied("Permission denied")

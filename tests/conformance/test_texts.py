@@ -1,0 +1,112 @@
+"""What Asterisk prints, byte by byte, and what the service reads from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from shared.asterisk.models import DialplanAnswer, Technology
+from shared.asterisk.parsers import (
+    has_switch,
+    is_rejection,
+    parse_channels,
+    parse_dialplan,
+    parse_includes,
+    parse_technologies,
+)
+from tests.conformance.site import Host, Site
+from tests.pbx.record_transcripts import PLAIN
+
+pytestmark = pytest.mark.anyio
+
+# Who built a package, and what time does to a text.
+VARIABLE = re.compile(rb"built by \S+ @ \S+|\d+(?= calls? processed)|(?<=: )\d+$", re.MULTILINE)
+# The manual of an application: the service never asks for it, and the stand-in has none.
+REFUSED = {"application", "application-unknown"}
+
+IMITATED = sorted(set(PLAIN) - REFUSED)
+DIALPLAN = {
+    "150@inoffice": (DialplanAnswer.KNOWN, False),
+    "1501@inoffice": (DialplanAnswer.KNOWN, False),
+    "157@inoffice": (DialplanAnswer.KNOWN, False),
+    "+375331112233@inoffice": (DialplanAnswer.KNOWN, False),
+    "7@inoffice": (DialplanAnswer.KNOWN, False),
+    "170@inoffice": (DialplanAnswer.KNOWN, False),
+    "abc9@inoffice": (DialplanAnswer.NO_EXTENSION, False),
+    "9@inoffice": (DialplanAnswer.NO_EXTENSION, False),
+    "199@switched": (DialplanAnswer.NO_EXTENSION, True),
+    "199@withswitch": (DialplanAnswer.NO_EXTENSION, False),
+    "150@nosuch": (DialplanAnswer.NO_CONTEXT, False),
+}
+
+
+@pytest.mark.parametrize("name", IMITATED)
+async def test_a_text_is_as_recorded(
+    host: Host, transcript: Callable[[str], bytes], name: str
+) -> None:
+    """Every byte is what that version of the real one printed, but for times and counts."""
+    text = await host.ask(PLAIN[name])
+    if name.startswith("unknown"):
+        host.site.complaints().clear()  # the stand-in takes it for something it lacks
+    assert VARIABLE.sub(b"*", text) == VARIABLE.sub(b"*", transcript(name))
+
+
+@pytest.mark.parametrize("name", [name for name in IMITATED if name.startswith("usage-")])
+async def test_usage_is_a_rejection(host: Host, name: str) -> None:
+    """The parser knows a usage text from an answer: nothing was executed."""
+    assert is_rejection((await host.ask(PLAIN[name])).decode())
+
+
+@pytest.mark.parametrize("command", ["chanel originate x", "core show", "nosuch"])
+async def test_an_unknown_command_is_a_rejection(host: Host, command: str) -> None:
+    """`No such command`, which repeats it."""
+    text = (await host.ask(command)).decode()
+    assert text.startswith(f"No such command '{command}' (type 'core show help ")
+    assert is_rejection(text)
+    host.site.complaints().clear()  # the stand-in takes it for something it lacks
+
+
+@pytest.mark.parametrize("asked", DIALPLAN)
+async def test_the_dialplan_s_answer_is_understood(host: Host, asked: str) -> None:
+    """Known by name, pattern or include, perhaps by a switch, unknown, or without a context."""
+    text = (await host.ask(f"dialplan show {asked}")).decode()
+    assert (parse_dialplan(text), has_switch(text)) == DIALPLAN[asked]
+
+
+async def test_includes_and_switches_are_listed(host: Host) -> None:
+    """A context's own listing names what it includes, and its switches."""
+    listings = [
+        (await host.ask(f"dialplan show {name}")).decode()
+        for name in ("inoffice", "withswitch", "switched")
+    ]
+    assert [parse_includes(text) for text in listings] == [("included",), ("switched",), ()]
+    assert [has_switch(text) for text in listings] == [False, False, True]
+
+
+async def test_the_channel_types_tell_the_technology(host: Host, site: Site) -> None:
+    """Each Asterisk of these has one of the two SIP drivers."""
+    text = (await host.ask("core show channeltypes")).decode()
+    assert parse_technologies(text) == {Technology(site.technology)}
+
+
+async def test_an_idle_asterisk_has_no_channels(host: Host) -> None:
+    """The list is empty, and nothing stands for that."""
+    assert await host.rows() == []
+    assert parse_channels("") == ()
+
+
+async def test_calls_processed_count_runs_through_the_dialplan(host: Host) -> None:
+    """A call to an extension without a phone is one, an unknown extension is none."""
+
+    async def count() -> int:
+        found = re.search(rb"(\d+) calls? processed", await host.ask("core show channels count"))
+        assert found
+        return int(found[1])
+
+    before = await count()
+    for extension in ("abc@inoffice", "900@park", "155@inoffice"):
+        await host.ask(f"channel originate LOCAL/{extension} application NoOp")
+        await host.over()
+    assert await count() == before + 2

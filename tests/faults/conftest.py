@@ -1,0 +1,50 @@
+"""What the fault cases share: the PBXs, the database and the service of tests/pbx."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.harm import Harm, Moments
+from tests.pbx.conftest import (
+    anyio_backend,
+    lab,
+    make_peace,
+    phones,
+    postgres,
+    postgres_server,
+    start,
+)
+from tests.pbx.lab import Lab
+
+__all__ = [
+    "anyio_backend",
+    "lab",
+    "phones",
+    "postgres",
+    "postgres_server",
+    "start",
+]
+
+
+@pytest.fixture(scope="session", params=os.environ.get("FAULTS_VERSION", "16 22").split())
+def running_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Each PBX in turn; FAULTS_VERSION names one, so that both may be tested at once."""
+    lab = Lab.of(request.param)
+    make_peace(lab)
+    yield lab
+    make_peace(lab)
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
+    """Lets a test act at a moment of the exchange that places a call."""
+    return Moments(monkeypatch)
+
+
+@pytest.fixture
+def harm(lab: Lab) -> Harm:
+    """What can be done to this PBX."""
+    return Harm(lab)

@@ -1,0 +1,69 @@
+"""`python asterisk.py`, which kills itself at a point of placing its first call: POINT in argv.
+
+claimed    the call is admitted, nothing is sent
+written    the command is sent, no answer was read
+executed   Asterisk has acknowledged the command, nothing is settled
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import asterisk
+from shared import placing
+from shared.asterisk.console import Pending
+from shared.ssh.connection import Connection, _Session
+
+
+def die(*_arguments: Any, **_values: Any) -> NoReturn:
+    """End as a power cut does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def die_once_written() -> None:
+    """End with the originate on its way; the questions before it are answered."""
+    replies, run = Pending.replies, Connection.run
+    made = _Session.connection_made
+
+    async def replies_or_die(pending: Any, deadline: Any) -> Any:
+        if any("originate" in command for command in pending._commands):
+            die()
+        return await replies(pending, deadline)
+
+    async def run_or_die(self: Any, command: str, deadline: Any) -> Any:
+        if "originate" in command:
+            setattr(_Session, "connection_made", die_soon)  # noqa: B010 - mypy knows no other way
+        return await run(self, command, deadline)
+
+    def die_soon(session: Any, chan: Any) -> None:
+        made(session, chan)
+        asyncio.get_running_loop().call_later(0.02, die)  # asyncssh sends right after this
+
+    setattr(Pending, "replies", replies_or_die)  # noqa: B010
+    setattr(Connection, "run", run_or_die)  # noqa: B010
+
+
+def main() -> None:
+    """Serve until the point is reached."""
+    match sys.argv[1]:
+        case "claimed":
+            placing._send = die
+        case "written":
+            die_once_written()
+        case "executed":
+            placing._settle = die
+        case point:
+            raise SystemExit(f"no such point: {point}")
+    asterisk.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A dead PBX is found out once, and then answered for at once; the others never notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.integration.service import PHONE, Service, Services, make_pbx
+
+pytestmark = pytest.mark.anyio
+
+DEAD = "127.0.0.2"
+OTHER = "july-77aa10c2b3d4e5f6"
+
+
+async def _start(start: Services, **settings: object) -> Service:
+    """Start with one enterprise on the stand-in, and one whose PBX does not exist."""
+    service = await start(**settings)
+    service.postgres.seed_enterprise("0368", "july", DEAD, OTHER)
+    return service
+
+
+async def test_a_dead_host_is_answered_for_at_once(start: Services) -> None:
+    """The second call gets the first one's 500, `dialled` no and a Retry-After; others are fine."""
+    service = await _start(start, PBX_RETRY_S=60)
+    first = await service.call(secret=OTHER)
+    assert (first.status_code, first.json()["code"]) == (500, "ssh-connect-failed")
+    assert "Retry-After" not in first.headers
+    for answer in (
+        await service.call(secret=OTHER),
+        await service.call("151", secret=OTHER),
+        await service.monitor(secret=OTHER),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (500, "ssh-connect-failed")
+        assert answer.json()["dialled"] == "no"
+        assert answer.json()["detail"].endswith("SSH command failed: Connection refused")
+        assert answer.headers["Retry-After"] == "60"
+        row = service.row(answer.json()["call_id"])
+        assert (row["state"], row["error_code"]) == ("not_executed", "ssh-connect-failed")
+    assert service.claims() == 0
+    assert (await service.call()).status_code == 200
+    assert len(service.originates()) == await service.rung("150") == 1
+
+
+@contextlib.asynccontextmanager
+async def _silent(port: int) -> AsyncIterator[list[asyncio.StreamWriter]]:
+    """Accept connections at the dead address and say nothing; yields them."""
+    accepted: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(
+        lambda _reader, writer: accepted.append(writer), DEAD, port
+    ):
+        yield accepted
+        for writer in accepted:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+@pytest.mark.parametrize("host_keys", ["pin", "off"])
+async def test_a_silent_host_is_waited_for_once(start: Services, host_keys: str) -> None:
+    """A host that swallows packets costs one caller the time-out, not everybody."""
+    service = await _start(
+        start, PBX_RETRY_S=60, SSH_CONNECT_TIMEOUT_S=0.3, SSH_HOST_KEYS=host_keys
+    )
+    async with _silent(service.pbx.port) as accepted:
+        first = await service.call(secret=OTHER)
+        assert (first.status_code, first.json()["code"]) == (500, "ssh-connect-timeout")
+        tried = len(accepted)
+        assert tried > 0
+        for _ in range(3):
+            answer = await service.call(secret=OTHER)
+            assert (answer.status_code, answer.json()["code"]) == (500, "ssh-connect-timeout")
+            assert (answer.json()["dialled"], answer.headers["Retry-After"]) == ("no", "60")
+        assert len(accepted) == tried
+    assert (await service.call()).status_code == 200
+
+
+async def test_a_burst_at_a_dead_host_tries_it_once(start: Services) -> None:
+    """Twenty calls at once wait for one log-in; each is told that nothing was dialled."""
+    service = await _start(start, PBX_RETRY_S=60, SSH_CONNECT_TIMEOUT_S=0.3, SSH_HOST_KEYS="off")
+    async with _silent(service.pbx.port) as accepted:
+        phones = [f"+3752900000{n:02}" for n in range(20)]
+        answers = await asyncio.gather(
+            *(service.call(phone=phone, secret=OTHER) for phone in phones),
+            service.call(phone=PHONE),
+        )
+        assert [answer.status_code for answer in answers] == [500] * 20 + [200]
+        assert {answer.json()["dialled"] for answer in answers[:20]} == {"no"}
+        assert len(accepted) == 1
+    assert service.originates() == service.originates(PHONE)
+
+
+async def test_a_host_that_comes_back_is_used_again(start: Services) -> None:
+    """After PBX_RETRY_S one call tries it, and from then on it serves."""
+    service = await _start(start, PBX_RETRY_S=1e-9)
+    assert (await service.call(secret=OTHER)).status_code == 500
+    assert (await service.call(secret=OTHER)).status_code == 500
+    revived = await start.stack.enter_async_context(make_pbx(host=DEAD, port=service.pbx.port))
+    answer = await service.call(secret=OTHER)
+    assert (answer.status_code, answer.json()["repeated"]) == (200, False)
+    assert (await service.call("151", secret=OTHER)).status_code == 200
+    assert revived.connections == 2  # one fetched the host key before the password was sent
+    assert service.pbx.connections == 0

@@ -1,0 +1,312 @@
+"""The handlers as AWS Lambda calls them: API Gateway events, one process, many invocations.
+
+The events lie in tests/events, named FUNCTION or FUNCTION-CASE; `sam local invoke -e` takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import re
+import threading
+from collections.abc import Coroutine, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from demo.standin import StandIn
+from shared import web
+from shared.database import load_database
+from shared.pbx import load_pbx
+from shared.settings import load_settings
+from shared.telemetry import configure_logging
+from shared.web import LambdaHandler
+from tests.integration.service import environment, forget_process, make_pbx, run_process
+from tests.postgres import Postgres
+
+T = TypeVar("T")
+
+EVENTS = {path.stem: path for path in Path(__file__).parents[1].glob("events/*.json")}
+# What two answers to one request may differ in.
+OWN = {"call_id", "request_id", "response_time_ms"}
+HEADERS = {
+    *("content-type", "www-authenticate", "retry-after"),
+    *("ratelimit", "ratelimit-policy", "preference-applied"),
+}
+
+
+class Context:
+    """What Lambda tells of an invocation."""
+
+    aws_request_id = "5b1f6b6e-0000-4000-8000-000000000000"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Plenty."""
+        return 30_000
+
+
+class Background:
+    """A loop in a thread of its own: a handler keeps the test's thread to itself."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def enter(
+        self, stack: contextlib.ExitStack, context: contextlib.AbstractAsyncContextManager[T]
+    ) -> T:
+        """Enter a context there; the stack leaves it, there too."""
+
+        async def leave() -> None:
+            await context.__aexit__(None, None, None)
+
+        async def enter() -> T:
+            return await context.__aenter__()
+
+        entered = self.run(enter())
+        stack.callback(lambda: self.run(leave()))
+        return entered
+
+    def end(self) -> None:
+        """End the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture(scope="module")
+def background() -> Iterator[Background]:
+    """Where the servers run."""
+    background = Background()
+    yield background
+    background.end()
+
+
+@pytest.fixture(scope="module")
+def shared_pbx(background: Background) -> Iterator[StandIn]:
+    """One stand-in for both ways to the service."""
+    with contextlib.ExitStack() as stack:
+        yield background.enter(stack, make_pbx())
+
+
+@pytest.fixture
+def pbx(background: Background, shared_pbx: StandIn) -> StandIn:
+    """That one with nothing remembered."""
+
+    async def clear() -> None:
+        shared_pbx.hang_up_all()
+        while shared_pbx.channels:  # noqa: ASYNC110 - the stand-in tells nobody
+            await asyncio.sleep(0.005)
+        shared_pbx.commands.clear()
+        shared_pbx.invites.clear()
+
+    background.run(clear())
+    return shared_pbx
+
+
+def seed(postgres: Postgres) -> None:
+    """Empty every table and add the events' enterprise."""
+    postgres.clear()
+    postgres.seed_enterprise("0001", "demo", "127.0.0.1", "demo-secret-0001")
+
+
+def settings(postgres: Postgres, pbx: StandIn, log_file: Path) -> dict[str, str]:
+    """How both ways are configured; keys are not pinned, since each test forgets everything."""
+    return environment(postgres, pbx.port, str(log_file)) | {"SSH_HOST_KEYS": "off"}
+
+
+@pytest.fixture(scope="module")
+def uvicorn(
+    background: Background,
+    postgres: Postgres,
+    shared_pbx: StandIn,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The composed app in a real process; its address."""
+    folder = tmp_path_factory.mktemp("uvicorn")
+    own = settings(postgres, shared_pbx, folder / "service.log")
+    with contextlib.ExitStack() as stack:
+        yield background.enter(stack, run_process(folder, own)).url
+
+
+@pytest.fixture
+def warm(
+    postgres: Postgres, pbx: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
+    """A fresh Lambda environment, as far as one process can tell."""
+    seed(postgres)
+    for name, value in settings(postgres, pbx, tmp_path / "lambda.log").items():
+        monkeypatch.setenv(name, value)
+    for path in Path("functions").glob("*/handler.py"):  # the first import sets the log up
+        importlib.import_module(f"functions.{path.parent.name}.handler")
+    forget_process()
+    configure_logging(load_settings())
+    web._pinned_loop.cache_clear()
+    yield
+    loop = web._pinned_loop()
+    loop.run_until_complete(load_pbx().close())
+    load_database().close()
+    loop.close()
+    asyncio.set_event_loop(None)
+    web._pinned_loop.cache_clear()
+    forget_process()
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read an event."""
+    event: dict[str, Any] = json.loads(EVENTS[name].read_text("utf-8"))
+    return event
+
+
+def call_to(phone: str) -> dict[str, Any]:
+    """Make the event of a call to another phone."""
+    event = deepcopy(load("makecallexternal-header-auth"))
+    event["rawQueryString"] = str(httpx.QueryParams({"code": "150", "phone": phone}))
+    return event
+
+
+def invoke(name: str, event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
+    """Call the handler of an event's function, as Lambda does."""
+    module = importlib.import_module(f"functions.{name.partition('-')[0]}.handler")
+    handler: LambdaHandler = module.handler
+    return handler(event, context or Context())
+
+
+def request(url: str, event: dict[str, Any]) -> httpx.Response:
+    """Send over HTTP what API Gateway made the event of."""
+    own = {"host", "content-length"}
+    return httpx.request(
+        event["requestContext"]["http"]["method"],
+        f"{url}{event['rawPath']}?{event['rawQueryString']}".removesuffix("?"),
+        headers={name: value for name, value in event["headers"].items() if name not in own},
+        content=event.get("body"),
+        timeout=30,
+    )
+
+
+def shown(body: str) -> dict[str, object]:
+    """A body but for what is each answer's own; those fields are there, or not, in both."""
+    fields: dict[str, object] = json.loads(body)
+    return {name: "its own" if name in OWN else value for name, value in fields.items()}
+
+
+def headers_of(headers: dict[str, str], body: str) -> dict[str, str]:
+    """The headers that matter; a body's length varies with what is its own."""
+    assert int(headers["content-length"]) == len(body.encode())
+    return {
+        # How much is left of a quota depends on the moment.
+        name: re.sub(r"[rt]=\d+", "*", value)
+        for name, value in headers.items()
+        if name in HEADERS
+    }
+
+
+def originates(pbx: StandIn) -> list[str]:
+    """Every originate that the PBX executed."""
+    return [command for command in pbx.commands if command.startswith("channel originate")]
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_an_event_is_answered_as_its_request(
+    warm: None, postgres: Postgres, pbx: StandIn, uvicorn: str, name: str
+) -> None:
+    """Status, headers and body are uvicorn's, and the PBX is told the same."""
+    event = load(name)
+    lambda_s = invoke(name, event)
+    told_by_lambda = originates(pbx)
+    pbx.commands.clear()
+    seed(postgres)  # or the second would be a repeat
+    over_http = request(uvicorn, event)
+    assert lambda_s["statusCode"] == over_http.status_code
+    assert shown(lambda_s["body"]) == shown(over_http.text)
+    assert headers_of(lambda_s["headers"], lambda_s["body"]) == headers_of(
+        dict(over_http.headers), over_http.text
+    )
+    assert not lambda_s["isBase64Encoded"]
+    assert lambda_s["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+    assert told_by_lambda == originates(pbx)
+    assert bool(told_by_lambda) == ("call_id" in json.loads(lambda_s["body"]))
+
+
+def test_every_function_has_an_event() -> None:
+    """Each folder of functions/ can be tried with `sam local invoke -e`, and no event is left."""
+    functions = {path.parent.name for path in Path("functions").glob("*/handler.py")}
+    assert {name.partition("-")[0] for name in EVENTS} == functions
+
+
+def test_two_invocations_share_one_connection(warm: None, pbx: StandIn) -> None:
+    """A warm environment keeps its loop, and so its SSH connection; each call rings once."""
+    connections = pbx.connections
+    phones = ("+375296254070", "+375290000001", "+375296254070")
+    answers = [invoke("makecallexternal", call_to(phone)) for phone in phones]
+    bodies = [json.loads(answer["body"]) for answer in answers]
+    assert [answer["statusCode"] for answer in answers] == [200, 200, 200]
+    assert [body["repeated"] for body in bodies] == [False, False, True]
+    assert bodies[0]["call_id"] == bodies[2]["call_id"]
+    assert pbx.connections == connections + 1
+    assert len(originates(pbx)) == 2
+    while pbx.invites["150"] < 2:
+        threading.Event().wait(0.005)
+    assert pbx.invites["150"] == 2
+
+
+def test_invocations_run_on_one_loop(warm: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop of the first invocation is that of all, of each function, on the main thread."""
+    loops: list[tuple[asyncio.AbstractEventLoop, threading.Thread]] = []
+    find = web._request_id
+
+    def noting(scope: Any) -> str:
+        loops.append((asyncio.get_running_loop(), threading.current_thread()))
+        return find(scope)
+
+    monkeypatch.setattr(web, "_request_id", noting)
+    for name in ("health", "status", "makecallexternal", "monitor-listen", "health"):
+        invoke(name, load(name))
+    assert len(loops) == 5
+    assert set(loops) == {(web._pinned_loop(), threading.main_thread())}
+
+
+def test_the_gateway_s_request_id_is_ours(warm: None, pbx: StandIn) -> None:
+    """An error's `request_id` is API Gateway's, so that both logs can be put side by side."""
+    event = load("makecallexternal")
+    pbx.asterisk_down = True
+    try:
+        answer = invoke("makecallexternal", event)
+    finally:
+        pbx.asterisk_down = False
+    body, request_id = json.loads(answer["body"]), event["requestContext"]["requestId"]
+    assert (answer["statusCode"], body["request_id"], body["dialled"]) == (500, request_id, "no")
+    assert answer["headers"]["x-request-id"] == request_id
+    assert (pbx.commands, pbx.invites.total()) == ([], 0)
+
+
+def test_little_time_left_dials_nothing(warm: None, pbx: StandIn) -> None:
+    """An invocation whose time is nearly up sends nothing that it could not settle."""
+
+    class Short(Context):
+        def get_remaining_time_in_millis(self) -> int:
+            return 900
+
+    answer = invoke("makecallexternal", load("makecallexternal"), Short())
+    assert answer["statusCode"] in {500, 503}
+    assert json.loads(answer["body"])["dialled"] == "no"
+    assert (pbx.commands, pbx.invites.total()) == ([], 0)
+
+
+def test_a_body_in_base64_is_the_same_body(warm: None, pbx: StandIn) -> None:
+    """API Gateway may encode what it takes for binary."""
+    event = load("makecallexternal-post")
+    event["body"] = "eyJmcm9tIjogIjE1MCIsICJ0byI6ICIrMzc1MjkwMDAwMDA1In0="
+    event["isBase64Encoded"] = True
+    assert invoke("makecallexternal", event)["statusCode"] == 201
+    assert len(originates(pbx)) == 1

@@ -1,0 +1,228 @@
+"""Waiting for the ring: how far a placed call is, and never that it was not placed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from shared import admission, placing
+from shared.admission import Admitted
+from shared.asterisk.client import AgentPhase, Originated, OriginateUnknown
+from shared.asterisk.commands import Originate
+from shared.asterisk.console import Pending
+from shared.asterisk.models import Channel, Extension, Phone
+from shared.asterisk.parsers import parse_channels
+from shared.caller import Caller
+from shared.deadline import Deadline
+from shared.errors import (
+    CommandRejected,
+    ConnectionLost,
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    PbxBusy,
+    ServiceError,
+)
+from shared.late import UnknownCall
+from shared.placing import CallIntent
+
+pytestmark = pytest.mark.anyio
+
+INTENT = CallIntent(Extension("150"), Phone("+375296254070"), "code")
+(ROOT,) = parse_channels("Local/150@inoffice-2a;1!inoffice!150!1!Down!AppDial2!!!!!3!0!!17.7\n")
+(RIVAL,) = parse_channels("Local/150@inoffice-2d;1!inoffice!150!1!Down!AppDial2!!!!!3!0!!17.11\n")
+
+
+class Pbx:
+    """Accepts a call, and tells how far it is by script; the last word holds."""
+
+    def __init__(self) -> None:
+        self.roots: tuple[Channel, ...] = (ROOT,)
+        self.error: ServiceError | None = None
+        self.script: list[AgentPhase | ServiceError] = ["accepted"]
+        self.left_s: list[float] = []
+
+    async def check_extension(
+        self, host: str, extension: Extension, deadline: Deadline, *, field: str
+    ) -> None:
+        """Know every extension."""
+
+    async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
+        """Accept it, or fail as told."""
+        if self.error:
+            raise self.error
+        return Originated(self.roots)
+
+    async def find_agent_phase(self, host: str, root: Channel, deadline: Deadline) -> AgentPhase:
+        """Say the next word."""
+        assert root == ROOT
+        self.left_s.append(deadline.remaining_s())
+        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(said, ServiceError):
+            raise said
+        return said
+
+
+class Late:
+    """Records what is watched."""
+
+    def __init__(self) -> None:
+        self.watched: list[UnknownCall] = []
+
+    def watch(self, call: UnknownCall) -> None:
+        """Record it."""
+        self.watched.append(call)
+
+
+class Socket:
+    """A socket that was left open."""
+
+    closed = False
+
+    async def read(self) -> bytes:
+        """Be at its end."""
+        return b""
+
+    def write(self, data: bytes) -> None:
+        """Take it."""
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Admit every call, and list what each was settled as."""
+    settled: list[str] = []
+
+    async def admit(*_: object, call_id: UUID, **__: object) -> Admitted:
+        now = datetime.now(UTC)
+        return Admitted(
+            call_id, "0367", "june", "192.0.2.1", repeated=False, state="placing", created_at=now
+        )
+
+    async def settle(
+        _database: object, _settings: object, _id: UUID, outcome: str, **_: object
+    ) -> None:
+        settled.append(outcome)
+
+    monkeypatch.setattr(admission, "admit", admit)
+    monkeypatch.setattr(admission, "settle", settle)
+    return settled
+
+
+@pytest.fixture
+def pbx(outcomes: list[str], monkeypatch: pytest.MonkeyPatch) -> Pbx:
+    """Put the fake in the place of every host."""
+    fake = Pbx()
+    monkeypatch.setattr(placing, "load_pbx", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Late:
+    """Put the fake in the place of the watch."""
+    fake = Late()
+    monkeypatch.setattr(placing, "load_late_calls", lambda: fake)
+    return fake
+
+
+def caller(wait_s: float) -> Caller:
+    """Make somebody who waits so long."""
+    return Caller("secret", None, None, wait_s, Deadline.after(27))
+
+
+async def phase(wait_s: float) -> str:
+    """Place the call and tell how far it was in the end."""
+    return (await placing.place(INTENT, caller(wait_s))).phase
+
+
+async def test_who_does_not_wait_asks_nothing(pbx: Pbx) -> None:
+    """The answer comes as soon as Asterisk has accepted the call."""
+    assert await phase(0) == "accepted"
+    assert pbx.left_s == []
+
+
+@pytest.mark.parametrize("said", ["agent_ringing", "agent_answered", "ended"])
+async def test_waiting_ends_with_the_first_news(pbx: Pbx, said: AgentPhase) -> None:
+    """`accepted` is asked again; anything else is the answer."""
+    pbx.script = ["accepted", said, "accepted"]
+    assert await phase(20) == said
+    assert len(pbx.left_s) == 2
+
+
+async def test_waiting_ends_with_its_time(pbx: Pbx) -> None:
+    """A phone without a sign of life: the call is what it was, accepted."""
+    assert await phase(0.02) == "accepted"
+    assert pbx.left_s
+
+
+async def test_question_under_way_is_let_finish(pbx: Pbx) -> None:
+    """A wait that ends in the middle of a question must not cost the host its connection."""
+    await phase(0.02)
+    assert min(pbx.left_s) > 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(ConnectionLost("Lost"), CommandRejected("No such command"), OutcomeUnknown("Late")),
+        *(PbxBusy("Too many"), DatabaseUnavailable("No host key can be looked up")),
+    ],
+)
+async def test_accepted_call_stays_placed_when_it_cannot_be_followed(
+    pbx: Pbx, outcomes: list[str], error: ServiceError
+) -> None:
+    """The phone may ring: whatever fails after that is no failure of the call."""
+    pbx.script = ["accepted", error]
+    assert await phase(20) == "accepted"
+    assert outcomes == ["executed"]
+
+
+@pytest.mark.parametrize("roots", [(), (ROOT, RIVAL)])
+async def test_call_that_cannot_be_told_apart_is_not_followed(
+    pbx: Pbx, roots: tuple[Channel, ...]
+) -> None:
+    """Somebody else's ring must not be told as ours."""
+    pbx.roots, pbx.script = roots, ["agent_answered"]
+    assert await phase(20) == "accepted"
+    assert pbx.left_s == []
+
+
+async def test_unknown_call_is_watched(pbx: Pbx, late: Late, outcomes: list[str]) -> None:
+    """With its own id, host and command, and the socket on which its answer may yet come."""
+    pending = Pending(Socket(), ("", "", ""))
+    pbx.error = OriginateUnknown("Not acknowledged", pending)
+    with pytest.raises(OutcomeUnknown) as caught:
+        await phase(20)
+    (call,) = late.watched
+    assert str(call.call_id) == caught.value.call_id
+    assert (call.host, call.pending) == ("192.0.2.1", pending)
+    assert call.command == INTENT.command(call.command.context, None)
+    assert outcomes == ["unknown"]
+
+
+async def test_nothing_is_watched_on_lambda(
+    pbx: Pbx, late: Late, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There nothing runs after the answer; the socket is closed with it."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "makecallexternal")
+    socket = Socket()
+    pbx.error = OriginateUnknown("Not acknowledged", Pending(socket, ()))
+    with pytest.raises(OutcomeUnknown):
+        await phase(0)
+    assert socket.closed
+    assert late.watched == []
+    pbx.error = OriginateUnknown("Connection lost", None)
+    with pytest.raises(OutcomeUnknown):
+        await phase(0)
+
+
+async def test_call_that_was_not_sent_is_not_watched(pbx: Pbx, late: Late) -> None:
+    """There is nothing that could come up late."""
+    pbx.error = ConnectionLost("Lost")
+    with pytest.raises(ConnectionLost):
+        await phase(0)
+    assert late.watched == []
