@@ -30,6 +30,7 @@ from shared.telemetry import LOG
 _LISTEN_S = 900.0
 _ASK_TIMEOUT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+_HANG_UP_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,7 @@ class LateCalls:
     async def _tell(self, call: UnknownCall, root: Channel) -> None:
         hung_up = False
         if self._settings.late_call == "hangup":
-            deadline = Deadline.after(self._settings.command_timeout_s)
-            hung_up = await self._pbx.hang_up_unanswered(call.host, root, deadline)
+            hung_up = await self._hang_up(call.host, root)
         LOG.warning(
             "⏰ Звонок дошёл с опозданием: %s на %s, %s",
             call.call_id,
@@ -142,6 +142,21 @@ class LateCalls:
             root_uniqueid=root.uniqueid,
             hung_up=hung_up,
         )
+
+    async def _hang_up(self, host: str, root: Channel) -> bool:
+        """Hang it up unless it is answered; a PBX that just thawed may be slow to answer."""
+        pause_s = _FIRST_PAUSE_S
+        for _ in range(_HANG_UP_ATTEMPTS - 1):
+            try:
+                return await self._hang_up_once(host, root)
+            except (PbxError, PbxBusy):
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return await self._hang_up_once(host, root)
+
+    async def _hang_up_once(self, host: str, root: Channel) -> bool:
+        deadline = Deadline.after(self._settings.command_timeout_s)
+        return await self._pbx.hang_up_unanswered(host, root, deadline)
 
 
 @cache

@@ -31,8 +31,8 @@ BEGIN
   RETURNING r.tat INTO v_tat;
   IF FOUND THEN
     wait_s := 0;
-    remaining := floor(
-      p_count - extract(epoch FROM v_tat - clock_timestamp()) / extract(epoch FROM t));
+    remaining := least(p_count - 1, floor(
+      p_count - extract(epoch FROM v_tat - clock_timestamp()) / extract(epoch FROM t)));
   ELSE
     SELECT greatest(0.001, extract(epoch FROM r.tat - clock_timestamp() - t * (p_count - 1)))
       INTO wait_s FROM callapi.rate_limits r WHERE r.key = p_key;

@@ -43,7 +43,7 @@ async def _start(start: Services, *, scale: float = LIFELIKE, **settings: object
     """Start beside a PBX whose phones ring lifelike, which has served a call already."""
     pbx = FreezesAfterBanner(password=SSH_PASSWORD, time_scale=scale)
     await start.stack.enter_async_context(pbx)
-    own: dict[str, object] = {"COMMAND_TIMEOUT_S": 0.4, "PRECHECK": "off", "PBX_RETRY_S": 1e-9}
+    own: dict[str, object] = {"COMMAND_TIMEOUT_S": 1, "PRECHECK": "off", "PBX_RETRY_S": 1e-9}
     service = await start.on(pbx, **own | settings)
     assert (await service.call("151", OTHER_PHONE)).status_code == 200
     pbx.hang_up_all()

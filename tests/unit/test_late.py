@@ -68,7 +68,8 @@ class World:
         self.not_ours: set[str] = set()
         self.listed = 0
         self.list_faults: list[ServiceError] = []
-        self.hang_up_fault: ServiceError | None = None
+        self.hang_up_faults: list[ServiceError] = []
+        self.hang_ups = 0
         self.database_fault: ServiceError | None = None
         self.hung_up: list[str] = []
         self.settled: list[tuple[UUID, str, bool]] = []
@@ -85,8 +86,9 @@ class World:
     async def hang_up_unanswered(self, host: str, root: Channel, _deadline: Deadline) -> bool:
         """Hang it up unless it is Up."""
         assert host == HOST
-        if self.hang_up_fault:
-            raise self.hang_up_fault
+        self.hang_ups += 1
+        if self.hang_up_faults:
+            raise self.hang_up_faults.pop(0)
         if root.state == "Up":
             return False
         self.hung_up.append(root.uniqueid)
@@ -279,10 +281,19 @@ async def test_hang_up_that_fails_is_logged_and_not_recorded(
     world: World, told: pytest.LogCaptureFixture
 ) -> None:
     """The call stays unknown: nobody knows whether it still rings."""
-    world.hang_up_fault = ConnectionLost("Connection lost")
+    world.hang_up_faults = [ConnectionLost("Connection lost")] * 9
     call = await world.follow(Socket("", "", row("17.7")))
     assert world.settled == []
+    assert world.hang_ups == 3
     assert str(call.call_id) in told.text
+
+
+async def test_hang_up_is_tried_again(world: World) -> None:
+    """A PBX that has just thawed may be slow: the phone must not ring on for that."""
+    world.hang_up_faults = [ConnectionLost("Lost"), PbxBusy("Too many", retry_after_s=1)]
+    call = await world.follow(Socket("", "", row("17.7")))
+    assert world.hung_up == ["17.7"]
+    assert world.settled == [(call.call_id, "17.7", True)]
 
 
 async def test_crash_of_one_watch_is_logged_and_ends_no_other(
