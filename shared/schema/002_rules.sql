@@ -9,6 +9,10 @@ CREATE TABLE callapi.enterprise_rules (
   extensions text[]    -- the only ones it may ring and monitor; NULL: nobody said
 );
 
+-- For the calls that came up late: whose is a root, and who else is ringing that extension?
+CREATE INDEX calls_of_root ON callapi.calls (host, root_uniqueid) WHERE root_uniqueid IS NOT NULL;
+CREATE INDEX calls_of_extension ON callapi.calls (host, code, created_at);
+
 -- Prefixes are compared letter by letter, + included: what the PBX makes of a number is not known.
 CREATE FUNCTION callapi.may_dial(p_phone text, p_allowed text[], p_denied text[])
 RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$

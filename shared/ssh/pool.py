@@ -138,10 +138,12 @@ class Pool:
         failure = host.failure
         if failure is not None and time.monotonic() - host.failed_at < self._retry_s:
             raise self._known(failure)
+        # A caller with little time left learns nothing about the host.
+        had_time = deadline.remaining_s() > self._connect_timeout_s / 2
         try:
             connection = await self._in_time(target, deadline)
         except NotExecuted as error:
-            if not error.again:
+            if not error.again and (had_time or not isinstance(error, ConnectTimeout)):
                 host.failure, host.failed_at = error, time.monotonic()
             raise
         host.failure = None

@@ -419,6 +419,19 @@ async def test_silent_host_is_answered_for_at_once() -> None:
     assert network.attempts == 1
 
 
+async def test_caller_with_little_time_left_does_not_speak_for_the_others() -> None:
+    """His time-out says nothing of the host: the next caller connects."""
+    network = Network()
+    network.open.clear()
+    pool = network.pool(connect_timeout_s=10, retry_s=60)
+    with pytest.raises(ConnectTimeout):
+        async with pool.lease(PBX, Deadline.after(0.01)):
+            raise AssertionError("unreachable")
+    network.open.set()
+    await lease_once(pool)
+    assert network.attempts == 2
+
+
 async def test_burst_at_a_failing_host_connects_once() -> None:
     """Those who waited for the log-in that failed do not each try their own."""
     network = Network()
