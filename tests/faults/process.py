@@ -78,6 +78,11 @@ class Process:
         """Tell whether it runs no more."""
         return self._process is None or self._process.poll() is not None
 
+    def wait_ended(self) -> None:
+        """Wait until it has ended by itself."""
+        if self._process is not None:
+            self._process.wait(_START_S)
+
     def kill(self) -> None:
         """Kill it at once."""
         if self._process is not None:

@@ -42,8 +42,8 @@ CLICK_INTERVAL_S = 0.18
 CLICK_LIMIT_S = 40.0
 SETTINGS = {
     "COMMAND_TIMEOUT_S": 1,
-    "SSH_CONNECT_TIMEOUT_S": 2,
-    "REQUEST_TIMEOUT_S": 5,
+    "SSH_CONNECT_TIMEOUT_S": 3,
+    "REQUEST_TIMEOUT_S": 6,
     "PBX_RETRY_S": 0.2,
     "POSTGRES_TIMEOUT_S": 2,
     "REPEAT_WINDOW_S": 90,
@@ -53,6 +53,8 @@ TRANSPORTS = ("auto", "exec")
 # How long after an answer a killed Asterisk takes the call with it: it had not rung yet.
 EXCUSED_S = 3.0
 CALL_S = 8.0
+# Without a call placed in this time, faults go on all the same.
+QUIET_S = 4.0
 LEAST_ACCEPTED = 0.4
 ACCEPTED_PHASES = {"accepted", "agent_ringing", "agent_answered", "ended"}
 
@@ -95,6 +97,7 @@ class Clients:
         self._places = asyncio.Semaphore(CLIENTS)
         self.clicks: list[Click] = []
         self.requests = 0
+        self.accepted = 0
         self.active = 0
         self.busiest = 0
         self._http = httpx.AsyncClient(
@@ -158,6 +161,10 @@ class Clients:
             said, text = "unreached", "no connection"
         except (TimeoutError, httpx.TransportError) as error:
             said, text = "silent", repr(error)
+        except asyncio.CancelledError:  # the click's time is up, and this answer never came
+            click.answers.append(Answer("silent", begun, time.monotonic(), "given up"))
+            raise
+        self.accepted += said == "accepted"
         answer = Answer(said, begun, time.monotonic(), text)
         click.answers.append(answer)
         return answer
@@ -190,14 +197,19 @@ class World:
 class Faults:
     """Strikes at random moments, mostly while an exchange is under way.
 
-    `only` names the faults to choose from, which then come in quicker succession; empty: all.
+    Between two faults of a lane some calls get through, so that a slow machine is not broken all
+    the time: it would prove nothing. `accepted` counts them. `only` names the faults to choose
+    from, which then come in quicker succession; empty: all.
     """
 
-    def __init__(self, world: World, seed: int, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self, world: World, seed: int, accepted: Callable[[], int], only: Sequence[str] = ()
+    ) -> None:
         self._world = world
         self._seed = seed
+        self._accepted = accepted
         self._only = only
-        self._longest_pause_s = 0.4 if only else 1.6
+        self._calls_between = (0, 2) if only else (1, 8)
 
     async def run(self) -> None:
         """Strike until cancelled; two lanes, so that faults overlap."""
@@ -227,7 +239,8 @@ class Faults:
         lane: dict[Callable[[random.Random], Awaitable[None]], int],
     ) -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.05, self._longest_pause_s))
+            await asyncio.sleep(chance.uniform(0.05, 0.4))
+            await self._some_calls_placed(chance.randint(*self._calls_between))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self._world.ssh.sends(chance.randint(1, 6))
@@ -235,6 +248,12 @@ class Faults:
             fault = chance.choices(list(lane), list(lane.values()))[0]
             self._world.struck[_name(fault)] += 1
             await fault(chance)
+
+    async def _some_calls_placed(self, count: int) -> None:
+        """Wait until so many more are, or that seems to need another fault."""
+        until, deadline = self._accepted() + count, time.monotonic() + QUIET_S
+        while self._accepted() < until and time.monotonic() < deadline:  # noqa: ASYNC110 - a count
+            await asyncio.sleep(0.01)
 
     async def sshd_sessions_killed(self, chance: random.Random) -> None:
         """The host's end of every connection, or of one."""
@@ -429,7 +448,9 @@ async def mixed_run(plan: Plan) -> Reckoning:
     async with asyncio.timeout(plan.limit_s), _world(lab, plan) as world:
         # Other numbers than an earlier run's, whose calls may still be in Asterisk.
         clients = Clients([p.url for p in world.processes], plan.seed, f"{os.getpid() % 100:02d}")
-        faults = asyncio.create_task(Faults(world, plan.seed, plan.faults).run())
+        faults = asyncio.create_task(
+            Faults(world, plan.seed, lambda: clients.accepted, plan.faults).run()
+        )
         reaper = asyncio.create_task(hang_up_old_calls(lab))
         progress = asyncio.create_task(_progress(clients, world, plan))
         try:
