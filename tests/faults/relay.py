@@ -42,10 +42,14 @@ class Relay:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def to(cls, far_port: int, *, sources: bool = False) -> AsyncIterator[Relay]:
-        """Relay until the block ends."""
+    async def to(
+        cls, far_port: int, *, sources: bool = False, listener: socket.socket | None = None
+    ) -> AsyncIterator[Relay]:
+        """Relay until the block ends; `listener` may be of another network namespace."""
         relay = cls(far_port, sources=sources)
-        server = await asyncio.start_server(relay._accept, "127.0.0.1", 0)
+        if listener is None:
+            listener = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.start_server(relay._accept, sock=listener)
         relay.port = server.sockets[0].getsockname()[1]
         try:
             yield relay
