@@ -223,7 +223,9 @@ async def test_a_call_with_sound_ends_with_a_row_from_phone_to_phone(host: Host)
         early = (await ledger.text()).splitlines()
         await host.over()
         rows = await ledger.rows(root, range(6, 8))
-    assert (rows.agent.disposition, rows.outcome.disposition) == ("ANSWERED", "ANSWERED")
+    outcomes = rows.by(root.name, dstchannel=True)  # once more where the talk was written twice
+    assert {row.disposition for row in (rows.agent, *outcomes)} == {"ANSWERED"}
+    assert len(outcomes) in {1, 2}
     assert len(rows.by(root.name, dstchannel=False)) == 1
     talks = [row for row in rows.rows if {row.channel, row.dstchannel} == set(legs)]
     talk = talks[-1]

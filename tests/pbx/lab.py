@@ -180,7 +180,10 @@ class Lab:
 
     def freeze(self) -> None:
         """Stop Asterisk in its tracks: it answers nothing, its sockets stay open."""
-        os.kill(self.pid(), signal.SIGSTOP)
+        pid = self.pid()
+        os.kill(pid, signal.SIGSTOP)
+        # Its threads stop one by one; until the last has, one of them may still answer.
+        _wait(lambda: all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())), 10.0, "no freeze")
 
     def thaw(self) -> None:
         """Let a frozen Asterisk go on."""
@@ -236,6 +239,11 @@ def _processes(prefix: str) -> Iterator[tuple[int, int]]:
         before, _, after = text.rpartition(")")
         if before.partition("(")[2].startswith(prefix):
             yield int(stat.parent.name), int(after.split()[1])
+
+
+def _is_stopped(thread: Path) -> bool:
+    state = (thread / "stat").read_text().rpartition(") ")[2][:1]
+    return state == "T"
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:

@@ -52,8 +52,8 @@ async def test_frozen_after_its_banner_asterisk_dials_once(
     lab: Lab, phones: Phones, start: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sent, not acknowledged: 500 says `unknown`, a repeat dials nothing, thawed it rings once."""
-    service = await start(COMMAND_TIMEOUT_S=1)
-    await service.call("155", WARM_UP)
+    service = await start(COMMAND_TIMEOUT_S=1, LATE_CALL="keep")
+    await service.call("152", WARM_UP)
     await phones.in_the_end()
     read_banner = shared.asterisk.console._read_banner
 
@@ -64,18 +64,19 @@ async def test_frozen_after_its_banner_asterisk_dials_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(shared.asterisk.console, "_read_banner", read_banner_then_freeze)
-        answer = await service.call("155", TALKS)
+        answer = await service.call("152", TALKS)
     assert verdict(answer) == (500, "outcome-unknown", "unknown")
-    repeat = (await service.call("155", TALKS)).json()
+    repeat = (await service.call("152", TALKS)).json()
     lab.thaw()
 
     assert (repeat["success"], repeat["phase"], repeat["repeated"]) == (False, "unknown", True)
     assert repeat["call_id"] == answer.json()["call_id"]
-    await until(lambda: phones.so_far() == {"155": 2})
-    after = (await service.call("155", TALKS)).json()
+    await until(lambda: phones.so_far() == {"152": 2})
+    after = (await service.call("152", TALKS)).json()
     assert (after["call_id"], after["repeated"]) == (repeat["call_id"], True)
-    assert await phones.in_the_end() == {"155": 2}
-    assert [row["state"] for row in service.calls()] == ["executed", "unknown"]
+    assert await phones.in_the_end() == {"152": 2}
+    await until(lambda: service.calls()[1]["state"] == "executed")
+    assert [row["error_code"] for row in service.calls()] == [None, "late-call"]
 
 
 async def test_frozen_before_an_exec_the_outcome_is_unknown(
