@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ from shared.errors import (
     SharedHost,
 )
 from shared.settings import Rate, Settings
+from shared.telemetry import LOG
 
 Kind: TypeAlias = Literal["call", "monitor"]
 State: TypeAlias = Literal["placing", "executed", "not_executed", "unknown"]
@@ -66,8 +66,6 @@ WHERE NOT EXISTS (SELECT 1 FROM callapi.calls c
                      AND c.root_uniqueid IS NULL AND c.state <> 'not_executed'
                      AND c.created_at > clock_timestamp() - interval '1 hour')
 """
-
-_log = logging.getLogger("asterisk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ def _refusal(row: dict[str, Any], order: Order, quota: Quota | None) -> ServiceE
                 retry_after_s=row["retry_after_s"],
             )
         case "ambiguous":
-            _log.warning(
+            LOG.warning(
                 "⚠️ Отказ: clientId относится не к одному предприятию с номером; "
                 "проверьте secret и number в таблице enterprises"
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import socket
 import ssl
@@ -28,6 +27,7 @@ from scramp import ScramException  # type: ignore[import-untyped]
 
 from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.settings import SERVICE, Settings, SettingsError, load_settings
+from shared.telemetry import LOG
 
 Rows: TypeAlias = list[dict[str, Any]]
 
@@ -56,8 +56,6 @@ _UNAVAILABLE = re.compile(r"28...|3D000|53...|55P03|57...|58...|XX...")
 _TEXT_REFUSED = re.compile(r"22021|22P05|22P02")
 
 _DRIVER_ERRORS = (pg8000.exceptions.Error, ScramException, OSError)
-
-_log = logging.getLogger("asterisk")
 
 
 class AccessRefused(DatabaseUnavailable):
@@ -146,7 +144,7 @@ class Database:
                 with anyio.fail_after(self._timeout_s):
                     await turns.acquire_on_behalf_of(turn)
             except TimeoutError:
-                _log.warning("⚠️ PostgreSQL недоступен: все соединения заняты")
+                LOG.warning("⚠️ PostgreSQL недоступен: все соединения заняты")
                 raise DatabaseUnavailable(UNAVAILABLE) from None
         try:
             # Never abandoned: a cancelled request still gives its connection back in order.
@@ -214,7 +212,7 @@ class Database:
         except _DRIVER_ERRORS as error:
             if not _is_lost(error):
                 _raise_ours(error)
-            _log.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
+            LOG.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
         # Whatever broke one connection (a restart, a fail-over) has broken its neighbours too.
         self._drop_idle()
         try:
@@ -364,5 +362,5 @@ def _raise_ours(error: BaseException) -> NoReturn:
         ours = DatabaseUnavailable(UNAVAILABLE)
     else:
         raise error
-    _log.warning("⚠️ PostgreSQL недоступен: %s", cause_of(error))
+    LOG.warning("⚠️ PostgreSQL недоступен: %s", cause_of(error))
     raise ours from error

@@ -21,7 +21,7 @@ from shared.asterisk.console import Pending
 from shared.asterisk.models import Channel
 from shared.database import Database, load_database
 from shared.deadline import Deadline
-from shared.errors import DatabaseUnavailable, PbxBusy, PbxError
+from shared.errors import PbxBusy, PbxError, ServiceError
 from shared.pbx import Pbx, load_pbx
 from shared.settings import Settings, load_settings
 from shared.telemetry import LOG
@@ -76,7 +76,7 @@ class LateCalls:
             root = await self._find(call)
             if root is not None:
                 await self._tell(call, root)
-        except (PbxError, PbxBusy, DatabaseUnavailable) as error:
+        except ServiceError as error:
             LOG.error("❌ Опоздавший звонок %s: %s", call.call_id, error)
         except Exception:  # noqa: BLE001 - a task's failure is seen by nobody else
             LOG.exception("❌ Опоздавший звонок %s", call.call_id)

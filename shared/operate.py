@@ -16,6 +16,7 @@ from typing import NamedTuple
 from shared.database import AccessRefused, Database, Rows, cause_of
 from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.settings import Settings, SettingsError, load_settings
+from shared.telemetry import LOG
 
 SCHEMA = Path(__file__).parent / "schema"
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Execute one command; 0 if it is done, 1 if not, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     # What fails is told in one line on stderr; the service's log line would say it once more.
-    logging.getLogger("asterisk").addHandler(logging.NullHandler())
+    LOG.addHandler(logging.NullHandler())
     try:
         settings = load_settings()
         for line in options.command(Database(settings), settings, options):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from shared import admission
-from shared.admission import Admitted, Order
+from shared.admission import Admitted, Order, Outcome
 from shared.asterisk.client import AgentPhase, OriginateUnknown
 from shared.asterisk.commands import Originate, OriginateCall, OriginateMonitor
 from shared.asterisk.models import Channel, Context, Extension, Phone, SpyMode, Technology
@@ -31,7 +31,6 @@ from shared.settings import load_settings, on_lambda
 from shared.telemetry import LOG, cut_secret
 
 Phase: TypeAlias = Literal["placing", "unknown"] | AgentPhase
-Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
 
 _RING_POLL_S = 0.15
 # One question is let finish: to cut it short would cost the host its connection.
@@ -112,6 +111,11 @@ class Placed:
     admitted: Admitted
     phase: Phase
     technology: Technology | None = None
+
+    @property
+    def success(self) -> bool:
+        """Whether somebody rings, or soon will, as far as is known."""
+        return self.phase not in {"unknown", "ended"}
 
 
 async def place(intent: Intent, caller: Caller) -> Placed:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -47,6 +47,17 @@ class Postgres(embedded.Postgres):
         self._make_certificate()
         self.create(configuration=_TLS.format(folder=self.folder) if self.tls else "")
         return super().start()
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls) -> Iterator[Self]:
+        """Start one with `enterprises` and our migrations, until the block ends."""
+        server = cls()
+        try:
+            server.start().prepare()
+            yield server
+        finally:
+            server.stop()
 
     def stop(self) -> None:
         """End the server at once, as a crash would, and remove its folder."""

@@ -87,7 +87,7 @@ async def _place(
     placed = await place(intent, caller)
     response.headers.update(placed_headers(placed.admitted.quota, caller))
     return CallPlaced(
-        success=placed.phase not in {"unknown", "ended"},
+        success=placed.success,
         message=f"{_MESSAGES[placed.phase]}: {intent}",
         enterprise=placed.admitted.enterprise_name,
         enterprise_number=placed.admitted.enterprise_number,

@@ -64,7 +64,7 @@ async def monitor(
     response.headers.update(placed_headers(placed.admitted.quota, caller))
     target_channel = f"{(placed.technology or Technology.SIP).value}/{target}"
     return MonitoringPlaced(
-        success=placed.phase not in {"unknown", "ended"},
+        success=placed.success,
         message=f"{_MESSAGES[placed.phase]}: {mode.title} for {target_channel}",
         action=action,
         action_name=mode.title,

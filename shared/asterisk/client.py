@@ -36,8 +36,8 @@ from shared.errors import (
 )
 
 AgentPhase: TypeAlias = Literal["accepted", "agent_ringing", "agent_answered", "ended"]
-_AGENT_PHASES: dict[str, AgentPhase] = {"Ringing": "agent_ringing", "Up": "agent_answered"}
 ANSWERED = "Up"
+_AGENT_PHASES: dict[str, AgentPhase] = {"Ringing": "agent_ringing", ANSWERED: "agent_answered"}
 
 # An operator's dialplan includes a few contexts; a bound keeps a ring of includes harmless.
 _MAX_CONTEXTS = 64
@@ -49,7 +49,8 @@ class Originated:
 
     `roots` are the first legs that appeared with it: one, unless another program originated to
     the same extension within the same millisecond; then all of them, since nothing tells which
-    is ours until the extension answers.
+    is ours until the extension answers. None where the console has gaps and the call was over
+    before it was looked for, e.g. an extension that is busy at once.
     """
 
     roots: tuple[Channel, ...]
@@ -182,7 +183,7 @@ async def list_channels(console: Console, deadline: Deadline) -> tuple[Channel, 
 async def hang_up_unanswered(console: Console, root: Channel, deadline: Deadline) -> bool:
     """Hang a call up unless its extension has answered; tell whether it was. Raises NotExecuted."""
     channels = await list_channels(console, deadline)
-    now = next((channel for channel in channels if channel.uniqueid == root.uniqueid), None)
+    now = _find(root, channels)
     if now is None or now.state == ANSWERED:
         return False
     await _read(console, RequestHangup(now.name).render(), deadline)
@@ -196,7 +197,7 @@ async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) 
     Local channels out of the call. Then the extension's own channel still names the root.
     """
     channels = await list_channels(console, deadline)
-    now = next((channel for channel in channels if channel.uniqueid == root.uniqueid), None)
+    now = _find(root, channels)
     if now is not None:
         return _AGENT_PHASES.get(now.state, "accepted")
     extension = root.name.removeprefix("Local/").partition("@")[0]
@@ -207,6 +208,10 @@ async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) 
             if parse_linkedid(text) == root.uniqueid:
                 return "agent_answered"
     return "ended"
+
+
+def _find(root: Channel, channels: tuple[Channel, ...]) -> Channel | None:
+    return next((channel for channel in channels if channel.uniqueid == root.uniqueid), None)
 
 
 async def ping(console: Console, deadline: Deadline) -> None:

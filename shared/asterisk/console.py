@@ -261,11 +261,10 @@ class ExecConsole:
         if not replies and done.exit_status:
             raise _unavailable(self._asterisk, done.exit_status, rest)
         # A reply that broke off does not stop the shell: asterisk -rx exits 0 all the same. So
-        # every marked command may have run, and the next one too unless it certainly could not.
+        # every marked command may have run, and the next one too unless it certainly could not;
+        # with status 0 the shell got to its end, whatever we saw of it.
         never_ran = _is_unconnected(rest) or done.exit_status in _NOT_FOUND_STATUSES
-        begun = len(acknowledged) + (0 if never_ran else 1)
-        if not done.exit_status:  # the shell got to its end, whatever we saw of it
-            begun = len(commands)
+        begun = len(acknowledged) + (not never_ran) if done.exit_status else len(commands)
         whole = itertools.takewhile(lambda text: not _is_broken(text), acknowledged)
         raise Unacknowledged(
             "Asterisk went away while the command was running",

@@ -44,8 +44,6 @@ BEGIN
   END IF;
 END $f$;
 
-DROP FUNCTION callapi.admit;
-
 -- One request, one round trip: authenticate, find the call that this repeats, take the tokens,
 -- claim. READ COMMITTED only: each statement below must see what others committed meanwhile.
 -- Locks are always taken in the order key claim, same claim, extension limit, enterprise limit.

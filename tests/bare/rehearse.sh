@@ -36,6 +36,8 @@ esac
 [ "$EUID" -eq 0 ] || die "must be run as root, for it mounts and changes root."
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=tests/debian.sh
+. "$project/tests/debian.sh"
 # The kernel names a process's root without symbolic links; of_this_machine() compares with it.
 root=$(realpath -m "${BARE_DIR:-/var/tmp/bare-machine}")
 suite=bookworm
@@ -48,15 +50,6 @@ job=''
 
 # --- installing -------------------------------------------------------------------------
 
-mirror() { # whatever this machine's apt uses
-  if [ -n "${BARE_MIRROR:-}" ]; then
-    echo "$BARE_MIRROR"
-  else
-    # shellcheck disable=SC2016 # $(SITE) is for apt-get
-    apt-get indextargets --format '$(SITE)' | grep -m 1 -E '/debian/?$' || true
-  fi
-}
-
 install_tools() {
   if command -v debootstrap && command -v git; then return; fi >/dev/null
   command -v apt-get >/dev/null || die "needs apt-get: only Debian and Ubuntu will do."
@@ -64,22 +57,13 @@ install_tools() {
     >"$root.apt.log" 2>&1 || die "apt-get cannot install debootstrap and git: see $root.apt.log."
 }
 
-discard() { # a folder that debootstrap may have mounted things in
-  local target
-  while read -r _ target _; do
-    case "$target" in "$1"/*) umount -l "$target" ;; esac
-  done < <(tac /proc/mounts)
-  rm -rf --one-file-system "$1"
-}
-
 install_system() {
   [ -d "$root" ] && return
-  local site proxy='' log=$root.debootstrap.log
-  site=$(mirror)
+  local site log=$root.debootstrap.log
+  site=$(mirror "${BARE_MIRROR:-}")
   [ -n "$site" ] || die "apt uses no Debian mirror to have $suite from: name one in BARE_MIRROR."
   say "Installing a minimal Debian $suite..."
-  eval "$(apt-config shell proxy Acquire::http::Proxy)"
-  [ -z "$proxy" ] || export http_proxy=$proxy
+  use_proxy_of_apt
   # Built aside and renamed when complete, so that a killed debootstrap is never taken for a system.
   setsid debootstrap --variant=minbase --include=python3,python3-venv "$suite" "$root.partial" \
     "$site" >"$log" 2>&1 9>&- &
@@ -158,15 +142,6 @@ furnish() {
 }
 
 # --- running ----------------------------------------------------------------------------
-
-within() { # seconds, then a command to repeat until it succeeds
-  local until=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $until ] || return 1
-    sleep 0.05
-  done
-}
 
 of_this_machine() { # pids of all that runs in the folder
   local process

@@ -25,12 +25,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("NOT RUN: conformance of real Asterisk: sudo tests/run pbx")
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Async tests run on asyncio, as the service does."""
-    return "asyncio"
-
-
 @pytest.fixture(
     scope="session",
     params=[

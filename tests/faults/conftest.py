@@ -9,7 +9,6 @@ import pytest
 
 from tests.faults.harm import Harm, Moments
 from tests.pbx.conftest import (
-    anyio_backend,
     lab,
     make_peace,
     phones,
@@ -20,7 +19,6 @@ from tests.pbx.conftest import (
 from tests.pbx.lab import Lab
 
 __all__ = [
-    "anyio_backend",
     "lab",
     "phones",
     "postgres",

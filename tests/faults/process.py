@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.integration.service import free_port
+from demo.postgres import free_port
 
 ROOT = Path(__file__).parents[2]
 _START_S = 60.0

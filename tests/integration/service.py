@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import httpx
 import pytest
 
 from demo.pbx.faults import Stage
+from demo.postgres import free_port
 from demo.standin import StandIn
 from shared.database import Rows, load_database
 from shared.late import load_late_calls
@@ -273,11 +273,3 @@ async def _answering(
                 await http.get(f"{url}/health")
                 return
             await anyio.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -18,13 +18,9 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[Postgres]:
     """A server that tests may stop; what it has confirmed survives that."""
-    server = Postgres()
-    try:
-        server.start().prepare()
+    with Postgres.running() as server:
         server.execute("ALTER DATABASE postgres SET synchronous_commit = on")
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from demo.pbx.faults import Stage
+from demo.postgres import free_port
 from shared import placing
 from shared.deadline import Deadline
 from shared.errors import ConnectionLost
@@ -22,7 +23,6 @@ from tests.integration.service import (
     FreezesAfterBanner,
     Service,
     Services,
-    free_port,
     make_pbx,
     until,
 )

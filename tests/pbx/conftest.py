@@ -13,20 +13,10 @@ from tests.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Async tests run on asyncio, as the service does."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A PostgreSQL with `enterprises` and our migrations."""
-    server = Postgres()
-    try:
-        server.start().prepare()
+    with Postgres.running() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ import anyio.to_thread
 import httpx
 import pytest
 
+from demo.postgres import free_port
 from shared.asterisk.console import Console
 from shared.database import Rows
 from shared.pbx import load_pbx
 from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logging
-from tests.integration.service import forget_process, free_port
+from tests.integration.service import forget_process
 from tests.pbx.lab import Lab
 from tests.postgres import Postgres
 

@@ -19,12 +19,6 @@ hypothesis.settings.load_profile("unit")
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Run on the loop that the service runs on."""
-    return "asyncio"
-
-
 @pytest.fixture(params=["16", "22"])
 def version(request: pytest.FixtureRequest) -> str:
     """Name each Asterisk whose output was recorded."""

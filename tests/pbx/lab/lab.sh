@@ -60,6 +60,8 @@ esac
 [ "$EUID" -eq 0 ] || die "must be run as root, for it mounts and changes root."
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/debian.sh
+. "$here/../../debian.sh"
 # The kernel names a process's root without symbolic links; alive() compares with it.
 LAB_DIR=$(realpath -m "${LAB_DIR:-/var/tmp/asterisk-lab}")
 root=$LAB_DIR/$version
@@ -82,15 +84,6 @@ inside() { "${enter[@]}" "$@"; }
 
 # --- installing -------------------------------------------------------------------------
 
-mirror() { # whatever this machine's apt uses
-  if [ -n "${LAB_MIRROR:-}" ]; then
-    echo "$LAB_MIRROR"
-  else
-    # shellcheck disable=SC2016 # $(SITE) is for apt-get
-    apt-get indextargets --format '$(SITE)' | grep -m 1 -E '/debian/?$' || true
-  fi
-}
-
 install_tools() {
   if command -v debootstrap && command -v sipp && command -v ss; then return; fi >/dev/null
   command -v apt-get >/dev/null || die "needs apt-get: only Debian and Ubuntu will do."
@@ -100,19 +93,11 @@ install_tools() {
     die "apt-get cannot install debootstrap and sip-tester: see $LAB_DIR/apt.log."
 }
 
-discard() { # a folder that debootstrap may have mounted things in
-  local target
-  while read -r _ target _; do
-    case "$target" in "$1"/*) umount -l "$target" ;; esac
-  done < <(tac /proc/mounts)
-  rm -rf --one-file-system "$1"
-}
-
 install_system() {
   [ -d "$root" ] && return
-  local site proxy='' log=$LAB_DIR/debootstrap$version.log
+  local site log=$LAB_DIR/debootstrap$version.log
   local script=/usr/share/debootstrap/scripts/$suite options=(--variant=minbase)
-  site=$(mirror)
+  site=$(mirror "${LAB_MIRROR:-}")
   [ -n "$site" ] || die "apt uses no Debian mirror to have $suite from: name one in LAB_MIRROR."
   if [ ! -e "$script" ]; then
     # A suite newer than debootstrap itself: sid's script serves it, and the keyring of this
@@ -120,8 +105,7 @@ install_system() {
     script=/usr/share/debootstrap/scripts/sid
     options+=(--no-check-gpg)
   fi
-  eval "$(apt-config shell proxy Acquire::http::Proxy)"
-  [ -z "$proxy" ] || export http_proxy=$proxy
+  use_proxy_of_apt
   # Built aside and renamed when complete, so that a killed debootstrap is never taken for a PBX.
   discard "$root.partial"
   debootstrap "${options[@]}" \
@@ -307,14 +291,6 @@ is_phone() { # a pid number may have passed on to a stranger
     [ "$(readlink "/proc/$1/cwd" 2>/dev/null)" = "$run" ]
 }
 bound() { ss -Hlun "src 127.0.0.1:$1" | grep -q .; }
-within() { # seconds, then a command to repeat until it succeeds
-  local until=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $until ] || return 1
-    sleep 0.05
-  done
-}
 booted() { # -rx does not heed SIGTERM while it waits
   timeout -s KILL 5 "${enter[@]}" asterisk -rx 'core waitfullybooted' 2>/dev/null |
     grep -q 'fully booted'
