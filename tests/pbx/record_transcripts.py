@@ -55,9 +55,12 @@ PLAIN = {
     "dialplan-applications": "dialplan show 902@park",
     "fullybooted": "core waitfullybooted",
     "hangup-unknown": "channel request hangup Local/150@inoffice-deadbeef;1",
+    "cdr-status": "cdr show status",
     "hint": "core show hint 150",
     "hint-none": "core show hint 199",
 }
+
+DEVICE = {"SIP": "sip show peer", "PJSIP": "pjsip show endpoint"}
 
 
 class Recorder:
@@ -125,6 +128,8 @@ class Recorder:
         technology = self.lab.technology
         for name, command in PLAIN.items():
             self.record(name, command)
+        self.record("device", f"{DEVICE[technology]} 150")
+        self.record("device-unknown", f"{DEVICE[technology]} 999")
 
         banner, reply = self.ctl(
             "core show channels concise",

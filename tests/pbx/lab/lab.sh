@@ -32,6 +32,8 @@ Context inoffice:
   152            busy after 1.5 s         156 159  as 154, with sound (RTP)
   153            no answer (6 s)          157   nothing listens: UDP port 15320 (16)
   154            answers after 1.5 s            or 15520 (22) is free for a test
+  160            as 154, but hangs up 1.5 s after its answer
+  161            with sound, answers after 2 s and hangs up 4 s later
   170            an included context has it, but _1XX, of the context itself, comes first
   7              only the included context has it
   +375290000001  talks 4 s, hangs up      +375290000004  not found
@@ -39,6 +41,7 @@ Context inoffice:
   +375290000003  no answer (6 s)          +375290000006  as ...001, with sound (RTP)
   any other number of 2 digits or more: answers at once
 Context park: 900 answers and hangs up, 901 stays an hour, 902 echoes.
+Context patient: 162 does not answer, and is rung for 60 s.
 Context switched: every extension comes by a `switch` from inoffice;
 context withswitch includes it.
 EOF
@@ -73,7 +76,8 @@ password=lab-password
 phones=(
   "150 0 answer" "151 1 answer" "1501 2 answer" "152 51 busy" "153 52 no-answer"
   "154 53 answer-1500ms" "155 54 busy-at-once" "156 60 answer-1500ms-rtp"
-  "157 70 -" "159 62 answer-1500ms-rtp"
+  "157 70 -" "159 62 answer-1500ms-rtp" "160 63 talk-1500ms" "161 64 talk-4s-rtp"
+  "162 65 no-answer"
   "trunk 49 answer" "trunktalk 58 talk-4s" "trunkbusy 55 busy" "trunkna 56 no-answer"
   "trunk404 59 not-found" "trunkslow 57 answer-2s" "trunkrtp 61 talk-4s-rtp"
 )
@@ -173,6 +177,8 @@ exten => 901,1,Answer()
  same => n,Wait(3600)
 exten => 902,1,Answer()
  same => n,Echo()
+[patient]
+exten => 162,1,Dial($tech/162,60)
 [switched]
 switch => Loopback/\${EXTEN}@inoffice
 [withswitch]
