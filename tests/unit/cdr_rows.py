@@ -1,0 +1,48 @@
+"""Lines of Master.csv for tests, written as cdr_csv writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from shared.asterisk.cdr import Record, parse_records
+
+EPOCH = 1_795_380_000
+BEGINNING = datetime.fromtimestamp(EPOCH, UTC)
+
+
+def line(
+    channel: str,
+    dst_channel: str = "",
+    disposition: str = "ANSWERED",
+    *,
+    at: int = 0,
+    rings: int = 0,
+    talks: int = 0,
+    uniqueid: str | None = None,
+    src: str = "",
+    dst: str = "",
+    application: str = "Dial",
+    data: str = "",
+    zone_h: float = 0,
+) -> str:
+    """Write one line: it begins `at` seconds after the epoch, rings, then talks.
+
+    `uniqueid` is by default that of a channel created as the line begins; "-" logs none.
+    """
+    zone = timedelta(hours=zone_h)
+    times = [BEGINNING + zone + timedelta(seconds=s) for s in (at, at + rings, at + rings + talks)]
+    start, answer, end = (f'"{time:%Y-%m-%d %H:%M:%S}"' for time in times)
+    if disposition != "ANSWERED":
+        answer = ""
+    texts = ["", src, dst, "inoffice", f'"" <{src}>', channel, dst_channel, application, data]
+    columns = ['"' + text.replace('"', '""') + '"' for text in texts]
+    columns += [start, answer, end, str(rings + talks), str(talks), f'"{disposition}"']
+    columns += ['"DOCUMENTATION"']
+    if uniqueid != "-":
+        columns += [f'"{uniqueid or f"{EPOCH + at}.1"}"', '""']
+    return ",".join(columns) + "\n"
+
+
+def records(*lines: str) -> tuple[Record, ...]:
+    """Parse them."""
+    return parse_records("".join(lines))

@@ -1,0 +1,170 @@
+"""Calls of every kind, put together from their rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.asterisk.pastcalls import PastCall, group_calls, number_of
+from tests.unit.cdr_rows import BEGINNING, EPOCH, line, records
+
+TRUNK, PHONE, OTHER = "SIP/trunk-out-0000001a", "SIP/150-0000001b", "PJSIP/151-0000001c"
+CALLER = "+375291112233"
+
+
+def only(*lines: str) -> PastCall:
+    """The one call that the lines are of."""
+    (call,) = group_calls(records(*lines))
+    return call
+
+
+def test_an_inbound_call() -> None:
+    """A phone's call from outside is one row."""
+    call = only(line(TRUNK, PHONE, rings=4, talks=60, src=CALLER, dst="150"))
+    assert (call.from_, call.to, call.disposition) == (CALLER, "150", "answered")
+    assert (call.duration_s, call.talk_s, call.legs) == (64, 60, 1)
+    assert call.answered_at == BEGINNING + timedelta(seconds=4)
+    assert call.ended_at == BEGINNING + timedelta(seconds=64)
+    assert (call.uniqueid, call.channel) == (f"{EPOCH}.1", TRUNK)
+    assert call.extensions == {"150", "trunk-out"}
+    assert call.numbers == {"150", "trunk-out", CALLER}
+
+
+@pytest.mark.parametrize(
+    ("dispositions", "expected"),
+    [
+        (["NO ANSWER", "NO ANSWER"], "no_answer"),
+        (["BUSY", "NO ANSWER"], "no_answer"),
+        (["BUSY", "BUSY"], "busy"),
+        (["FAILED", "BUSY"], "busy"),
+        (["FAILED"], "failed"),
+        (["NO ANSWER", "ANSWERED"], "answered"),
+    ],
+)
+def test_a_group_of_phones_is_one_call(dispositions: list[str], expected: str) -> None:
+    """A row for each phone that rang, all of one uniqueid: what the best of them came to."""
+    rows = [
+        line(TRUNK, f"SIP/15{n}-{n}", disposition, rings=9, talks=3, uniqueid=f"{EPOCH}.1")
+        for n, disposition in enumerate(dispositions)
+    ]
+    call = only(*rows)
+    assert (call.disposition, call.legs) == (expected, len(rows))
+    assert call.talk_s == (3 if expected == "answered" else 0)
+
+
+def test_a_caller_who_left_the_queue_was_not_answered() -> None:
+    """An application answers him at once; what counts is that no phone did."""
+    waited = line(TRUNK, "", talks=40, application="Queue", uniqueid=f"{EPOCH}.1", dst="s")
+    rang = line(TRUNK, PHONE, "NO ANSWER", at=5, rings=20, uniqueid=f"{EPOCH}.1", dst="s")
+    call = only(waited, rang)
+    assert (call.disposition, call.to, call.talk_s) == ("no_answer", "150", 0)
+
+
+def test_an_application_may_be_the_other_party() -> None:
+    """A voice menu, a voice mail: nobody else was tried, so its answer is the call's."""
+    call = only(line(TRUNK, "", rings=1, talks=20, application="VoiceMail", dst="900"))
+    assert (call.disposition, call.to, call.talk_s) == ("answered", "900", 20)
+
+
+def test_a_call_through_a_local_channel_is_one_call() -> None:
+    """Both halves of it belong together, as a queue's members are called."""
+    member = "Local/150@members-00000007"
+    call = only(
+        line(TRUNK, f"{member};1", rings=3, talks=30, src=CALLER, dst="700"),
+        line(f"{member};2", PHONE, rings=3, talks=30, at=0, uniqueid=f"{EPOCH}.5", dst="150"),
+    )
+    assert (call.from_, call.to, call.talk_s, call.legs) == (CALLER, "700", 30, 2)
+    assert {"150", "700"} < call.extensions
+
+
+def test_a_transferred_call_is_one_call() -> None:
+    """The caller's channel goes on with another phone: the talk is both talks."""
+    call = only(
+        line(TRUNK, PHONE, rings=2, talks=10, uniqueid=f"{EPOCH}.1", src=CALLER, dst="150"),
+        line(TRUNK, OTHER, at=12, rings=3, talks=20, uniqueid=f"{EPOCH}.1", dst="151"),
+    )
+    assert (call.from_, call.to, call.talk_s, call.duration_s) == (CALLER, "150", 30, 35)
+
+
+def test_calls_at_once_are_told_apart() -> None:
+    """What shares neither a uniqueid nor a channel has nothing in common but the time."""
+    calls = group_calls(
+        records(
+            line(TRUNK, PHONE, talks=9, uniqueid=f"{EPOCH}.1"),
+            line("SIP/trunk-out-0000002a", OTHER, talks=9, uniqueid=f"{EPOCH}.2"),
+        )
+    )
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("uniqueids", [True, False])
+def test_equal_names_after_a_restart_are_another_call(uniqueids: bool) -> None:  # noqa: FBT001
+    """Asterisk counts its channels anew; the times do not adjoin, the uniqueids differ."""
+    uniqueid = None if uniqueids else "-"
+    first, second = (line(TRUNK, PHONE, at=at, talks=9, uniqueid=uniqueid) for at in (0, 600))
+    assert len(group_calls(records(first, second))) == 2
+    soon = line(TRUNK, PHONE, at=10, talks=9, uniqueid=f"{EPOCH + 10}.1")
+    assert len(group_calls(records(line(TRUNK, "SIP/9-9", talks=9), soon))) == 2
+
+
+def test_calls_come_in_the_order_of_their_begin() -> None:
+    """Whatever the order of the rows."""
+    rows = [
+        line(f"SIP/1-{at}", f"SIP/2-{at}", at=at, talks=3, uniqueid=f"{EPOCH + at}.{at}")
+        for at in (30, 0, 20)
+    ]
+    begins = [call.started_at for call in group_calls(records(*rows))]
+    assert begins == sorted(begins)
+
+
+def test_a_phone_that_is_rung_and_answers_in_the_same_second() -> None:
+    """All rows of such a call begin at once: the lowest number is the first leg."""
+    root, customer = "Local/154@inoffice-0000002a;", "Local/+375290000001@inoffice-0000002b;"
+    call = only(
+        line(f"{customer}2", "SIP/trunk-20", talks=4, uniqueid=f"{EPOCH}.12"),
+        line(f"{root}2", "SIP/154-1f", talks=4, uniqueid=f"{EPOCH}.8"),
+        line(f"{root}1", f"{customer}1", talks=4, uniqueid=f"{EPOCH}.7"),
+    )
+    assert (call.from_, call.to, call.channel) == ("154", "+375290000001", f"{root}1")
+
+
+@pytest.mark.parametrize(
+    ("channel", "number"),
+    [
+        ("SIP/150-0000002a", "150"),
+        ("PJSIP/150-home-0000002a", "150-home"),
+        ("Local/+375290000001@inoffice-0000002a;2", "+375290000001"),
+        ("DAHDI/1-1", ""),
+        ("", ""),
+    ],
+)
+def test_a_channels_name_tells_whose_it_is(channel: str, number: str) -> None:
+    """The device's name, which is the extension's number; of other technologies it is none."""
+    assert number_of(channel) == number
+
+
+LOCALS = [f"Local/{number}@inoffice-0000002a;{half}" for number in "12" for half in "12"]
+NAMES = st.sampled_from(["", TRUNK, PHONE, OTHER, *LOCALS])
+ROWS = st.builds(
+    line,
+    NAMES,
+    NAMES,
+    st.sampled_from(["ANSWERED", "BUSY", "NO ANSWER", "FAILED"]),
+    at=st.integers(0, 30),
+    rings=st.integers(0, 9),
+    talks=st.integers(0, 9),
+    uniqueid=st.sampled_from([None, "-", f"{EPOCH}.7", f"{EPOCH + 9}.8"]),
+    application=st.sampled_from(["Dial", "ChanSpy", ""]),
+    data=st.text(max_size=20),
+)
+
+
+@given(st.lists(ROWS, max_size=8))
+def test_any_rows_are_calls(rows: list[str]) -> None:
+    """Each row is in exactly one call, whatever the rows are; nothing raises."""
+    calls = group_calls(records(*rows))
+    assert sum(call.legs for call in calls) == len(records(*rows))
+    assert all(call.talk_s >= 0 for call in calls)
