@@ -130,5 +130,6 @@ async def by_ami(code: str, phone: str, clientId: str) -> dict[str, object]:  # 
     )
     if response["Response"] != "Success":
         raise HTTPException(500, "Call initiation failed")
-    await admission.settle(database, settings, admitted.call_id, "executed")
+    settlement = admission.Settlement("executed")
+    await admission.settle(database, settings, admitted.call_id, settlement)
     return {"success": True, "call_id": str(admitted.call_id)}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from shared.asterisk.models import Channel
+from shared.asterisk.phases import Reason
 from shared.database import Database, TextRefused
 from shared.errors import (
     DestinationDenied,
@@ -44,9 +47,10 @@ SELECT * FROM callapi.admit(
 """
 
 _SETTLE = """
-SELECT callapi.settle(
+SELECT * FROM callapi.settle(
   p_call => :call_id, p_state => :outcome, p_window_s => :window_s, p_hold_s => :hold_s,
-  p_root_channel => :root_channel, p_root_uniqueid => :root_uniqueid, p_error_code => :error_code)
+  p_root_channel => :root_channel, p_root_uniqueid => :root_uniqueid,
+  p_candidates => CAST(:candidates AS jsonb), p_error_code => :error_code, p_reason => :reason)
 """
 
 _SETTLE_LATE = """
@@ -209,31 +213,44 @@ def _refusal(row: dict[str, Any], order: Order, quota: Quota | None) -> ServiceE
     return forbidden.get(row["verdict"]) or InvalidClientId()
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of an admitted call, as far as the one who sent it knows.
+
+    `roots` are the channels that appeared with it, one of which is the call's own; `reason` is why
+    nothing was executed.
+    """
+
+    outcome: Outcome
+    roots: tuple[Channel, ...] = ()
+    error_code: str | None = None
+    reason: Reason | None = None
+
+
 async def settle(
-    database: Database,
-    settings: Settings,
-    call_id: UUID,
-    outcome: Outcome,
-    *,
-    root_channel: str | None = None,
-    root_uniqueid: str | None = None,
-    error_code: str | None = None,
-) -> None:
-    """Record what became of an admitted call; only the first settling counts.
+    database: Database, settings: Settings, call_id: UUID, settlement: Settlement
+) -> bool:
+    """Record the outcome, of which only the first counts; tell whether a tracker follows the host.
 
     Raises:
         DatabaseUnavailable: not recorded; the claim holds until UNKNOWN_HOLD_S has passed.
     """
-    await database.run(
+    roots = settlement.roots
+    root = roots[0] if len(roots) == 1 else None
+    candidates = [{"channel": c.name, "uniqueid": c.uniqueid} for c in roots] if not root else []
+    rows = await database.run(
         _SETTLE,
         call_id=call_id,
-        outcome=outcome,
+        outcome=settlement.outcome,
         window_s=settings.repeat_window_s,
         hold_s=settings.unknown_hold_s,
-        root_channel=root_channel,
-        root_uniqueid=root_uniqueid,
-        error_code=error_code,
+        root_channel=root.name if root else None,
+        root_uniqueid=root.uniqueid if root else None,
+        candidates=json.dumps(candidates),
+        error_code=settlement.error_code,
+        reason=settlement.reason,
     )
+    return bool(rows[0]["tracked"])
 
 
 async def settle_late(

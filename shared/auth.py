@@ -50,12 +50,20 @@ async def identify_caller(
         ),
     ] = None,
 ) -> Caller:
-    """Collect it; the secret is checked later, in the round trip that admits the call.
+    """Collect it; the secret is checked later, in the round trip that admits the call."""
+    return Caller(secret, _address(request), idempotency_key, _wait_s(prefer), deadline)
 
-    The address is the client's own: uvicorn takes it from nginx, API Gateway from its event.
-    """
-    address = request.client.host if request.client else None
-    return Caller(secret, address, idempotency_key, _wait_s(prefer), deadline)
+
+async def identify_reader(
+    request: Request, secret: Annotated[str, Depends(find_secret)], deadline: RequestDeadline
+) -> Caller:
+    """Collect who asks where no phone is rung."""
+    return Caller(secret, _address(request), None, 0.0, deadline)
+
+
+def _address(request: Request) -> str | None:
+    """The client's own: uvicorn takes it from nginx, API Gateway from its event."""
+    return request.client.host if request.client else None
 
 
 def _wait_s(prefer: str | None) -> float:
@@ -74,4 +82,5 @@ def placed_headers(quota: Quota | None, caller: Caller) -> dict[str, str]:
 
 
 CallerOf = Annotated[Caller, Depends(identify_caller)]
+ReaderOf = Annotated[Caller, Depends(identify_reader)]
 NoPrefetch = Depends(refuse_prefetch)

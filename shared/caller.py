@@ -1,4 +1,4 @@
-"""Who asks, and how long they wait: what every request that rings a phone carries."""
+"""Who asks, and how long they wait."""
 
 from __future__ import annotations
 

@@ -11,15 +11,21 @@
     │   ├── DestinationDenied    403  the phone is not among the allowed destinations
     │   ├── ExtensionNotOwned    403  the extension belongs to another enterprise of this PBX
     │   └── SharedHost           403  monitoring, on a PBX that enterprises share
+    ├── NoSuchCall               404  the caller's enterprise has no such call
+    ├── NoSuchExtension          404  the PBX has no phone of this number
+    ├── CallEnded                409  the call is over: nothing is left to hang up or transfer
+    ├── CallNotReady             409  nothing of the call is there yet to hang up or transfer
     ├── LimitExceeded            429  too many calls; says when to try again
     ├── DatabaseUnavailable      503  PostgreSQL does not answer
     │   └── SchemaMissing        503  PostgreSQL answers, the migrations were never applied
+    ├── ViewUnavailable          503  the calls of a host could not be listed in time
     ├── PbxBusy                  503  this host's queue is full; says when to try again
     └── PbxError                      the host or its Asterisk failed us
         ├── NotExecuted          500  certain: nothing reached Asterisk
         │   ├── ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged
         │   ├── ConnectionLost, SocketRefused, NoAnswer     (worth another attempt)
-        │   └── AsteriskUnavailable, CommandRejected, ContextMissing
+        │   ├── AsteriskUnavailable, CommandRejected, ContextMissing
+        │   └── CdrUnreadable    500  the PBX's call records cannot be had; says why
         └── OutcomeUnknown       500  written, never acknowledged: the phone may ring
             └── NoChannel        500  acknowledged, yet no channel appeared
 
@@ -138,6 +144,38 @@ class SharedHost(Forbidden):
     code = "shared-host"
 
 
+class NoSuchCall(ServiceError):
+    """No call of this enterprise has this id; another enterprise's is told no differently."""
+
+    status = 404
+    code = "no-such-call"
+
+    def __init__(self) -> None:
+        super().__init__("No such call")
+
+
+class NoSuchExtension(ServiceError):
+    """No device of the PBX has this name; a queue or a group has a number, and no phone."""
+
+    status = 404
+    code = "no-such-extension"
+
+
+class CallEnded(ServiceError):
+    """The call is over."""
+
+    status = 409
+    code = "call-ended"
+
+
+class CallNotReady(ServiceError):
+    """The call is not so far: it is being placed, its outcome is unknown, or nobody talks yet."""
+
+    status = 409
+    code = "call-not-ready"
+    usual_retry_after_s = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
     """A rate limit: `count` calls in `per_s` seconds, `remaining` of them left at once."""
@@ -173,6 +211,14 @@ class SchemaMissing(DatabaseUnavailable):
     """A table or function of ours is not there: an operator has to apply the migrations."""
 
     code = "schema-missing"
+
+
+class ViewUnavailable(ServiceError):
+    """No tracker could look at the host in time."""
+
+    status = 503
+    code = "view-unavailable"
+    usual_retry_after_s = 5.0
 
 
 class PbxBusy(ServiceError):
@@ -261,6 +307,12 @@ class ContextMissing(NotExecuted):
     """The dialplan has no such context: a setting of ours is wrong for this host."""
 
     code = "dialplan-context-missing"
+
+
+class CdrUnreadable(NotExecuted):
+    """The PBX keeps no call records in a file, or does not let us read them."""
+
+    code = "cdr-unreadable"
 
 
 class OutcomeUnknown(PbxError):

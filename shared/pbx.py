@@ -11,7 +11,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -21,11 +21,14 @@ from shared.asterisk import client
 from shared.asterisk.client import AgentPhase, Originated, OriginateUnknown
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, ExecConsole, SocketConsole
-from shared.asterisk.models import Channel, Context, Extension, Technology
+from shared.asterisk.devices import Device
+from shared.asterisk.models import CdrMode, Channel, Context, Extension, Technology
+from shared.asterisk.phases import Root
 from shared.database import load_database
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
+    CdrUnreadable,
     ConnectFailed,
     ConnectionLost,
     FieldError,
@@ -39,7 +42,16 @@ from shared.errors import (
 )
 from shared.hostkeys import PinnedKeys
 from shared.settings import Settings, load_settings, on_lambda
-from shared.ssh.connection import Connection, Credentials, HostKeys, Security, Target, connect
+from shared.ssh.connection import (
+    Connection,
+    Credentials,
+    FileSlice,
+    FileUnreadable,
+    HostKeys,
+    Security,
+    Target,
+    connect,
+)
 from shared.ssh.pool import Pool
 
 T = TypeVar("T")
@@ -50,6 +62,12 @@ _PROBE_TIMEOUT_S = 3.0
 _KNOWN_EXTENSION_S = 60.0
 # A starting Asterisk refuses its socket too: the slow way must not be kept for good.
 _EXEC_S = 300.0
+_UNREADABLE = {
+    "missing": "The host has no file {path}: load Asterisk's module cdr_csv, or set CDR_FILE",
+    "denied": "SSH_USER may not read {path} on the host: permit it, or set CDR_FILE",
+    "no-sftp": "The host's sshd has no SFTP for us, by which {path} is read: permit it",
+    "failed": "{path} cannot be read on the host: set CDR_FILE to cdr_csv's file",
+}
 
 
 class Pbx:
@@ -132,14 +150,9 @@ class Pbx:
             return Technology(self._settings.channel_technology)
 
         async def find(console: Console, until: Deadline) -> Technology:
-            known = self._technologies.get(console)
-            if known is None:
-                known = await client.find_technologies(console, until)
-                self._technologies[console] = known
-            if not known:
-                raise AsteriskUnavailable("Asterisk has neither chan_sip nor PJSIP")
+            known = await self._technologies_of(console, until)
             if len(known) == 1:
-                return next(iter(known))
+                return known[0]
             names = [channel.name for channel in await client.list_channels(console, until)]
             pjsip = f"PJSIP/{extension.number}-"
             carried = any(name.startswith(pjsip) for name in names)
@@ -147,14 +160,75 @@ class Pbx:
 
         return await self._ask(host, deadline, find)
 
+    async def find_device(
+        self, host: str, extension: Extension, deadline: Deadline
+    ) -> Device | None:
+        """Find an extension's phone and what it does; None where the host has none."""
+
+        async def find(console: Console, until: Deadline) -> Device | None:
+            known = await self._technologies_of(console, until)
+            return await client.find_device(console, known, extension, until)
+
+        return await self._ask(host, deadline, find)
+
+    async def _technologies_of(
+        self, console: Console, deadline: Deadline
+    ) -> tuple[Technology, ...]:
+        """Tell which drivers a host has, SIP first; asked once a connection."""
+        if self._settings.channel_technology != "auto":
+            return (Technology(self._settings.channel_technology),)
+        known = self._technologies.get(console)
+        if known is None:
+            known = await client.find_technologies(console, deadline)
+            self._technologies[console] = known
+        if not known:
+            raise AsteriskUnavailable("Asterisk has neither chan_sip nor PJSIP")
+        return tuple(technology for technology in Technology if technology in known)
+
     async def list_channels(self, host: str, deadline: Deadline) -> tuple[Channel, ...]:
         """List a host's live channels."""
         return await self._ask(host, deadline, client.list_channels)
+
+    async def find_cdr_mode(self, host: str, deadline: Deadline) -> CdrMode:
+        """Tell how a host's Asterisk writes its call records."""
+        return await self._ask(host, deadline, client.find_cdr_mode)
+
+    async def find_linkedids(
+        self, host: str, channels: Sequence[Channel], deadline: Deadline
+    ) -> dict[str, str]:
+        """Find whose call each channel belongs to; see `client.find_linkedids`."""
+        return await self._ask(
+            host, deadline, lambda console, until: client.find_linkedids(console, channels, until)
+        )
 
     async def find_agent_phase(self, host: str, root: Channel, deadline: Deadline) -> AgentPhase:
         """Tell how far the extension that rings first is."""
         return await self._ask(
             host, deadline, lambda console, until: client.find_agent_phase(console, root, until)
+        )
+
+    async def find_legs(self, host: str, root: Root, deadline: Deadline) -> tuple[Channel, ...]:
+        """Find every live channel of a call."""
+        return await self._ask(
+            host, deadline, lambda console, until: client.find_legs(console, root.uniqueid, until)
+        )
+
+    async def hang_up(
+        self, host: str, root: Root, known: frozenset[str], deadline: Deadline
+    ) -> bool:
+        """End a call; False if nothing is left of it."""
+        return await self._ask(
+            host, deadline, lambda console, until: client.hang_up(console, root, known, until)
+        )
+
+    async def redirect(
+        self, host: str, leg: Channel, extension: Extension, deadline: Deadline
+    ) -> bool:
+        """Send a channel to an extension, at most once; False if it has left."""
+        return await self._ask(
+            host,
+            deadline,
+            lambda console, until: client.redirect(console, leg, extension, self._context, until),
         )
 
     async def hang_up_unanswered(self, host: str, root: Channel, deadline: Deadline) -> bool:
@@ -163,20 +237,58 @@ class Pbx:
             host, deadline, lambda console, until: client.hang_up_unanswered(console, root, until)
         )
 
+    async def read_file(
+        self, host: str, path: str, offset: int, length: int, deadline: Deadline
+    ) -> FileSlice:
+        """Read a part of the host's call records; a negative offset counts from the file's end.
+
+        Raises:
+            CdrUnreadable: the host has no such file, or does not let us read it.
+        """
+
+        async def read(connection: Connection) -> FileSlice:
+            until = deadline.sooner(self._settings.command_timeout_s)
+            try:
+                return await connection.read_file(path, offset, length, until)
+            except ConnectionLost:
+                self._pool.retire(connection)
+                raise
+
+        try:
+            return await self._attempt(host, deadline, read)
+        except FileUnreadable as error:
+            raise CdrUnreadable(_UNREADABLE[error.cause].format(path=path)) from error
+        except SocketRefused as error:
+            raise CdrUnreadable("The host opens no SFTP session for us") from error
+
     async def _ask(
         self, host: str, deadline: Deadline, question: Callable[[Console, Deadline], Awaitable[T]]
     ) -> T:
-        """Put a question to a host's Asterisk, again only while nothing was executed."""
-        target = Target(_checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
+        """Put a question to a host's Asterisk, by exec where its socket stays refused."""
         refusals = 0
+
+        async def ask(connection: Connection) -> T:
+            nonlocal refusals
+            if refusals >= _REFUSALS_BEFORE_EXEC:
+                await self._use_exec(connection, deadline)
+            try:
+                return await self._question(connection, deadline, question)
+            except SocketRefused:
+                refusals += 1
+                raise
+
+        return await self._attempt(host, deadline, ask)
+
+    async def _attempt(
+        self, host: str, deadline: Deadline, use: Callable[[Connection], Awaitable[T]]
+    ) -> T:
+        """Use a host's connection, again only while nothing was executed."""
+        target = Target(_checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._pool.lease(target, deadline) as connection:
-                    if refusals >= _REFUSALS_BEFORE_EXEC:
-                        await self._use_exec(connection, deadline)
-                    return await self._question(connection, deadline, question)
+                    return await use(connection)
             except NotExecuted as error:
-                refusals += isinstance(error, SocketRefused)
                 if not error.again or attempt + 1 == _ATTEMPTS or not deadline.remaining_s():
                     raise
             await _jitter(attempt, deadline)

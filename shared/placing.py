@@ -9,18 +9,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from shared import admission
-from shared.admission import Admitted, Order, Outcome
+from shared.admission import Admitted, Order, Outcome, Settlement
 from shared.asterisk.client import AgentPhase, OriginateUnknown
 from shared.asterisk.commands import Originate, OriginateCall, OriginateMonitor
 from shared.asterisk.models import Channel, Context, Extension, Phone, SpyMode, Technology
+from shared.asterisk.phases import Reason
 from shared.caller import Caller
 from shared.database import load_database
 from shared.deadline import Deadline
 from shared.errors import (
+    CommandRejected,
+    ContextMissing,
     DatabaseUnavailable,
     Dialled,
     Forbidden,
     InvalidClientId,
+    InvalidParameter,
     LimitExceeded,
     PbxError,
     ServiceError,
@@ -29,6 +33,7 @@ from shared.late import UnknownCall, load_late_calls
 from shared.pbx import load_pbx
 from shared.settings import load_settings, on_lambda
 from shared.telemetry import LOG, cut_secret
+from shared.wake import wake_tracker
 
 Phase: TypeAlias = Literal["placing", "unknown"] | AgentPhase
 
@@ -151,29 +156,29 @@ async def place(intent: Intent, caller: Caller) -> Placed:
     try:
         LOG.info("🔗 SSH подключение к %s: %s", admitted.host, intent)
         technology = await _technology(intent, admitted.host, caller.deadline)
-        root = await _send(intent, admitted, technology, caller.deadline)
+        roots = await _send(intent, admitted, technology, caller.deadline)
     except ServiceError as error:
         LOG.error("❌ %s на %s: %s", intent, admitted.host, error)
-        await _settle(call_id, _OUTCOMES[error.dialled], error_code=error.code)
+        await _settle(
+            admitted,
+            Settlement(_OUTCOMES[error.dialled], error_code=error.code, reason=_reason(error)),
+        )
         error.call_id = str(call_id)
         if isinstance(error, PbxError):
             error.during = intent.failure
         raise
     LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, intent)
-    await _settle(
-        call_id,
-        "executed",
-        root_channel=root.name if root else None,
-        root_uniqueid=root.uniqueid if root else None,
-    )
-    phase = await _wait_for_ring(admitted.host, root, caller) if root else "accepted"
+    await _settle(admitted, Settlement("executed", roots))
+    # Where another program's call cannot be told from ours, there is nothing to look at yet.
+    alone = len(roots) == 1
+    phase = await _wait_for_ring(admitted.host, roots[0], caller) if alone else "accepted"
     return Placed(admitted, phase, technology)
 
 
 async def _send(
     intent: Intent, admitted: Admitted, technology: Technology | None, deadline: Deadline
-) -> Channel | None:
-    """Send the command; None where another program's call cannot be told from ours."""
+) -> tuple[Channel, ...]:
+    """Send the command; the root channels that appeared with it."""
     pbx = load_pbx()
     await pbx.check_extension(admitted.host, intent.extension, deadline, field=intent.field)
     command = intent.command(Context(load_settings().dialplan_context), technology)
@@ -186,7 +191,7 @@ async def _send(
         elif error.pending is not None:
             error.pending.close()
         raise
-    return originated.roots[0] if len(originated.roots) == 1 else None
+    return originated.roots
 
 
 async def _wait_for_ring(host: str, root: Channel, caller: Caller) -> AgentPhase:
@@ -231,24 +236,25 @@ def _phase(admitted: Admitted) -> Phase:
     return "unknown"
 
 
-async def _settle(
-    call_id: uuid.UUID,
-    outcome: Outcome,
-    *,
-    root_channel: str | None = None,
-    root_uniqueid: str | None = None,
-    error_code: str | None = None,
-) -> None:
-    """Record the outcome. Without it the claim holds on, so a lost record never dials twice."""
+def _reason(error: ServiceError) -> Reason | None:
+    """Tell why a call has ended before it began; None if it may not have ended."""
+    if error.dialled != "no":
+        return None
+    refused = isinstance(error, InvalidParameter | CommandRejected | ContextMissing)
+    return "rejected" if refused else "failed"
+
+
+async def _settle(admitted: Admitted, settlement: Settlement) -> None:
+    """Record the outcome, and see to it that the call is followed.
+
+    Without it the claim holds on, so a lost record never dials twice.
+    """
     try:
-        await admission.settle(
-            load_database(),
-            load_settings(),
-            call_id,
-            outcome,
-            root_channel=root_channel,
-            root_uniqueid=root_uniqueid,
-            error_code=error_code,
+        tracked = await admission.settle(
+            load_database(), load_settings(), admitted.call_id, settlement
         )
     except DatabaseUnavailable:
-        LOG.error("⚠️ Исход звонка %s не записан: %s", call_id, outcome)
+        LOG.error("⚠️ Исход звонка %s не записан: %s", admitted.call_id, settlement.outcome)
+        return
+    if settlement.outcome != "not_executed":
+        await wake_tracker(admitted.host, tracked=tracked)

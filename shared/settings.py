@@ -113,6 +113,11 @@ class Settings(BaseModel):
         pattern=r"^[A-Za-z0-9_./ -]{1,200}$",
         description="how `exec` calls Asterisk, e.g. `sudo /usr/sbin/asterisk`",
     )
+    cdr_file: str = Field(
+        "/var/log/asterisk/cdr-csv/Master.csv",
+        pattern=r"^/[\x21-\x7e]{1,1000}$",
+        description="the file on the PBX to which Asterisk's module cdr_csv writes",
+    )
     monitor_match: Literal["exact", "prefix"] = Field(
         "exact",
         description="`prefix` sends the specification's literal `SIP/150`, which taps 1501 too",
@@ -153,6 +158,9 @@ class Settings(BaseModel):
         5, description="how long a PBX that could not be connected is not tried again"
     )
 
+    tracker_function: str = Field(
+        "", description="on AWS: the function that follows calls, by its name or ARN"
+    )
     cors_origins: ListSetting = Field(
         (), description="origins whose pages may call the API, comma-separated"
     )

@@ -6,11 +6,11 @@ import asyncio
 import math
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from http import HTTPStatus
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -38,13 +38,18 @@ from shared.telemetry import LOG, REQUEST_ID, configure_logging
 
 # Routes with this tag ring phones: every error of theirs says whether one may be ringing.
 PLACES_CALLS = "calls"
+# These only tell of calls, or end them.
+FOLLOWS_CALLS = "following"
 _MAX_BODY_BYTES = 16_384
 _PROBLEM = "application/problem+json"
-_FAILURES = (500,)
-_CALL_FAILURES = (401, 403, 413, 422, 429, 500, 503)
+_FAILURES: dict[str, tuple[int, ...]] = {
+    PLACES_CALLS: (401, 403, 404, 409, 413, 422, 429, 500, 503),
+    FOLLOWS_CALLS: (401, 403, 404, 409, 422, 429, 500, 503),
+}
 # What a handler needs after its deadline to settle and to answer, on Lambda.
 _LAMBDA_RESERVE_S = 1.0
 
+T = TypeVar("T")
 LambdaHandler: TypeAlias = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
@@ -80,7 +85,8 @@ class _App(FastAPI):
 def _described(router: APIRouter) -> dict[int | str, dict[str, Any]]:
     """Describe how requests to a router may fail."""
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    statuses = _CALL_FAILURES if PLACES_CALLS in router.tags else _FAILURES
+    (tag,) = router.tags
+    statuses = _FAILURES.get(str(tag), (HTTPStatus.INTERNAL_SERVER_ERROR,))
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {_PROBLEM: problem}}
         for status in statuses
@@ -111,13 +117,13 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=[
                 *("Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Client-Id"),
             ],
             expose_headers=[
                 *("Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
-                "X-Request-Id",
+                *("X-Next-Cursor", "X-Request-Id"),
             ],
         )
     return app
@@ -135,6 +141,12 @@ def lambda_handler(app: FastAPI) -> LambdaHandler:
         return _adapter(app)(event, context)
 
     return handler
+
+
+def run_pinned(work: Coroutine[Any, Any, T]) -> T:
+    """Run what no HTTP request asked for on that same loop."""
+    asyncio.set_event_loop(_pinned_loop())
+    return _pinned_loop().run_until_complete(work)
 
 
 @cache
@@ -296,11 +308,20 @@ def _rule(request: Request, field: str) -> str:
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # FastAPI's only use of it: bytes that are no UTF-8, or nested too deeply to be parsed.
+        wrong = FieldError("body", "must be a JSON object")
+        return await _on_service_error(request, InvalidParameter(wrong))
     phrase = HTTPStatus(error.status_code).phrase
     # Python 3.13 renamed this one; a code of ours never changes.
     code = "body-too-large" if error.status_code == 413 else phrase.lower().replace(" ", "-")  # noqa: PLR2004
     headers = dict(error.headers or {})
     return _problem(request.scope, error.status_code, code, str(error.detail), headers=headers)
+
+
+def status_url(call_id: uuid.UUID) -> str:
+    """Where a call's phase is told: a path, since a proxy's own address is not known here."""
+    return f"/api/calls/{call_id}"
 
 
 async def request_deadline(request: Request) -> Deadline:

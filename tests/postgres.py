@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from demo import postgres as embedded
 from shared.database import Database, Rows
+from shared.errors import DatabaseUnavailable
 from shared.operate import migrate
 from shared.settings import Settings
 
@@ -98,7 +99,10 @@ class Postgres(embedded.Postgres):
             "SELECT string_agg(format('callapi.%I', tablename), ',') AS names FROM pg_tables "
             "WHERE schemaname = 'callapi' AND tablename <> 'migrations'"
         )[0]["names"]
-        self.execute(f"TRUNCATE enterprises, {tables}")
+        while True:  # a tracker of another process may have them locked the other way round
+            with contextlib.suppress(DatabaseUnavailable):
+                self.execute(f"TRUNCATE enterprises, {tables}")
+                return
 
     def seed_enterprise(
         self, number: str, name: str, ip: str | None, secret: str, *, active: bool = True

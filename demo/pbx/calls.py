@@ -48,6 +48,7 @@ class Call:
     root: Channel
     records: Records
     legs: list[Channel] = field(default_factory=list)
+    agent_hung_up: bool = False
     task: "asyncio.Task[None] | None" = None
 
 
@@ -136,7 +137,7 @@ class Exchange:
         self.calls.pop(call.root.uniqueid, None)
         for leg in call.legs:
             self.channels.remove(leg)
-        call.records.write()
+        call.records.end(agent_first=call.agent_hung_up)
         if not task.cancelled():
             task.result()  # a fault of the stand-in's own must be heard
 
@@ -153,6 +154,7 @@ class Exchange:
         hang_up = asyncio.create_task(self.clock.sleep(talks_s))
         try:
             await asyncio.wait((app_task, hang_up), return_when=asyncio.FIRST_COMPLETED)
+            call.agent_hung_up = not app_task.done()
             if app_task.done():
                 app_task.result()
         finally:

@@ -98,6 +98,15 @@ class Records:
             self.ledger += record.row().encode()
         self.open.clear()
 
+    def end(self, *, agent_first: bool) -> None:
+        """Write what is open as a call ends: whose part is over first has the first row.
+
+        The agent's part, which began first, ends last, unless it was the agent who hung up.
+        """
+        if not agent_first:
+            self.open = [*self.open[3:], *self.open[1:3], *self.open[:1]]
+        self.write()
+
     def lose(self) -> None:
         """Forget what is open: a killed Asterisk writes nothing."""
         self.open.clear()

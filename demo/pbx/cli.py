@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from demo.pbx import texts
 from demo.pbx.calls import Exchange, parse_local
+from demo.pbx.devices import show_device
 from demo.pbx.show import show_dialplan, show_hint
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class Cli:
             ("core", "show", "calls"): self._calls,
             ("core", "show", "hint"): self._hint,
             ("core", "waitfullybooted"): self._booted,
+            ("cdr", "show", "status"): self._cdr_status,
             ("dialplan", "show"): self._dialplan,
+            self._show_device_words(): self._device,
             ("channel", "originate"): self._originate,
             ("channel", "request", "hangup"): self._hangup,
         }
@@ -146,6 +149,19 @@ class Cli:
 
     def _booted(self, _words: list[str], _line: str) -> str:
         return "Asterisk has fully booted.\n"  # whoever runs commands has waited for it
+
+    def _cdr_status(self, words: list[str], line: str) -> str:
+        return self._refuse(line) if words else texts.CDR_STATUS[self.exchange.technology]
+
+    def _show_device_words(self) -> tuple[str, ...]:
+        """The driver's own words: the other driver's are no command."""
+        kind = ("sip", "show", "peer"), ("pjsip", "show", "endpoint")
+        return kind[self.exchange.technology == "PJSIP"]
+
+    def _device(self, words: list[str], line: str) -> str:
+        if len(words) != 1:
+            return self._refuse(line)
+        return show_device(self.exchange.technology, words[0])
 
     def _dialplan(self, words: list[str], line: str) -> str:
         if len(words) > 1:

@@ -36,6 +36,9 @@ class Faults:
         max_sessions: sshd's MaxSessions, for each SSH connection.
         accept_delay_s: How long Asterisk takes to accept a connection.
         reply_delay_s: How long an executed command's reply is held back.
+        refuse_sftp: sshd has no SFTP subsystem.
+        cdr_missing: There is no file of call detail records.
+        cdr_denied: The user may not read it.
     """
 
     def __init__(self) -> None:
@@ -46,6 +49,9 @@ class Faults:
         self.max_sessions = 10
         self.accept_delay_s = 0.0
         self.reply_delay_s = 0.0
+        self.refuse_sftp = False
+        self.cdr_missing = False
+        self.cdr_denied = False
         self._drop: Armed | None = None
         self._kill: Armed | None = None
 

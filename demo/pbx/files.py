@@ -11,6 +11,7 @@ from asyncssh.channel import SSHChannel
 
 from demo.pbx.calls import Exchange
 from demo.pbx.cdr import PATH
+from demo.pbx.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +19,10 @@ log = logging.getLogger(__name__)
 class Files(asyncssh.SFTPServer):
     """One SFTP session; the only file's handle is its path."""
 
-    def __init__(self, chan: SSHChannel[bytes], exchange: Exchange) -> None:
+    def __init__(self, chan: SSHChannel[bytes], exchange: Exchange, faults: Faults) -> None:
         super().__init__(cast("asyncssh.SSHServerChannel[bytes]", chan))
         self._exchange = exchange
+        self._faults = faults
 
     def map_path(self, path: bytes) -> NoReturn:
         """Refuse: whatever would look at this machine's own files comes through here."""
@@ -82,6 +84,10 @@ class Files(asyncssh.SFTPServer):
             log.warning("the stand-in has no file %r", path)
             self._exchange.refused.append(f"sftp {path!r}")
             raise asyncssh.SFTPNoSuchFile("No such file")
+        if self._faults.cdr_missing:
+            raise asyncssh.SFTPNoSuchFile("No such file")
+        if self._faults.cdr_denied:
+            raise asyncssh.SFTPPermissionDenied("Permission denied")
         return path
 
     def _refuse(self, path: object, what: str) -> NoReturn:

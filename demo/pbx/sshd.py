@@ -165,8 +165,11 @@ class ExecSession(SSHServerStreamSession[str]):
     """One exec request, whose command outlives the session as a real process does, or SFTP."""
 
     def __init__(self, door: Door, server: Server, running: "set[ExecSession]") -> None:
+        daemon = door.daemon
         super().__init__(
-            None, sftp_factory=lambda chan: Files(chan, door.daemon.exchange), sftp_version=3
+            None,
+            sftp_factory=lambda chan: Files(chan, daemon.exchange, daemon.faults),
+            sftp_version=3,
         )
         self._door = door
         self._server = server
@@ -188,6 +191,10 @@ class ExecSession(SSHServerStreamSession[str]):
         """Accept any line; the shell says what it does not understand."""
         del command
         return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """Accept SFTP alone, unless sshd is configured without."""
+        return not self._door.daemon.faults.refuse_sftp and super().subsystem_requested(subsystem)
 
     def session_started(self) -> None:
         """Start the command, or SFTP."""

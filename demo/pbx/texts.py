@@ -103,6 +103,49 @@ Usage: channel request hangup <all>|<channel> [<channel> ...]
        Local channels, you must specify Local/* and not Loc*.
 """
 
+# chan_sip's time has fewer settings; the blank behind `(suspended)` is Asterisk's own.
+CDR_STATUS = {
+    "SIP": """
+Call Detail Record (CDR) settings
+----------------------------------
+  Logging:                    Enabled
+  Mode:                       Simple
+  Log calls by default:       Yes
+  Log unanswered calls:       No
+  Log congestion:             No
+
+* Registered Backends
+  -------------------
+    Adaptive ODBC
+    cdr_manager (suspended)\x20
+    csv
+    cdr-custom
+
+""",
+    "PJSIP": """
+Call Detail Record (CDR) settings
+----------------------------------
+  Logging:                    Enabled
+  Mode:                       Simple
+  Log calls by default:       Yes
+  Log unanswered calls:       No
+  Log congestion:             No
+
+  Ignore bridging changes:    No
+
+  Ignore dial state changes:  No
+
+  Cancel disposition enabled: No
+
+* Registered Backends
+  -------------------
+    Adaptive ODBC
+    cdr_manager (suspended)\x20
+    csv
+
+""",
+}
+
 _ROW = "{:<15}  {:<40.40} {:<13} {:<13} {:<13} {:<13}\n"
 _HEAD = _ROW.format(
     "Type", "Description", "Devicestate", "Presencestate", "Indications", "Transfer"

@@ -13,7 +13,7 @@ from shared.auth import CallerOf, NoPrefetch, placed_headers
 from shared.caller import Caller
 from shared.fields import ExtensionText, PhoneText
 from shared.placing import CallIntent, Phase, place
-from shared.web import PLACES_CALLS, create_app, lambda_handler
+from shared.web import PLACES_CALLS, create_app, lambda_handler, status_url
 
 router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
 
@@ -46,6 +46,7 @@ class CallPlaced(BaseModel):
     host_ip: str
     response_time_ms: float
     call_id: str
+    call_status_url: str
     phase: Phase
     repeated: bool
 
@@ -74,6 +75,7 @@ async def create_call(
 ) -> CallPlaced:
     """Do the same; 201 for a new call, 200 for the repeat of one."""
     placed = await _place(call.from_, call.to, caller, response, field="from")
+    response.headers["Location"] = placed.call_status_url
     if placed.repeated:
         response.status_code = status.HTTP_200_OK
     return placed
@@ -96,6 +98,7 @@ async def _place(
         host_ip=placed.admitted.host,
         response_time_ms=round((time.perf_counter() - started) * 1000, 2),
         call_id=str(placed.admitted.call_id),
+        call_status_url=status_url(placed.admitted.call_id),
         phase=placed.phase,
         repeated=placed.admitted.repeated,
     )

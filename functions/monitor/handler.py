@@ -13,7 +13,7 @@ from shared.auth import CallerOf, NoPrefetch, placed_headers
 from shared.errors import FieldError, InvalidParameter
 from shared.fields import ExtensionText, SpyModeText
 from shared.placing import MonitorIntent, Phase, place
-from shared.web import PLACES_CALLS, create_app, lambda_handler
+from shared.web import PLACES_CALLS, create_app, lambda_handler, status_url
 
 router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
 
@@ -42,6 +42,7 @@ class MonitoringPlaced(BaseModel):
     host_ip: str
     response_time_ms: float
     call_id: str
+    call_status_url: str
     phase: Phase
     repeated: bool
 
@@ -76,6 +77,7 @@ async def monitor(
         host_ip=placed.admitted.host,
         response_time_ms=round((time.perf_counter() - started) * 1000, 2),
         call_id=str(placed.admitted.call_id),
+        call_status_url=status_url(placed.admitted.call_id),
         phase=placed.phase,
         repeated=placed.admitted.repeated,
     )

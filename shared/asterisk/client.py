@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from shared.asterisk.commands import (
+    SHOW_CDR_STATUS,
     SHOW_CHANNEL_TYPES,
     SHOW_CHANNELS,
     SHOW_VERSION,
     Originate,
+    Redirect,
     RequestHangup,
     ShowChannel,
     ShowContext,
+    ShowDevice,
     ShowExtension,
 )
-from shared.asterisk.console import Console, Pending, Unacknowledged
-from shared.asterisk.models import Channel, Context, DialplanAnswer, Extension, Technology
+from shared.asterisk.console import Console, Pending, Unacknowledged, in_writes
+from shared.asterisk.devices import Device, channels_of, parse_reach
+from shared.asterisk.models import (
+    CdrMode,
+    Channel,
+    Context,
+    DialplanAnswer,
+    Extension,
+    Technology,
+)
 from shared.asterisk.parsers import (
     has_switch,
     is_rejection,
+    parse_cdr_mode,
     parse_channels,
     parse_dialplan,
     parse_includes,
     parse_linkedid,
     parse_technologies,
 )
+from shared.asterisk.phases import RINGING, UP, Root, is_local
 from shared.deadline import Deadline
 from shared.errors import (
     CommandRejected,
@@ -36,8 +50,7 @@ from shared.errors import (
 )
 
 AgentPhase: TypeAlias = Literal["accepted", "agent_ringing", "agent_answered", "ended"]
-ANSWERED = "Up"
-_AGENT_PHASES: dict[str, AgentPhase] = {"Ringing": "agent_ringing", ANSWERED: "agent_answered"}
+_AGENT_PHASES: dict[str, AgentPhase] = {RINGING: "agent_ringing", UP: "agent_answered"}
 
 # An operator's dialplan includes a few contexts; a bound keeps a ring of includes harmless.
 _MAX_CONTEXTS = 64
@@ -175,16 +188,111 @@ async def find_technologies(console: Console, deadline: Deadline) -> frozenset[T
     return parse_technologies(await _read(console, SHOW_CHANNEL_TYPES, deadline))
 
 
+async def find_device(
+    console: Console, technologies: Iterable[Technology], extension: Extension, deadline: Deadline
+) -> Device | None:
+    """Find an extension's phone and what it does, by the first driver that has it.
+
+    Raises NotExecuted.
+    """
+    for technology in technologies:
+        text, listed = await _read_all(
+            console, (ShowDevice(technology, extension).render(), SHOW_CHANNELS), deadline
+        )
+        reach = parse_reach(technology, text)
+        if reach is not None:
+            own = channels_of(technology, extension, parse_channels(listed))
+            return Device(technology, extension, reach, own)
+    return None
+
+
+async def find_cdr_mode(console: Console, deadline: Deadline) -> CdrMode:
+    """Tell how this Asterisk writes its call records. Raises NotExecuted."""
+    return parse_cdr_mode(await _read(console, SHOW_CDR_STATUS, deadline))
+
+
 async def list_channels(console: Console, deadline: Deadline) -> tuple[Channel, ...]:
     """List the live channels. Raises NotExecuted."""
     return parse_channels(await _read(console, SHOW_CHANNELS, deadline))
 
 
+async def find_linkedids(
+    console: Console, channels: Iterable[Channel], deadline: Deadline
+) -> dict[str, str]:
+    """Find the uniqueid of the root of each channel's call, by the channel's own uniqueid.
+
+    A channel that has left meanwhile is missing. Raises NotExecuted.
+    """
+    asked = {ShowChannel(channel.name).render(): channel.uniqueid for channel in channels}
+    found = {}
+    for commands in in_writes(asked):
+        for command, reply in zip(
+            commands, await _read_all(console, commands, deadline), strict=True
+        ):
+            linkedid = parse_linkedid(reply)
+            if linkedid is not None:
+                found[asked[command]] = linkedid
+    return found
+
+
+async def find_legs(
+    console: Console, root_uniqueid: str, deadline: Deadline
+) -> tuple[Channel, ...]:
+    """Find every live channel of a call, by asking each channel whose it is. Raises NotExecuted."""
+    return await _legs_among(
+        console, root_uniqueid, await list_channels(console, deadline), deadline
+    )
+
+
+async def _legs_among(
+    console: Console, root_uniqueid: str, channels: tuple[Channel, ...], deadline: Deadline
+) -> tuple[Channel, ...]:
+    linkedids = await find_linkedids(console, channels, deadline)
+    return tuple(c for c in channels if linkedids.get(c.uniqueid) == root_uniqueid)
+
+
+async def hang_up(console: Console, root: Root, known: frozenset[str], deadline: Deadline) -> bool:
+    """End a call, whatever is left of it; False if nothing is. Raises NotExecuted.
+
+    One channel is enough: Asterisk takes the others along. The root, while it is there; after
+    Asterisk has taken the Local channels out of the call, either phone's.
+    """
+    channels = await list_channels(console, deadline)
+    legs = tuple(c for c in channels if c.uniqueid == root.uniqueid or c.uniqueid in known)
+    legs = legs or await _legs_among(console, root.uniqueid, channels, deadline)
+    if not legs:
+        return False
+    last = _find(root.uniqueid, legs) or next((c for c in legs if not is_local(c)), legs[0])
+    reply = await _read(console, RequestHangup(last.name).render(), deadline)
+    return reply.startswith("Requested Hangup")
+
+
+async def redirect(
+    console: Console, leg: Channel, extension: Extension, context: Context, deadline: Deadline
+) -> bool:
+    """Send a channel to an extension, once; False if it has left. The extension is checked before.
+
+    Raises:
+        NotExecuted: nothing was sent.
+        OutcomeUnknown: the extension may ring.
+    """
+    command = Redirect(leg.name, extension, context).render()
+    try:
+        (reply,) = await console.ask(command, deadline=deadline)
+    except Unacknowledged as error:
+        if error.pending is not None:
+            error.pending.close()
+        raise OutcomeUnknown(error.reason) from error
+    if is_rejection(reply):
+        raise _rejected(reply)
+    return "successfully redirected" in reply
+
+
 async def hang_up_unanswered(console: Console, root: Channel, deadline: Deadline) -> bool:
     """Hang a call up unless its extension has answered; tell whether it was. Raises NotExecuted."""
     channels = await list_channels(console, deadline)
-    now = _find(root, channels)
-    if now is None or now.state == ANSWERED:
+    now = _find(root.uniqueid, channels)
+    if now is None or now.state == UP:
         return False
     await _read(console, RequestHangup(now.name).render(), deadline)
     return True
@@ -197,7 +305,7 @@ async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) 
     Local channels out of the call. Then the extension's own channel still names the root.
     """
     channels = await list_channels(console, deadline)
-    now = _find(root, channels)
+    now = _find(root.uniqueid, channels)
     if now is not None:
         return _AGENT_PHASES.get(now.state, "accepted")
     extension = root.name.removeprefix("Local/").partition("@")[0]
@@ -210,8 +318,8 @@ async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) 
     return "ended"
 
 
-def _find(root: Channel, channels: tuple[Channel, ...]) -> Channel | None:
-    return next((channel for channel in channels if channel.uniqueid == root.uniqueid), None)
+def _find(uniqueid: str, channels: tuple[Channel, ...]) -> Channel | None:
+    return next((channel for channel in channels if channel.uniqueid == uniqueid), None)
 
 
 async def ping(console: Console, deadline: Deadline) -> None:
@@ -221,12 +329,21 @@ async def ping(console: Console, deadline: Deadline) -> None:
 
 async def _read(console: Console, command: str, deadline: Deadline) -> str:
     """Ask a command that changes nothing; a broken exchange leaves nothing unknown."""
+    (reply,) = await _read_all(console, (command,), deadline)
+    return reply
+
+
+async def _read_all(
+    console: Console, commands: tuple[str, ...], deadline: Deadline
+) -> tuple[str, ...]:
+    """Ask several of them in one exchange."""
     try:
-        (reply,) = await console.ask(command, deadline=deadline)
+        replies = await console.ask(*commands, deadline=deadline)
     except Unacknowledged as error:
         if error.pending is not None:
             error.pending.close()
         raise ConnectionLost(error.reason) from error
-    if is_rejection(reply):
-        raise _rejected(reply)
-    return reply
+    for reply in replies:
+        if is_rejection(reply):
+            raise _rejected(reply)
+    return replies

@@ -14,6 +14,7 @@ from shared.asterisk.models import Context, Extension, Phone, SpyMode, Technolog
 # Asterisk reads its control socket once, 512 bytes: 15 of prefix, the command, a NUL.
 MAX_COMMAND_BYTES = 496
 
+SHOW_CDR_STATUS = "cdr show status"
 SHOW_CHANNELS = "core show channels concise"
 SHOW_CHANNEL_TYPES = "core show channeltypes"
 SHOW_UPTIME = "core show uptime seconds"
@@ -98,6 +99,19 @@ class ShowExtension:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowDevice:
+    """What a driver knows of a phone; it prints no secret."""
+
+    technology: Technology
+    extension: Extension
+
+    def render(self) -> str:
+        """E.g. `sip show peer 150`, or `pjsip show endpoint 150`."""
+        kind = "sip show peer" if self.technology is Technology.SIP else "pjsip show endpoint"
+        return checked(f"{kind} {self.extension.number}")
+
+
+@dataclass(frozen=True, slots=True)
 class ShowContext:
     """A whole context, for its includes and switches."""
 
@@ -128,6 +142,20 @@ class RequestHangup:
     def render(self) -> str:
         """E.g. `channel request hangup SIP/150-0000002a`; never `all`, which ends them all."""
         return checked(f"channel request hangup {_one_word(self.name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send one channel to another extension; Asterisk says it did even where there is none."""
+
+    name: str
+    extension: Extension
+    context: Context
+
+    def render(self) -> str:
+        """E.g. `channel redirect SIP/trunk-0000002b inoffice,151,1`."""
+        place = f"{self.context.name},{self.extension.number},1"
+        return checked(f"channel redirect {_one_word(self.name)} {place}")
 
 
 def _one_word(name: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from shared.asterisk.commands import SHOW_UPTIME, WAIT_FULLY_BOOTED, checked
@@ -206,6 +206,21 @@ def _socket_text(commands: Sequence[str]) -> bytes:
     if len(text) > _MAX_WRITE_BYTES:
         raise ValueError(f"an exchange has at most {_MAX_WRITE_BYTES} bytes")
     return text
+
+
+def in_writes(commands: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Split commands that change nothing into exchanges, each as long as one write may be."""
+    batch: list[str] = []
+    room = _MAX_WRITE_BYTES - len(_PREFIX)
+    for command in commands:
+        size = len(command) + len(SHOW_UPTIME) + 2  # the sentinel, and a NUL after each
+        if batch and size > room:
+            yield tuple(batch)
+            batch, room = [], _MAX_WRITE_BYTES - len(_PREFIX)
+        batch.append(command)
+        room -= size
+    if batch:
+        yield tuple(batch)
 
 
 async def _converse(stream: Stream, commands: Sequence[str], deadline: Deadline) -> tuple[str, ...]:

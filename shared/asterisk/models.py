@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal, TypeAlias
 
 EXTENSION_PATTERN = "^[0-9]{1,10}$"
 EXTENSION_RULE = "an internal extension: 1 to 10 digits 0-9"
@@ -102,3 +103,7 @@ class DialplanAnswer(Enum):
     KNOWN = "an extension, a pattern or an include of the context answers"
     NO_EXTENSION = "nothing printed in the context answers; a switch still may"
     NO_CONTEXT = "the context itself is missing"
+
+
+# How an Asterisk writes its call records: each at its call's end, many at once later, or none.
+CdrMode: TypeAlias = Literal["simple", "batch", "off"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from shared.asterisk.models import Banner, Channel, DialplanAnswer, Technology
+from shared.asterisk.models import Banner, CdrMode, Channel, DialplanAnswer, Technology
 
 _CONCISE_FIELDS = 14
 _SENTINEL = re.compile(r"^System uptime: \d+\n(?:Last reload: \d+\n)?", re.MULTILINE)
@@ -80,6 +80,15 @@ def parse_linkedid(text: str) -> str | None:
     """Parse the LinkedID of `core show channel NAME`: the uniqueid of its call's root channel."""
     match = re.search(r"^\s*LinkedID: (\S+)$", text, re.MULTILINE)
     return match[1] if match else None
+
+
+def parse_cdr_mode(text: str) -> CdrMode:
+    """Parse `cdr show status`: how call records are written to files of comma-separated values."""
+    lines = {line.strip() for line in text.splitlines()}
+    settings = dict(line.split(":", 1) for line in lines if ":" in line)
+    if settings.get("Logging", "").strip() != "Enabled" or "csv" not in lines:
+        return "off"
+    return "simple" if settings.get("Mode", "").strip() == "Simple" else "batch"
 
 
 def is_rejection(text: str) -> bool:

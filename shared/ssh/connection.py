@@ -12,7 +12,7 @@ import time
 from asyncio import FIRST_COMPLETED
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import asyncssh
 
@@ -78,6 +78,23 @@ class Completed:
 
     exit_status: int | None
     output: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """A part of a file, and how long the whole file was at that moment."""
+
+    size: int
+    offset: int
+    data: bytes
+
+
+class FileUnreadable(Exception):
+    """The host does not let us read a file; asking again changes nothing."""
+
+    def __init__(self, cause: Literal["no-sftp", "missing", "denied", "failed"]) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class UnixStream:
@@ -170,6 +187,33 @@ class Connection:
             opening.cancel()
         return Completed(session.exit_status, session.output())
 
+    async def read_file(self, path: str, offset: int, length: int, deadline: Deadline) -> FileSlice:
+        """Read at most `length` bytes from `offset`; a negative one counts from the file's end.
+
+        The SFTP session lives no longer than this: it is one of sshd's MaxSessions.
+
+        Raises:
+            FileUnreadable: says why.
+            SocketRefused: the host opens no session now.
+            ConnectionLost: this connection is of no more use.
+        """
+        self.used_at = time.monotonic()
+        sftp: asyncssh.SFTPClient | None = None
+        try:
+            async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
+                sftp = await self._connection.start_sftp_client()
+            async with deadline.enforce():
+                return await _read_slice(sftp, path, offset, length)
+        except TimeoutError:
+            raise ConnectionLost("Connection stands still") from None
+        except (asyncssh.Error, OSError) as error:
+            if self.is_closed():
+                raise ConnectionLost("Connection lost") from error
+            raise _why_unreadable(error) from error
+        finally:
+            if sftp is not None:
+                sftp.exit()
+
     def _not_begun(self, error: BaseException | None) -> ConnectionLost | SocketRefused:
         if error is not None and not self.is_closed():
             return SocketRefused("The host opens no more sessions")
@@ -223,6 +267,28 @@ class _Session(asyncssh.SSHClientSession[bytes]):
 
     def output(self) -> str:
         return b"".join(self._chunks).decode("utf-8", errors="replace")
+
+
+async def _read_slice(sftp: asyncssh.SFTPClient, path: str, offset: int, length: int) -> FileSlice:
+    file = await sftp.open(path, "rb")
+    # Asked of the open file: the path may be another file's by now.
+    size = (await file.stat()).size or 0
+    start = max(0, size + offset) if offset < 0 else offset
+    return FileSlice(size, start, await file.read(max(0, min(length, size - start)), start))
+
+
+def _why_unreadable(error: Exception) -> FileUnreadable | SocketRefused:
+    match error:
+        case asyncssh.ChannelOpenError(code=code) if code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
+            return SocketRefused("The host opens no more sessions")
+        case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
+            return FileUnreadable("missing")
+        case asyncssh.SFTPPermissionDenied():
+            return FileUnreadable("denied")
+        # A forced command, or no such program, accepts the subsystem and ends at once.
+        case asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost():
+            return FileUnreadable("no-sftp")
+    return FileUnreadable("failed")
 
 
 async def connect(

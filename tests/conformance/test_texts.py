@@ -7,17 +7,19 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.asterisk.devices import parse_reach
 from shared.asterisk.models import DialplanAnswer, Technology
 from shared.asterisk.parsers import (
     has_switch,
     is_rejection,
+    parse_cdr_mode,
     parse_channels,
     parse_dialplan,
     parse_includes,
     parse_technologies,
 )
 from tests.conformance.site import Host, Site
-from tests.pbx.record_transcripts import PLAIN
+from tests.pbx.record_transcripts import DEVICE, PLAIN
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +53,23 @@ async def test_a_text_is_as_recorded(
     if name.startswith("unknown"):
         host.site.complaints().clear()  # the stand-in takes it for something it lacks
     assert VARIABLE.sub(b"*", text) == VARIABLE.sub(b"*", transcript(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "reach"), [("device", "150", "reachable"), ("device-unknown", "999", None)]
+)
+async def test_a_phone_is_as_recorded(
+    host: Host, transcript: Callable[[str], bytes], name: str, number: str, reach: str | None
+) -> None:
+    """Byte by byte, and what the service reads from it."""
+    text = await host.ask(f"{DEVICE[host.site.technology]} {number}")
+    assert text == transcript(name)
+    assert parse_reach(Technology(host.site.technology), text.decode()) == reach
+
+
+async def test_how_records_are_written_is_understood(host: Host) -> None:
+    """Each at its call's end, to a file of comma-separated values."""
+    assert parse_cdr_mode((await host.ask("cdr show status")).decode()) == "simple"
 
 
 @pytest.mark.parametrize("name", [name for name in IMITATED if name.startswith("usage-")])

@@ -385,9 +385,9 @@ async def test_a_settling_that_is_lost_is_still_a_placed_call(
     service = await start(POSTGRES_TIMEOUT_S=1)
     settle = admission.settle
 
-    async def settle_without(*args: object, **values: object) -> None:
+    async def settle_without(*args: object, **values: object) -> bool:
         await anyio.to_thread.run_sync(postgres.halt)
-        await settle(*args, **values)  # type: ignore[arg-type]
+        return await settle(*args, **values)  # type: ignore[arg-type]
 
     postgres.execute("ALTER DATABASE postgres SET synchronous_commit = on")
     with monkeypatch.context() as patch:

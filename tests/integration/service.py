@@ -24,6 +24,8 @@ from shared.late import load_late_calls
 from shared.pbx import load_pbx
 from shared.settings import Settings, load_settings
 from shared.telemetry import LOG, configure_logging
+from shared.trackers import Trackers, load_trackers
+from shared.wake import load_wakers
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +169,9 @@ def seed(postgres: Postgres) -> None:
 
 def forget_process() -> None:
     """Forget every cache of the process, the log's file included."""
-    for cached in (load_settings, load_database, load_pbx, load_late_calls):
+    for cached in (
+        *(load_settings, load_database, load_pbx, load_late_calls, load_trackers, load_wakers),
+    ):
         cached.cache_clear()
     for handler in LOG.handlers[:]:
         LOG.removeHandler(handler)
@@ -176,11 +180,16 @@ def forget_process() -> None:
 
 @dataclass
 class Services:
-    """Starts services for one test and ends them all after it."""
+    """Starts services for one test and ends them all after it.
+
+    Calls are followed only where a test says so: elsewhere the commands that a PBX gets are
+    exactly those of the requests.
+    """
 
     postgres: Postgres
     monkeypatch: pytest.MonkeyPatch
     folder: Path
+    follow: bool = False
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _running: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
@@ -205,6 +214,8 @@ class Services:
         app = importlib.import_module("asterisk").app
         forget_process()
         configure_logging(load_settings())
+        if not self.follow:
+            self.monkeypatch.setattr(Trackers, "start", lambda _: None)
         await self._running.enter_async_context(app.router.lifespan_context(app))
         http = await self._running.enter_async_context(
             httpx.AsyncClient(

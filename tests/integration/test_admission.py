@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-from shared.admission import Admitted, Order, Outcome, admit, settle
+from shared.admission import Admitted, Order, Outcome, Settlement, admit, settle
+from shared.asterisk.models import Channel
 from shared.database import Database
 from shared.errors import (
     DatabaseUnavailable,
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 SECRET = "june-secret-51c2"
 ORDER = Order("call", "150", "+375296254070")
 OTHER = Order("call", "151", "+375296254070")
+FIRST_LEG = Channel("Local/150@inoffice-1;1", "inoffice", "", "Down", "", "", "", 0, "", "1.1")
 
 
 class Desk:
@@ -66,7 +68,7 @@ class Desk:
 
     async def settle(self, admitted: Admitted, outcome: Outcome, **found: Any) -> None:
         """Record what became of a call."""
-        await settle(self.database, self.settings, admitted.call_id, outcome, **found)
+        await settle(self.database, self.settings, admitted.call_id, Settlement(outcome, **found))
 
     async def at_once(self, *orders: Order, key: str | None = None) -> list[Admitted | Exception]:
         """Admit all orders at the same time; refusals are among the results."""
@@ -348,7 +350,7 @@ async def test_an_executed_call_repeats_within_the_window(desk: Desk) -> None:
     """The window counts from the placing, not from the settling."""
     first = await desk.admit()
     desk.pass_time(4)
-    await desk.settle(first, "executed", root_channel="Local/150@inoffice-1;1", root_uniqueid="1.1")
+    await desk.settle(first, "executed", roots=(FIRST_LEG,))
     assert desk.held_s() == {"same": pytest.approx(6, abs=3)}
     repeat = await desk.admit()
     assert (repeat.repeated, repeat.state) == (True, "executed")
@@ -433,7 +435,7 @@ async def test_settling_a_late_call_leaves_its_successor_alone(desk: Desk) -> No
 
 async def test_settling_an_unknown_id_is_harmless(desk: Desk) -> None:
     """There is nothing to settle, and nothing happens."""
-    await settle(desk.database, desk.settings, uuid4(), "executed")
+    await settle(desk.database, desk.settings, uuid4(), Settlement("executed"))
     assert desk.count("calls") == 0
 
 

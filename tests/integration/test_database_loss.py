@@ -80,9 +80,9 @@ async def test_lost_after_the_admission_the_answer_is_still_the_truth(
     """A database lost while the phone rings is no error; the claim holds, so a repeat is silent."""
     settle = admission.settle
 
-    async def settle_without(*args: Any, **values: Any) -> None:
+    async def settle_without(*args: Any, **values: Any) -> bool:
         await _stop(service.postgres)
-        await settle(*args, **values)
+        return await settle(*args, **values)
 
     monkeypatch.setattr(admission, "settle", settle_without)
     service.pbx.asterisk_down = fails == "at the PBX"

@@ -36,6 +36,7 @@ def loaded_by(module: str, folder: Path) -> set[str]:
         ("status", {"pg8000"}),
         ("makecallexternal", {"pg8000", "asyncssh", "cryptography"}),
         ("monitor", {"pg8000", "asyncssh", "cryptography"}),
+        ("history", {"pg8000", "asyncssh", "cryptography"}),
     ],
 )
 def test_handler_loads_only_what_it_needs(name: str, needed: set[str], tmp_path: Path) -> None:

@@ -211,9 +211,9 @@ async def test_a_call_that_is_being_placed_is_never_hung_up(
     async with _never_executed(start) as service:
         settle, recorded = admission.settle, asyncio.Event()
 
-        async def settle_late(*args: Any, **values: Any) -> None:
+        async def settle_late(*args: Any, **values: Any) -> bool:
             await recorded.wait()
-            await settle(*args, **values)
+            return await settle(*args, **values)
 
         monkeypatch.setattr(admission, "settle", settle_late)
         placing = asyncio.create_task(service.call(RINGS, OTHER_PHONE))

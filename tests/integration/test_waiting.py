@@ -109,9 +109,10 @@ async def test_a_pbx_that_dies_meanwhile_is_no_failure_of_the_call(
     service = await _start(start)
     settle = admission.settle
 
-    async def settle_and_die(*args: Any, **values: Any) -> None:
-        await settle(*args, **values)
+    async def settle_and_die(*args: Any, **values: Any) -> bool:
+        tracked = await settle(*args, **values)
         service.pbx.kill_asterisk()
+        return tracked
 
     monkeypatch.setattr(admission, "settle", settle_and_die)
     answer = await service.call("157", prefer="wait=1")

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from shared import admission, placing
-from shared.admission import Admitted
+from shared.admission import Admitted, Settlement
 from shared.asterisk.client import AgentPhase, Originated, OriginateUnknown
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Pending
@@ -104,9 +104,10 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         )
 
     async def settle(
-        _database: object, _settings: object, _id: UUID, outcome: str, **_: object
-    ) -> None:
-        settled.append(outcome)
+        _database: object, _settings: object, _id: UUID, settlement: Settlement
+    ) -> bool:
+        settled.append(settlement.outcome)
+        return False
 
     monkeypatch.setattr(admission, "admit", admit)
     monkeypatch.setattr(admission, "settle", settle)

@@ -28,6 +28,9 @@ from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
     AuthenticationFailed,
+    CallEnded,
+    CallNotReady,
+    CdrUnreadable,
     CommandRejected,
     ConnectFailed,
     ConnectionLost,
@@ -46,6 +49,8 @@ from shared.errors import (
     LimitExceeded,
     NoAnswer,
     NoChannel,
+    NoSuchCall,
+    NoSuchExtension,
     NotExecuted,
     OutcomeUnknown,
     PbxBusy,
@@ -57,6 +62,7 @@ from shared.errors import (
     SharedHost,
     SocketRefused,
     UnknownExtension,
+    ViewUnavailable,
 )
 from shared.placing import CallIntent, Intent, MonitorIntent, Phase, Placed
 from shared.settings import load_settings
@@ -195,6 +201,7 @@ async def test_call_answers_as_in_the_specification(
         ("host_ip", "10.88.10.19"),
         ("response_time_ms", spent),
         ("call_id", str(CALL_ID)),
+        ("call_status_url", f"/api/calls/{CALL_ID}"),
         ("phase", "accepted"),
         ("repeated", False),
     ]
@@ -228,6 +235,7 @@ async def test_monitoring_answers_as_in_the_specification(
         ("host_ip", "10.88.10.19"),
         ("response_time_ms", dict(body)["response_time_ms"]),
         ("call_id", str(CALL_ID)),
+        ("call_status_url", f"/api/calls/{CALL_ID}"),
         ("phase", "accepted"),
         ("repeated", False),
     ]
@@ -535,11 +543,13 @@ def failures() -> list[ServiceError]:
     pbx: list[type[PbxError]] = [
         *(NotExecuted, ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged),
         *(ConnectionLost, SocketRefused, NoAnswer, AsteriskUnavailable, CommandRejected),
-        *(ContextMissing, OutcomeUnknown, NoChannel),
+        *(ContextMissing, CdrUnreadable, OutcomeUnknown, NoChannel),
     ]
     wrong = FieldError("code", "must be another")
     return [
         *(InvalidParameter(wrong), KeyReused(wrong), UnknownExtension(wrong)),
+        *(NoSuchCall(), NoSuchExtension("No phone"), CallEnded("Over"), CallNotReady("Not yet")),
+        ViewUnavailable("Not in time"),
         *(InvalidClientId(), PrefetchRefused(), LimitExceeded("Too many", retry_after_s=2.1)),
         *(DiallingStopped("Stopped"), DestinationDenied("Denied"), SharedHost("Shared")),
         ExtensionNotOwned("Not yours"),

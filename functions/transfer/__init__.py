@@ -1,0 +1,1 @@
+"""Handing a customer over."""

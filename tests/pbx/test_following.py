@@ -1,0 +1,176 @@
+"""What becomes of a call, as the HTTP API tells it: every phase in its order, and the reason."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.pbx.lab import Lab
+from tests.pbx.service import BUSY, NO_ANSWER, SECRET, TALKS, Service, Services
+
+pytestmark = pytest.mark.anyio
+
+AUTH = {"clientId": SECRET}
+TALKS_RTP = "+375290000006"
+TALKS_ON = "+375290000005"
+NOT_FOUND = "+375290000004"
+
+RINGS = ("placed", "accepted", "agent_ringing")
+ANSWERS = (*RINGS, "agent_answered")
+CUSTOMER_RINGS = (*ANSWERS, "customer_ringing")
+TALK = (*CUSTOMER_RINGS, "talking")
+
+
+def phases(call: dict[str, Any]) -> tuple[str, ...]:
+    """The phases that were told, in the order of their times, without the end."""
+    told = {name: at for name, at in call["times"].items() if at is not None and name != "ended"}
+    return tuple(sorted(told, key=told.__getitem__))
+
+
+async def state(service: Service, call_id: str, **query: str) -> dict[str, Any]:
+    """Read a call."""
+    answer = await service.http.get(f"/api/calls/{call_id}", params=AUTH | query)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def reach(service: Service, call_id: str, *wanted: str) -> dict[str, Any]:
+    """Wait for one of these phases by long polls, as a client would."""
+    call = await state(service, call_id)
+    while call["phase"] not in wanted:
+        assert call["phase"] != "ended", call
+        call = await state(service, call_id, wait="25", phase=call["phase"])
+    return call
+
+
+async def place(service: Service, code: str, phone: str) -> str:
+    """Place a call; its id."""
+    answer = await service.call(code, phone)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["call_id"])
+
+
+@dataclass(frozen=True)
+class Fate:
+    """A call, and what must be told of it; `may_skip` are phases that may pass unseen."""
+
+    code: str
+    phone: str
+    phases: tuple[str, ...]
+    reason: str
+    cdr: str = "confirmed"
+    may_skip: tuple[str, ...] = ()
+
+
+FATES = {
+    "answered": Fate("154", TALKS, TALK, "answered"),
+    "answered with sound": Fate("156", TALKS_RTP, TALK, "answered"),
+    "agent busy": Fate("152", TALKS, RINGS, "agent_busy"),
+    "agent busy at once": Fate("155", TALKS, RINGS[:2], "agent_busy"),
+    "agent does not answer": Fate("153", TALKS, RINGS, "agent_no_answer"),
+    "customer busy": Fate("154", BUSY, CUSTOMER_RINGS, "busy"),
+    "customer does not answer": Fate("154", NO_ANSWER, CUSTOMER_RINGS, "no_answer"),
+    "customer not found": Fate(
+        "154", NOT_FOUND, CUSTOMER_RINGS, "failed", may_skip=CUSTOMER_RINGS[3:]
+    ),
+    "customer's number leads nowhere": Fate(
+        "154", "9", ANSWERS, "failed", may_skip=("agent_answered",)
+    ),
+    "agent has no phone": Fate("199", TALKS, RINGS[:2], "failed", cdr="none"),
+}
+
+
+@pytest.mark.parametrize("name", FATES)
+async def test_phases_and_reason(start: Services, name: str) -> None:
+    """Each phase in its order, the PBX's own reason, one final event."""
+    fate = FATES[name]
+    service = await start()
+    call_id = await place(service, fate.code, fate.phone)
+
+    call = await reach(service, call_id, "ended")
+
+    told = [phase for phase in phases(call) if phase not in fate.may_skip]
+    assert told == [phase for phase in fate.phases if phase not in fate.may_skip]
+    assert (call["reason"], call["cdr"]) == (fate.reason, fate.cdr)
+    if fate.reason == "answered":
+        assert 3 <= call["talk_s"] <= 5, call
+        assert [leg["party"] for leg in call["legs"]] == ["agent", "customer"]
+    events = service.postgres.execute("SELECT phase, seq FROM callapi.call_events ORDER BY seq")
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["phase"] for event in events].count("ended") == 1
+
+
+async def test_two_calls_of_one_extension_at_once(start: Services) -> None:
+    """Each has its own customer and its own end, though both began with the same extension."""
+    service = await start()
+    ids = await asyncio.gather(place(service, "150", TALKS), place(service, "150", BUSY))
+    talked, busy = await asyncio.gather(*(reach(service, one, "ended") for one in ids))
+    assert (talked["to"], talked["reason"]) == (TALKS, "answered")
+    assert (busy["to"], busy["reason"]) == (BUSY, "busy")
+    legs = [{leg["channel"] for leg in call["legs"]} for call in (talked, busy)]
+    assert not legs[0] & legs[1]
+
+
+@pytest.mark.parametrize(
+    ("call", "phase", "reason"),
+    [
+        (("153", TALKS), "agent_ringing", "cancelled"),
+        (("154", NO_ANSWER), "customer_ringing", "cancelled"),
+        (("154", TALKS_ON), "talking", "answered"),
+        (("156", TALKS_RTP), "talking", "answered"),
+    ],
+)
+async def test_hanging_up_in_every_phase(
+    start: Services, lab: Lab, call: tuple[str, str], phase: str, reason: str
+) -> None:
+    """Nobody rings or talks any more; the reason is the caller's wish, unless both had talked."""
+    service = await start()
+    call_id = await place(service, *call)
+    await reach(service, call_id, phase)
+
+    done = await service.http.delete(f"/api/calls/{call_id}", params=AUTH)
+
+    assert (done.status_code, done.json()["success"]) == (200, True), done.text
+    ended = await reach(service, call_id, "ended")
+    assert (ended["reason"], ended["cancelled"]) == (reason, True)
+    assert lab.channels() == []
+    again = await service.http.delete(f"/api/calls/{call_id}", params=AUTH)
+    assert (again.status_code, again.json()["code"]) == (409, "call-ended")
+
+
+async def test_a_call_without_its_local_channels_is_still_followed(
+    start: Services, lab: Lab
+) -> None:
+    """With sound the root vanishes at the customer's answer; the call goes on, and is talking."""
+    service = await start()
+    call_id = await place(service, "156", TALKS_RTP)
+    await reach(service, call_id, "talking")
+    for _ in range(100):
+        if not any("Local/" in line for line in lab.channels()):
+            break
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.7)
+    assert lab.channels()
+    assert (await state(service, call_id))["phase"] == "talking"
+    assert (await reach(service, call_id, "ended"))["reason"] == "answered"
+
+
+async def test_a_supervisor_who_barges_in_is_a_call_of_its_own(start: Services) -> None:
+    """The tapped call goes on and ends as ever; the supervisor's ends with it."""
+    service = await start()
+    call_id = await place(service, "156", TALKS_RTP)
+    await reach(service, call_id, "customer_ringing")
+    answer = await service.monitor("02", "156", "159")
+    spy_id = answer.json()["call_id"]
+
+    tapped, spy = await asyncio.gather(
+        reach(service, call_id, "ended"), reach(service, spy_id, "ended")
+    )
+
+    assert (phases(tapped), tapped["reason"]) == (TALK, "answered")
+    assert (phases(spy), spy["reason"], spy["kind"]) == (ANSWERS, "answered", "monitor")
+    assert not {leg["channel"] for leg in tapped["legs"]} & {leg["channel"] for leg in spy["legs"]}
