@@ -5,6 +5,7 @@ its numbers. Everything here goes round the code under test: straight to Asteris
 own records and to the processes.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -21,6 +22,12 @@ PBXS: dict[str, tuple[Literal["SIP", "PJSIP"], int, int, int]] = {
     "22": ("PJSIP", 25060, 15039, 15520),
 }
 SCRIPT = Path(__file__).parent / "lab" / "lab.sh"
+# What becomes of call records: kept back for five minutes, not written, or not to a file.
+CDR_SETTINGS = {
+    "batch": "enable=yes\nbatch=yes\nsize=100\ntime=300\n",
+    "off": "enable=no\n",
+    "no-csv": "",
+}
 BOOT_S = 60.0
 POLL_S = 0.02
 
@@ -115,6 +122,26 @@ class Lab:
         if found is None:
             raise RuntimeError(f"no count of calls in {text!r}")
         return int(found[1])
+
+    @contextlib.contextmanager
+    def cdr(self, mode: Literal["batch", "off", "no-csv"]) -> Iterator[None]:
+        """Have the PBX keep its call records otherwise, and as before afterwards.
+
+        It is started anew for each: reloading the settings of a batch may hang Asterisk 16 for good.
+        """
+        path = self.root / "etc/asterisk/cdr.conf"
+        before = path.read_text()
+        path.write_text(before.replace("[general]\n", f"[general]\n{CDR_SETTINGS[mode]}", 1))
+        try:
+            self.kill()
+            self.restart()
+            if mode == "no-csv":
+                self.rx("module unload cdr_csv.so")
+            yield
+        finally:
+            path.write_text(before)
+            self.kill()
+            self.restart()
 
     def hangup_all(self) -> None:
         """End every call."""

@@ -60,6 +60,9 @@ PLAIN = {
     "hint-none": "core show hint 199",
 }
 
+DEVICES = {"device": "150", "device-unknown": "999"}
+# These two the stand-in has not.
+LOST_DEVICES = {"device-unregistered": "163", "device-unreachable": "164"}
 DEVICE = {"SIP": "sip show peer", "PJSIP": "pjsip show endpoint"}
 
 
@@ -128,8 +131,15 @@ class Recorder:
         technology = self.lab.technology
         for name, command in PLAIN.items():
             self.record(name, command)
-        self.record("device", f"{DEVICE[technology]} 150")
-        self.record("device-unknown", f"{DEVICE[technology]} 999")
+        for name, number in DEVICES.items():
+            self.record(name, f"{DEVICE[technology]} {number}")
+        while not re.search(r"UNREACHABLE|Unavail ", self.lab.rx(f"{DEVICE[technology]} 164")):
+            time.sleep(0.1)
+        for name, number in LOST_DEVICES.items():
+            self.record(name, f"{DEVICE[technology]} {number}")
+        for mode in ("batch", "off", "no-csv"):
+            with self.lab.cdr(mode):
+                self.record(f"cdr-status-{mode}", PLAIN["cdr-status"])
 
         banner, reply = self.ctl(
             "core show channels concise",

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.asterisk.devices import parse_reach
 from shared.asterisk.models import Banner, Channel, DialplanAnswer, Technology
 from shared.asterisk.parsers import (
     has_switch,
     is_rejection,
     parse_banner,
+    parse_cdr_mode,
     parse_channels,
     parse_dialplan,
     parse_includes,
@@ -317,3 +319,31 @@ def test_linkedid_is_asterisks_own_line(transcript: Read) -> None:
     own = parse_linkedid(text)
     assert own == parse_linkedid(f"{text}       LinkedID: 1.1\n")
     assert own == parse_linkedid(text.replace("Caller ID: 156", "Caller ID: LinkedID: 1.1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("cdr-status", "simple"),
+        ("cdr-status-batch", "batch"),
+        ("cdr-status-off", "off"),
+        ("cdr-status-no-csv", "off"),
+    ],
+)
+def test_how_call_records_are_written(transcript: Read, name: str, mode: str) -> None:
+    """At each call's end, later, or to no file of comma-separated values."""
+    assert parse_cdr_mode(transcript(name)) == mode
+
+
+@pytest.mark.parametrize(
+    ("name", "reach"),
+    [
+        ("device", "reachable"),
+        ("device-unknown", None),
+        ("device-unregistered", "unregistered"),
+        ("device-unreachable", "unreachable"),
+    ],
+)
+def test_reach_of_a_phone(transcript: Read, version: str, name: str, reach: str | None) -> None:
+    """A phone that never registered, one that does not answer, one that is there."""
+    assert parse_reach(Technology(DRIVERS[version]), transcript(name)) == reach

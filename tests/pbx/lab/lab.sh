@@ -34,6 +34,8 @@ Context inoffice:
   154            answers after 1.5 s            or 15520 (22) is free for a test
   160            as 154, but hangs up 1.5 s after its answer
   161            with sound, answers after 2 s and hangs up 4 s later
+  163            a phone that has never registered
+  164            a phone that is asked each second whether it is there, and is not
   170            an included context has it, but _1XX, of the context itself, comes first
   7              only the included context has it
   +375290000001  talks 4 s, hangs up      +375290000004  not found
@@ -206,6 +208,8 @@ EOF
     read -r name offset _ <<<"$phone"
     printf '[%s](office)\nport=%s\n' "$name" $((phone_base + offset))
   done
+  printf '[163]\ntype=friend\nhost=dynamic\ncontext=inoffice\n'
+  printf '[164](office)\nport=%s\nqualify=500\nqualifyfreq=1\n' $((phone_base + 66))
 }
 
 write_pjsip() {
@@ -232,6 +236,10 @@ EOF
     printf '[%s](office)\naors=%s\n[%s](office-aor)\ncontact=sip:%s127.0.0.1:%s\n' \
       "$name" "$name" "$name" "$user" $((phone_base + offset))
   done
+  printf '[163](office)\naors=163\n[163](office-aor)\nmax_contacts=1\n'
+  printf '[164](office)\naors=164\n[164](office-aor)\ncontact=sip:164@127.0.0.1:%s\n' \
+    $((phone_base + 66))
+  printf 'qualify_frequency=1\nqualify_timeout=0.5\n'
 }
 
 write_sshd() { # port
