@@ -52,8 +52,10 @@ class Wanted:
     def takes(self, call: PastCall) -> bool:
         """Tell whether a call is wanted."""
         plain = self.number and self.number.removeprefix("+")
+        # Asterisk writes whole seconds: a call since 10:00:00.4 may read as of 10:00:00.
+        since = self.since and self.since.replace(microsecond=0)
         return (
-            (self.since is None or call.started_at >= self.since)
+            (since is None or call.started_at >= since)
             and (self.until is None or call.started_at < self.until)
             and (self.extension is None or self.extension in call.extensions)
             and (plain is None or plain in {number.removeprefix("+") for number in call.numbers})

@@ -126,7 +126,7 @@ def moment(at: float) -> str:
     """A time of the test's rows, written with another offset than theirs."""
     zone = timedelta(hours=3)
     time = datetime.fromtimestamp(EPOCH + at, UTC) + zone
-    return f"{time:%Y-%m-%dT%H:%M:%S}+03:00"
+    return f"{time:%Y-%m-%dT%H:%M:%S.%f}+03:00"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,7 @@ def moment(at: float) -> str:
     [
         ({}, [4, 3, 2, 1]),
         ({"since": moment(200)}, [4, 3, 2]),
+        ({"since": moment(200.9)}, [4, 3, 2]),  # the rows have whole seconds
         ({"until": moment(200)}, [1]),
         ({"since": moment(200), "until": moment(300)}, [2]),
         ({"extension": "151"}, [2]),

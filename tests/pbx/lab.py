@@ -127,7 +127,7 @@ class Lab:
     def cdr(self, mode: Literal["batch", "off", "no-csv"]) -> Iterator[None]:
         """Have the PBX keep its call records otherwise, and as before afterwards.
 
-        It is started anew for each: reloading the settings of a batch may hang Asterisk 16 for good.
+        It is started anew for each: to reload the settings of a batch may hang Asterisk 16.
         """
         path = self.root / "etc/asterisk/cdr.conf"
         before = path.read_text()

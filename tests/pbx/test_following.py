@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 
 from tests.pbx.lab import Lab
-from tests.pbx.service import BUSY, NO_ANSWER, SECRET, TALKS, Service, Services
+from tests.pbx.service import (
+    BUSY,
+    NO_ANSWER,
+    SECRET,
+    TALKS,
+    Phones,
+    Service,
+    Services,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +73,7 @@ class Fate:
     reason: str
     cdr: str = "confirmed"
     may_skip: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 FATES = {
@@ -74,6 +84,7 @@ FATES = {
     "agent does not answer": Fate("153", TALKS, RINGS, "agent_no_answer"),
     "customer busy": Fate("154", BUSY, CUSTOMER_RINGS, "busy"),
     "customer does not answer": Fate("154", NO_ANSWER, CUSTOMER_RINGS, "no_answer"),
+    "agent hangs up while the customer rings": Fate("160", NO_ANSWER, CUSTOMER_RINGS, "cancelled"),
     "customer not found": Fate(
         "154", NOT_FOUND, CUSTOMER_RINGS, "failed", may_skip=CUSTOMER_RINGS[3:]
     ),
@@ -81,21 +92,27 @@ FATES = {
         "154", "9", ANSWERS, "failed", may_skip=("agent_answered",)
     ),
     "agent has no phone": Fate("199", TALKS, RINGS[:2], "failed", cdr="none"),
+    "agent rings longer than an originate may": Fate(
+        "162", TALKS, RINGS, "agent_no_answer", settings={"DIALPLAN_CONTEXT": "patient"}
+    ),
 }
+# Asterisk writes the two rows of such a call in either order, if rarely: 1 of 40 calls.
+SELDOM = {"customer does not answer": "cancelled"}
 
 
 @pytest.mark.parametrize("name", FATES)
 async def test_phases_and_reason(start: Services, name: str) -> None:
     """Each phase in its order, the PBX's own reason, one final event."""
     fate = FATES[name]
-    service = await start()
+    service = await start(**fate.settings)
     call_id = await place(service, fate.code, fate.phone)
 
     call = await reach(service, call_id, "ended")
 
     told = [phase for phase in phases(call) if phase not in fate.may_skip]
     assert told == [phase for phase in fate.phases if phase not in fate.may_skip]
-    assert (call["reason"], call["cdr"]) == (fate.reason, fate.cdr)
+    assert call["cdr"] == fate.cdr
+    assert call["reason"] in {fate.reason, SELDOM.get(name)}
     if fate.reason == "answered":
         assert 3 <= call["talk_s"] <= 5, call
         assert [leg["party"] for leg in call["legs"]] == ["agent", "customer"]
@@ -174,3 +191,111 @@ async def test_a_supervisor_who_barges_in_is_a_call_of_its_own(start: Services) 
     assert (phases(tapped), tapped["reason"]) == (TALK, "answered")
     assert (phases(spy), spy["reason"], spy["kind"]) == (ANSWERS, "answered", "monitor")
     assert not {leg["channel"] for leg in tapped["legs"]} & {leg["channel"] for leg in spy["legs"]}
+
+
+@pytest.mark.parametrize(
+    ("agent", "customer"), [("154", TALKS_ON), ("156", TALKS_RTP)], ids=["silent", "with sound"]
+)
+async def test_a_customer_is_handed_over(
+    start: Services, lab: Lab, phones: Phones, agent: str, customer: str
+) -> None:
+    """The new extension rings once, also where it is asked twice; the first agent is free."""
+    service = await start()
+    call_id = await place(service, agent, customer)
+    await reach(service, call_id, "talking")
+    path = f"/api/calls/{call_id}/transfer"
+
+    done, again = [await service.http.post(path, params=AUTH, json={"to": "151"}) for _ in range(2)]
+
+    assert (done.status_code, done.json()["repeated"]) == (200, False), done.text
+    assert (again.status_code, again.json()["repeated"]) == (200, True), again.text
+    await until(lambda: bool(devices(lab, "151")) and not devices(lab, agent))
+    call = await state(service, call_id)
+    assert (call["phase"], call["transferred_to"]) == ("talking", "151")
+    lab.hangup_all()
+    ended = await reach(service, call_id, "ended")
+    assert ended["reason"] == "answered"
+    assert phones.so_far()["151"] == 1
+
+
+async def test_a_customer_is_not_handed_over_to_nobody(
+    start: Services, lab: Lab, phones: Phones
+) -> None:
+    """Asterisk would report success and lose the customer: he talks on, and nobody rings."""
+    service = await start()
+    call_id = await place(service, "154", TALKS_ON)
+    await reach(service, call_id, "talking")
+    rang = phones.so_far()
+
+    refused = await service.http.post(
+        f"/api/calls/{call_id}/transfer", params=AUTH, json={"to": "9"}
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown-extension")
+    assert refused.json()["dialled"] == "no"
+    assert devices(lab, "154")
+    assert (await state(service, call_id))["transferred_to"] is None
+    assert phones.so_far() == rang
+
+
+async def test_a_customer_who_still_rings_is_not_handed_over(
+    start: Services, lab: Lab, phones: Phones
+) -> None:
+    """There is nobody to hand over yet; the call goes on as it was."""
+    service = await start()
+    call_id = await place(service, "154", NO_ANSWER)
+    await reach(service, call_id, "customer_ringing")
+    refused = await service.http.post(
+        f"/api/calls/{call_id}/transfer", params=AUTH, json={"to": "151"}
+    )
+    assert (refused.status_code, refused.json()["code"]) == (409, "call-not-ready")
+    assert devices(lab, "154")
+    assert "151" not in phones.so_far()
+
+
+def devices(lab: Lab, number: str) -> list[str]:
+    """The live channels of a phone."""
+    prefix = f"{lab.technology}/{number}-"
+    return [line for line in lab.channels() if line.startswith(prefix)]
+
+
+async def test_an_unknown_context_is_told(start: Services, phones: Phones) -> None:
+    """Unchecked, Asterisk says nothing of it and nobody rings; the call failed, if it was seen."""
+    service = await start(PRECHECK="off", DIALPLAN_CONTEXT="nowhere", UNKNOWN_HOLD_S=2)
+    answer = await service.call("150", TALKS)
+    [call] = service.calls()
+    ended = await reach(service, str(call["call_id"]), "ended")
+    # The channel lives for milliseconds: the list of channels after the command may miss it.
+    told = (answer.status_code, ended["reason"], ended["cdr"])
+    assert told in {(200, "failed", "none"), (500, "unknown", None)}
+    assert phases(ended) in {RINGS[:2], RINGS[:1]}
+    assert phones.so_far() == {}
+
+
+async def test_records_that_come_late_correct_the_end(start: Services, lab: Lab) -> None:
+    """Where Asterisk keeps records back the end is told as it was seen, then as it was written."""
+    with lab.cdr("batch"):
+        service = await start()
+        call_id = await place(service, "154", TALKS)
+        ended = await reach(service, call_id, "ended")
+        assert (ended["reason"], ended["cdr"], ended["talk_s"]) == ("answered", "pending", None)
+        lab.rx("cdr submit")
+        while ended["cdr"] == "pending":
+            ended = await state(service, call_id)
+            await asyncio.sleep(0.1)
+        assert (ended["reason"], ended["cdr"]) == ("answered", "confirmed")
+        assert 3 <= ended["talk_s"] <= 5
+        events = service.postgres.execute("SELECT phase FROM callapi.call_events")
+        assert [event["phase"] for event in events].count("ended") == 1
+
+
+@pytest.mark.parametrize("mode", ["off", "no-csv"])
+async def test_without_records_none_are_guessed(
+    start: Services, lab: Lab, mode: Literal["off", "no-csv"]
+) -> None:
+    """What was seen is told, and that no record says so; no seconds are made up."""
+    with lab.cdr(mode):
+        service = await start()
+        ended = await reach(service, await place(service, "154", TALKS), "ended")
+    assert (ended["reason"], ended["cdr"]) == ("answered", "off")
+    assert (ended["ring_s"], ended["talk_s"], ended["disposition"]) == (None, None, None)
