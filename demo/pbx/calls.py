@@ -111,6 +111,28 @@ class Exchange:
         self._cancel(self.calls[channel.linkedid])
         return True
 
+    def redirect(self, name: str, exten: str, context: str) -> bool:
+        """Send a phone that talks to an extension; all else of its call hangs up.
+
+        As in Asterisk, an extension that is not there is accepted, and the phone lost. False for a
+        channel that talks with nobody: that is not imitated.
+        """
+        channel = self.channels.find(name)
+        if channel is None or channel.name.startswith("Local/") or not channel.bridge:
+            return False
+        call = self.calls[channel.linkedid]
+        call.records.end(agent_first=False)
+        for leg in call.legs:
+            if leg is not channel:
+                self.channels.remove(leg)
+        call.legs, left = [channel], call.task
+        channel.exten, channel.context, channel.bridge = exten, context, ""
+        call.task = asyncio.create_task(self._live_on(call, channel))
+        call.task.add_done_callback(partial(self._ended, call))
+        if left:
+            left.cancel()
+        return True
+
     def hang_up_all(self) -> None:
         """End every call."""
         for call in list(self.calls.values()):
@@ -134,6 +156,8 @@ class Exchange:
 
     def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
         # A callback, not a `finally`: a task cancelled before its first step never runs one.
+        if task is not call.task:
+            return  # the call goes on elsewhere in the dialplan
         self.calls.pop(call.root.uniqueid, None)
         for leg in call.legs:
             self.channels.remove(leg)
@@ -161,6 +185,28 @@ class Exchange:
             app_task.cancel()
             hang_up.cancel()
             await asyncio.gather(app_task, hang_up, return_exceptions=True)
+
+    async def _live_on(self, call: Call, channel: Channel) -> None:
+        """Run the dialplan for a phone that was sent there; its call ends with it."""
+        destination = self.find_destination(channel.exten, channel.context)
+        if destination is None or destination.phone is None or destination.peer is None:
+            await self.clock.sleep(0.01)
+            return
+        self.processed += 1
+        phone = destination.phone
+        channel.app, channel.data = destination.app, destination.data
+        leg = self.channels.add_leg(
+            destination.peer, channel.exten, channel.context, call.root.linkedid
+        )
+        call.legs.append(leg)
+        self.invites[channel.exten] += 1
+        record = call.records.begin(channel, leg.name, source=channel.caller, start=time.time())
+        if not await self._wait_for_answer(phone, leg, leg, destination.timeout_s):
+            return
+        record.answered()
+        leg.state, leg.exten = "Up", ""
+        join_bridge(channel, leg)
+        await self.clock.sleep(SILENT_S if phone.talks_s is None else phone.talks_s)
 
     async def _run_app(
         self, call: Call, address: LocalAddress, agent: Answered, record: Record

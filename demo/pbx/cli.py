@@ -17,6 +17,7 @@ from demo.pbx.show import show_dialplan, show_hint
 log = logging.getLogger(__name__)
 
 ORIGINATE_WORDS = 3
+REDIRECT_WORDS = 2
 WORD = re.compile(r'"((?:[^"\\]|\\.)*)"?|((?:[^ \t"\\]|\\.)+)', re.DOTALL)
 
 
@@ -55,6 +56,7 @@ class Cli:
             self._show_device_words(): self._device,
             ("channel", "originate"): self._originate,
             ("channel", "request", "hangup"): self._hangup,
+            ("channel", "redirect"): self._redirect,
         }
 
     def reset(self) -> None:
@@ -197,3 +199,14 @@ class Cli:
             else f"{word} is not a known channel\n"
             for word in words
         )
+
+    def _redirect(self, words: list[str], line: str) -> str:
+        if len(words) != REDIRECT_WORDS:
+            return texts.REDIRECT_USAGE
+        name, place = words
+        if self.exchange.channels.find(name) is None:
+            return f"Channel '{name}' not found\nCommand '{line}' failed.\n"
+        match place.split(","):
+            case [context, exten, "1"] if self.exchange.redirect(name, exten, context):
+                return f"Channel '{name}' successfully redirected to {place}\n"
+        return self._refuse(line)

@@ -75,6 +75,11 @@ Usage: core show hint <exten>
        4. Current presence state for the mapped presence state provider.
        5. Watchers - number of subscriptions and other entities watching this hint.
 """
+REDIRECT_USAGE = """\
+Usage: channel redirect <channel> <[[context,]exten,]priority>
+    Redirect an active channel to a specified extension.
+"""
+
 HANGUP_USAGE_16 = """\
 Usage: channel request hangup <channel>|<all>
        Request that a channel be hung up. The hangup takes effect

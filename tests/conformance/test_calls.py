@@ -188,6 +188,40 @@ async def test_all_channels_are_hung_up_by_name(host: Host) -> None:
     await host.over()
 
 
+@pytest.mark.parametrize(
+    ("agent", "customer", "trunk"),
+    [("154", "+375290000005", "trunkslow"), ("156", TALKS_RTP, "trunkrtp")],
+)
+async def test_a_customer_who_is_redirected(
+    host: Host, agent: str, customer: str, trunk: str
+) -> None:
+    """The agent is gone at once, the customer's own leg goes on with its name and LinkedID."""
+    root = await host.originate(agent, customer)
+    leg = pick(
+        await host.seen(named(f"{host.technology}/{trunk}-", state="Up")),
+        f"{host.technology}/{trunk}-",
+    )
+    text = await host.ask(f"channel redirect {leg.name} inoffice,151,1")
+    assert text.decode() == f"Channel '{leg.name}' successfully redirected to inoffice,151,1\n"
+    await host.seen(named(f"{host.technology}/151-", state="Up"))
+    channels = tuple(sorted(await host.channels(), key=lambda channel: channel.name))
+    new, same = channels
+    assert (same.name, same.uniqueid) == (leg.name, leg.uniqueid)
+    assert told(same) == ("Up", "Dial", f"{host.technology}/151,30")
+    assert told(new) == ("Up", "AppDial", OUTGOING)
+    assert new.bridge == same.bridge != ""
+    await assert_linked(host, root, channels)
+    await host.ask(f"channel request hangup {new.name}")
+    await host.over()
+
+
+async def test_redirecting_a_channel_that_is_gone(host: Host) -> None:
+    """It is said."""
+    command = "channel redirect SIP/150-deadbeef inoffice,151,1"
+    text = (await host.ask(command)).decode()
+    assert text == f"Channel 'SIP/150-deadbeef' not found\nCommand '{command}' failed.\n"
+
+
 @pytest.mark.parametrize("command", ["core show channel", "channel request hangup"])
 async def test_an_unknown_channel_is_named(host: Host, command: str) -> None:
     """The text repeats the name."""

@@ -236,6 +236,28 @@ async def test_a_call_with_sound_ends_with_a_row_from_phone_to_phone(host: Host)
     assert (talk.lastapp, talk.lastdata, talk.dst) == ("AppDial", "(Outgoing Line)", "")
 
 
+async def test_a_redirected_customer_leaves_a_last_row(host: Host) -> None:
+    """The rows so far are written at once, one from the customer to the new agent at the end."""
+    async with host.connection.start_sftp_client() as sftp:
+        ledger = Ledger(sftp, await size(sftp))
+        root = await host.originate("154", "+375290000005")
+        channels = await host.seen(named(f"{host.technology}/trunkslow-", state="Up"))
+        (leg,) = filter(named(f"{host.technology}/trunkslow-"), channels)
+        await host.ask(f"channel redirect {leg.name} inoffice,151,1")
+        channels = await host.seen(named(f"{host.technology}/151-", state="Up"))
+        (new,) = filter(named(f"{host.technology}/151-"), channels)
+        early = await ledger.rows(root, range(4, 5))
+        await host.ask(f"channel request hangup {new.name}")
+        await host.over()
+        rows = await ledger.rows(root, range(5, 6))
+    assert_common(early, "154")
+    assert {row.disposition for row in early.rows} == {"ANSWERED"}
+    last = rows.rows[-1]
+    assert (last.channel, last.dstchannel, last.uniqueid) == (leg.name, new.name, leg.uniqueid)
+    assert (last.lastapp, last.lastdata) == ("Dial", f"{host.technology}/151,30")
+    assert (last.dst, last.disposition) == ("151", "ANSWERED")
+
+
 async def test_a_spy_leaves_a_row(host: Host) -> None:
     """Channel, application and argument: who listened to whom."""
     spies = f"{host.technology}/150-,bqES"

@@ -48,6 +48,7 @@ PLAIN = {
     "usage-hint": "core show hint",
     "usage-dialplan": "dialplan show a b",
     "usage-hangup": "channel request hangup",
+    "usage-redirect": "channel redirect",
     "usage-originate-no-data": "channel originate Local application NoOp",
     "unknown-start": "core show",
     "unknown-end": "core show up seconds x y",
