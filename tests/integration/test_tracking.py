@@ -11,7 +11,6 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from shared import tracker, trackers
 from shared.database import load_database
 from shared.following import Lease
 from shared.pbx import Pbx, load_pbx
@@ -19,6 +18,17 @@ from shared.settings import load_settings
 from shared.ssh.connection import FileSlice
 from shared.tracker import Tracker
 from shared.trackers import load_trackers
+from tests.integration.followed import (
+    BUSY,
+    NO_ANSWER,
+    TALKS_ON,
+    TALKS_RTP,
+    elsewhere,
+    follow,
+    place,
+    reach,
+    state,
+)
 from tests.integration.service import (
     OTHER_PHONE,
     SECRET,
@@ -32,7 +42,6 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
-BUSY, NO_ANSWER, TALKS_ON, TALKS_RTP = (f"+37529000000{digit}" for digit in "2356")
 RING = ["accepted", "agent_ringing"]
 CUSTOMER_RINGS = [*RING, "agent_answered", "customer_ringing"]
 TALK = [*CUSTOMER_RINGS, "talking"]
@@ -43,43 +52,6 @@ def own_postgres() -> Iterator[Postgres]:
     """A server that a test may stop."""
     with Postgres.running() as server:
         yield server
-
-
-async def follow(start: Services, time_scale: float = 0.1, **settings: object) -> Service:
-    """Start a service that follows its calls, beside a PBX with whose phones it can keep up."""
-    start.follow = True
-    for pause in ("_BUSY_PAUSE_S", "_TALK_PAUSE_S", "_UNREACHABLE_PAUSE_S"):
-        start.monkeypatch.setattr(tracker, pause, 0.03)
-    start.monkeypatch.setattr(tracker, "_IDLE_PAUSE_S", 0.2)
-    start.monkeypatch.setattr(trackers, "_SWEEP_S", 0.2)
-    pbx = await start.stack.enter_async_context(make_pbx(time_scale=time_scale))
-    return await start.on(pbx, **settings)
-
-
-async def place(service: Service, code: str, phone: str) -> str:
-    """Place a call; its id."""
-    answer = await service.call(code, phone)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["call_id"])
-
-
-async def state(service: Service, call_id: str) -> dict[str, Any]:
-    """Read a call."""
-    body: dict[str, Any] = (await service.http.get(f"/api/calls/{call_id}")).json()
-    return body
-
-
-async def reach(service: Service, call_id: str, phase: str) -> dict[str, Any]:
-    """Wait until a call has got to a phase."""
-    await until(lambda: service.row(call_id)["phase"] in {phase, "ended"})
-    call = await state(service, call_id)
-    assert call["phase"] == phase, call
-    return call
-
-
-async def elsewhere(service: Service, command: str) -> None:
-    """Run a command on the PBX as another program does."""
-    await service.pbx._daemon.execute(command)
 
 
 def told(service: Service, call_id: str) -> list[str]:

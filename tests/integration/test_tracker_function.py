@@ -1,0 +1,99 @@
+"""The tracker as a function of its own, as AWS runs it: until its time is up, then another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from functions.tracker import handler as function
+from shared.database import load_database
+from shared.following import Lease
+from tests.integration.followed import TALKS_ON, follow, place, reach, state
+from tests.integration.service import OTHER_PHONE, Services
+
+pytestmark = pytest.mark.anyio
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts for which another tracker was invoked."""
+    hosts: list[str] = []
+
+    async def invoke(host: str) -> None:
+        hosts.append(host)
+
+    monkeypatch.setattr(function, "invoke_tracker", invoke)
+    return hosts
+
+
+async def test_it_follows_until_nothing_is_left(start: Services, invoked: list[str]) -> None:
+    """Phases and the end, as in a process of its own; nobody is needed after it."""
+    service = await follow(start, in_process=False)
+    call_id = await place(service, "154", OTHER_PHONE)
+    assert await function.follow(HOST, 30) == {"host": HOST, "end": "idle"}
+    call = await state(service, call_id)
+    assert (call["phase"], call["reason"], call["cdr"]) == ("ended", "answered", "confirmed")
+    assert invoked == []
+
+
+async def test_it_hands_over_when_its_time_is_up(start: Services, invoked: list[str]) -> None:
+    """Another one goes on at once where it stopped: its lease is free, no phase is told twice."""
+    service = await follow(start, in_process=False)
+    call_id = await place(service, "154", TALKS_ON)
+    assert await function.follow(HOST, 1.5) == {"host": HOST, "end": "time"}
+    assert invoked == [HOST]
+    assert (await state(service, call_id))["phase"] == "talking"
+
+    after = asyncio.create_task(function.follow(HOST, 30))
+    hung_up = await service.http.delete(f"/api/calls/{call_id}")
+    assert hung_up.status_code == 200, hung_up.text
+    assert await after == {"host": HOST, "end": "idle"}
+    assert (await state(service, call_id))["reason"] == "answered"
+    rows = service.postgres.execute("SELECT phase FROM callapi.call_events")
+    phases = [row["phase"] for row in rows]
+    assert len(phases) == len(set(phases))
+    assert invoked == [HOST]
+
+
+async def test_of_two_for_one_host_one_follows(start: Services, invoked: list[str]) -> None:
+    """AWS may deliver an event twice: the second ends at once, and invokes nobody."""
+    service = await follow(start, in_process=False)
+    call_id = await place(service, "157", TALKS_ON)
+    lease = await Lease.take(load_database(), HOST)
+    assert lease is not None
+    assert await function.follow(HOST, 30) == {"host": HOST, "end": "replaced"}
+    assert (await state(service, call_id))["phase"] == "accepted"
+    assert service.pbx.commands.count("core show channels concise") <= 2
+    assert invoked == []
+
+
+async def test_the_watchdog_starts_what_is_missing(start: Services, invoked: list[str]) -> None:
+    """A host with an open call that nobody follows; not one that is followed or has no call."""
+    service = await follow(start, in_process=False)
+    assert await function.start_missing() == {"started": []}
+    await place(service, "157", TALKS_ON)
+    assert await function.start_missing() == {"started": [HOST]}
+    assert invoked == [HOST]
+    lease = await Lease.take(load_database(), HOST)
+    assert lease is not None
+    assert await function.start_missing() == {"started": []}
+    await lease.give_back()
+    assert await function.start_missing() == {"started": [HOST]}
+
+
+async def test_what_a_killed_one_left_is_found(start: Services, invoked: list[str]) -> None:
+    """Its lease runs out; the end that came meanwhile is known from the PBX's record."""
+    service = await follow(start, in_process=False)
+    call_id = await place(service, "154", OTHER_PHONE)
+    killed = asyncio.create_task(function.follow(HOST, 30))
+    await reach(service, call_id, "agent_ringing")
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    service.postgres.execute("UPDATE callapi.trackers SET lease_until = clock_timestamp()")
+    assert await function.start_missing() == {"started": [HOST]}
+    assert await function.follow(HOST, 30) == {"host": HOST, "end": "idle"}
+    call = await state(service, call_id)
+    assert (call["reason"], call["cdr"]) == ("answered", "confirmed")
