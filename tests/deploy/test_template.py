@@ -57,6 +57,7 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
+CALL = "GET /api/makecallexternal"
 
 
 @pytest.fixture
@@ -250,13 +251,31 @@ def check_alarms(template: Template) -> Iterator[str]:
                 yield f"{name}: not all functions"
 
 
+def check_metrics_of_routes(template: Template) -> Iterator[str]:
+    """Yield each route that an alarm looks at and that has no metrics of its own."""
+    (api,) = template.of_type("AWS::Serverless::HttpApi").values()
+    watched = 0
+    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
+        for metric in metrics_of(alarm):
+            dimensions = {item["Name"]: item["Value"] for item in metric["Dimensions"]}
+            if "Resource" in dimensions:
+                watched += 1
+                route = f"{dimensions['Method']} {dimensions['Resource']}"
+                if not api["RouteSettings"].get(route, {}).get("DetailedMetricsEnabled"):
+                    yield f"{name}: {route}"
+    if not watched:
+        yield "no route is looked at"
+
+
 def check_roll_back(template: Template) -> Iterator[str]:
     """Yield what a gradual deployment lacks, and each alarm that would wait for itself."""
     for folder, function in template.functions.items():
         if function["AutoPublishAlias"] != "live":
             yield f"{folder}: no alias"
-        if function["SnapStart"] != {"ApplyOn": "PublishedVersions"}:
+        if function["SnapStart"] != {"ApplyOn": {"Ref": "SnapStart"}}:
             yield f"{folder}: no SnapStart"
+        if function["VersionDeletionPolicy"] != "Delete":
+            yield f"{folder}: the snapshots of all its versions are paid for"
         alarms = function["DeploymentPreference"]["Alarms"]
         if not {"FunctionErrorsAlarm", "InternalErrorsAlarm"} <= {a["Ref"] for a in alarms}:
             yield f"{folder}: rolled back by {alarms}"
@@ -306,20 +325,22 @@ def check_limits(template: Template) -> Iterator[str]:
         if limit not in template.parameters:
             yield f"{folder}: no limit"
     (api,) = template.of_type("AWS::Serverless::HttpApi").values()
-    settings = api["DefaultRouteSettings"]
-    for key in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
-        if settings.get(key, {}).get("Ref") not in template.parameters:
-            yield f"api: {key}"
+    # A route's own settings replace the default ones, limits included.
+    for route in ("", *api["RouteSettings"]):
+        settings = api["RouteSettings"][route] if route else api["DefaultRouteSettings"]
+        for key in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            if settings.get(key, {}).get("Ref") not in template.parameters:
+                yield f"api: {route} {key}"
 
 
 def check_cors(template: Template) -> Iterator[str]:
     """Yield what a browser is told otherwise than by the service itself."""
     (api,) = template.of_type("AWS::Serverless::HttpApi").values()
-    told = dict(api["CorsConfiguration"])
+    told = dict(_cors(api))
     if told.pop("AllowOrigins") != {"Fn::Split": [",", {"Ref": "CorsOrigins"}]}:
         yield "origins"
-    if template.parameters["CorsOrigins"].get("Default") == "*":
-        yield "every origin"
+    if template.parameters["CorsOrigins"]["Default"]:
+        yield "somebody's origin"
     (own,) = [m for m in _app_with_cors().user_middleware if "allow_origins" in m.kwargs]
     for name, key in (
         ("AllowMethods", "allow_methods"),
@@ -328,6 +349,13 @@ def check_cors(template: Template) -> Iterator[str]:
     ):
         if told[name] != own.kwargs[key]:
             yield name
+
+
+def _cors(api: dict[str, Any]) -> dict[str, Any]:
+    condition, told, _otherwise = api["CorsConfiguration"]["Fn::If"]
+    assert condition == "HasCors"
+    assert isinstance(told, dict)
+    return told
 
 
 def _app_with_cors() -> Any:
@@ -442,10 +470,15 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "InternalErrorsAlarm").update(Dimensions=[]),
         lambda t: _function(t, "ThrottlesAlarm")["Metrics"].pop(),
     ],
+    check_metrics_of_routes: [
+        lambda t: _api(t)["RouteSettings"][CALL].pop("DetailedMetricsEnabled"),
+        lambda t: _function(t, "SlowCallsAlarm")["Dimensions"][-1].update(Value="/api/monitor"),
+    ],
     check_roll_back: [
         lambda t: t.globals["DeploymentPreference"]["Alarms"].append({"Ref": "ServerErrorsAlarm"}),
         lambda t: t.globals["DeploymentPreference"]["Alarms"].pop(0),
         lambda t: t.globals.update(SnapStart={"ApplyOn": "None"}),
+        lambda t: t.globals.update(VersionDeletionPolicy="Retain"),
     ],
     check_tracker: [
         lambda t: _function(t, "Tracker").pop("RecursiveLoop"),
@@ -462,10 +495,12 @@ CHECKS: dict[Check, list[Change]] = {
     check_limits: [
         lambda t: _function(t, "Tracker").pop("ReservedConcurrentExecutions"),
         lambda t: _api(t)["DefaultRouteSettings"].pop("ThrottlingRateLimit"),
+        lambda t: _api(t)["RouteSettings"][CALL].pop("ThrottlingBurstLimit"),
     ],
     check_cors: [
-        lambda t: _api(t)["CorsConfiguration"].update(AllowOrigins=["*"]),
-        lambda t: _api(t)["CorsConfiguration"]["AllowHeaders"].pop(),
+        lambda t: _cors(_api(t)).update(AllowOrigins=["*"]),
+        lambda t: _cors(_api(t))["AllowHeaders"].pop(),
+        lambda t: t.parameters["CorsOrigins"].update(Default="*"),
     ],
     check_secrets: [
         lambda t: t.parameters.update(SshPassword={"Type": "String"}),
