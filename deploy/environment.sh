@@ -16,10 +16,10 @@ find_python() {
   return 1
 }
 
-# ensure_environment LOCK...: makes .venv hold what the lock files name; quick when it does.
-# Sets python to its interpreter.
+# ensure_environment LOCK...: makes .venv, or the folder named by venv, hold what the lock files
+# name; quick when it does. Sets python to its interpreter.
 ensure_environment() {
-  local venv=$root/.venv base lock name line
+  local venv=${venv:-$root/.venv} base lock name line
   python=$venv/bin/python
   if [ ! -x "$python" ]; then
     base=$(find_python) || return 1
@@ -36,7 +36,9 @@ ensure_environment() {
     line="$name $(cksum <"$lock")"
     grep -qxF "$line" "$venv/installed" && continue
     echo "Installing $name..." >&2
-    "$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" || {
+    # A lock is complete; pip would want the hashes of what it calls by another name, with extras.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+      -r "$lock" || {
       echo "The packages of $name could not be installed; see above." >&2
       return 1
     }

@@ -32,7 +32,7 @@ from shared.errors import (
 from shared.late import UnknownCall, load_late_calls
 from shared.pbx import load_pbx
 from shared.settings import load_settings, on_lambda
-from shared.telemetry import LOG, cut_secret
+from shared.telemetry import LOG, count, cut_secret
 from shared.wake import wake_tracker
 
 Phase: TypeAlias = Literal["placing", "unknown"] | AgentPhase
@@ -150,6 +150,7 @@ async def place(intent: Intent, caller: Caller) -> Placed:
     enterprise = f"{admitted.enterprise_name} ({admitted.enterprise_number})"
     LOG.info("✅ Клиент авторизован: %s", enterprise)
     if admitted.repeated:
+        count("CallsRepeated")
         LOG.info("🔁 Повтор звонка %s: %s", admitted.call_id, intent)
         label = await _label(intent, admitted.host, caller.deadline)
         return Placed(admitted, _phase(admitted), label)
@@ -159,6 +160,8 @@ async def place(intent: Intent, caller: Caller) -> Placed:
         roots = await _send(intent, admitted, technology, caller.deadline)
     except ServiceError as error:
         LOG.error("❌ %s на %s: %s", intent, admitted.host, error)
+        if error.dialled == "no":
+            count("CallsFailed")
         await _settle(
             admitted,
             Settlement(_OUTCOMES[error.dialled], error_code=error.code, reason=_reason(error)),
@@ -167,6 +170,7 @@ async def place(intent: Intent, caller: Caller) -> Placed:
         if isinstance(error, PbxError):
             error.during = intent.failure
         raise
+    count("CallsAccepted")
     LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, intent)
     await _settle(admitted, Settlement("executed", roots))
     # Where another program's call cannot be told from ours, there is nothing to look at yet.

@@ -193,6 +193,11 @@ def on_lambda() -> bool:
     return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
+def metrics_namespace() -> str:
+    """Tell which metrics are this deployment's, by Powertools' own variable."""
+    return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", SERVICE)
+
+
 @cache
 def load_settings() -> Settings:
     """Settings of this process; tests call `load_settings.cache_clear()`."""

@@ -1,6 +1,7 @@
 """Log lines: the specification's own in a file and on the console, JSON by Powertools on Lambda.
 
 A secret is never logged: it is cut where it is named, and hidden in every URL that uvicorn logs.
+On Lambda the log carries the metrics too, from which CloudWatch takes them.
 """
 
 from __future__ import annotations
@@ -9,12 +10,25 @@ import logging
 import re
 import sys
 from contextvars import ContextVar
+from typing import Literal, TypeAlias
 from urllib.parse import unquote_plus
 
-from shared.settings import SERVICE, Settings, on_lambda
+from shared.settings import SERVICE, Settings, metrics_namespace, on_lambda
 
 LOG = logging.getLogger("asterisk")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
+
+# What is counted; the alarms and the dashboard of template.yaml use these names.
+Metric: TypeAlias = Literal[
+    "CallsAccepted",  # Asterisk has the call, or the monitoring
+    "CallsRepeated",  # a repeat of one: nothing was dialled
+    "CallsFailed",  # certainly not dialled, though it was admitted
+    "CallsEnded",  # by reason
+    "UnknownOutcomes",  # a phone may be ringing of which nobody can tell
+    "HostKeysChanged",  # connections refused, since it may be another host
+    "HostsUntracked",  # at the watchdog's look, each minute: 0 says that it looked
+    "InternalErrors",  # defects of this service
+]
 
 _FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 _SHOWN_CHARACTERS = 8
@@ -79,3 +93,19 @@ def configure_logging(settings: Settings) -> None:
     LOG.addFilter(AddRequestId())
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
+
+
+def count(metric: Metric, value: int = 1, **dimensions: str) -> None:
+    """Add to a metric, on Lambda.
+
+    It is written at once: what waits for an invocation's end is lost when that is killed.
+    """
+    if not on_lambda():
+        return
+    # The package's import is what costs, and the logger has paid for it.
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric  # noqa: PLC0415
+
+    namespace = metrics_namespace()
+    with single_metric(metric, MetricUnit.Count, value, namespace=namespace) as written:
+        for name, text in {"service": SERVICE, **dimensions}.items():
+            written.add_dimension(name, text)

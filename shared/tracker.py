@@ -22,7 +22,7 @@ from shared.following import Change, FollowedCall, Following, Lease, rendered
 from shared.pbx import Pbx
 from shared.records import Records
 from shared.settings import Settings
-from shared.telemetry import LOG
+from shared.telemetry import LOG, count
 
 End: TypeAlias = Literal["idle", "replaced", "time"]
 
@@ -100,6 +100,8 @@ class Tracker:
             except DatabaseUnavailable:
                 await asyncio.sleep(_UNREACHABLE_PAUSE_S)
             else:
+                if following is not None:
+                    _count(changes)
                 self._tell_unknown(following)
                 return following
 
@@ -246,6 +248,15 @@ class Tracker:
             return _IDLE_PAUSE_S
         talks = call.phase == "talking" and call.call_id not in self._gone_at
         return _TALK_PAUSE_S if talks else _BUSY_PAUSE_S
+
+
+def _count(changes: Iterable[Change]) -> None:
+    """Count what is news to an operator."""
+    for change in changes:
+        if change.get("phase") == "ended":
+            count("CallsEnded", reason=change.get("reason", "unknown"))
+        elif change.get("phase") == "unknown":
+            count("UnknownOutcomes")
 
 
 def _is_gone(call: FollowedCall, channels: Iterable[Channel], linkedids: dict[str, str]) -> bool:

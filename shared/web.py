@@ -34,7 +34,7 @@ from shared.errors import (
     ServiceError,
 )
 from shared.settings import VERSION, load_settings
-from shared.telemetry import LOG, REQUEST_ID, configure_logging
+from shared.telemetry import LOG, REQUEST_ID, configure_logging, count
 
 # Routes with this tag ring phones: every error of theirs says whether one may be ringing.
 PLACES_CALLS = "calls"
@@ -186,6 +186,7 @@ class RequestContext:
             await self._app(scope, _limited(receive), send_with_id)
         except Exception:
             LOG.exception("❌ Внутренняя ошибка")
+            count("InternalErrors")
             if started:
                 raise
             # Nobody knows how far a crashed request had got.
@@ -238,6 +239,8 @@ def _problem(
     }
     if PLACES_CALLS in getattr(scope.get("route"), "tags", ()):
         body["dialled"] = dialled
+        if dialled == "unknown":
+            count("UnknownOutcomes")
     return JSONResponse(body, status_code=status, media_type=_PROBLEM, headers=headers)
 
 

@@ -18,7 +18,7 @@ from shared.following import FollowedCall, Lease, untracked_hosts
 from shared.late import UnknownCall, load_late_calls
 from shared.pbx import load_pbx
 from shared.settings import load_settings
-from shared.telemetry import LOG, configure_logging
+from shared.telemetry import LOG, configure_logging, count
 from shared.tracker import Tracker
 from shared.wake import invoke_tracker
 from shared.web import run_pinned
@@ -40,6 +40,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 async def start_missing() -> dict[str, Any]:
     """Start a tracker for each host that has something to follow and nobody who does."""
     hosts = await untracked_hosts(load_database())
+    count("HostsUntracked", len(hosts))
     for host in hosts:
         await invoke_tracker(host)
     return {"started": list(hosts)}

@@ -25,6 +25,7 @@ from shared.errors import (
     HostKeyChanged,
     SocketRefused,
 )
+from shared.telemetry import count
 
 # Preferred over asyncssh's default chacha20: 1.5 to 2 ms less for each exchange.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
@@ -322,6 +323,7 @@ async def connect(
     except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
         if isinstance(error, asyncssh.KeyExchangeFailed) and pinned is None:
             raise ConnectFailed("No SSH algorithm in common with the host") from error
+        count("HostKeysChanged")
         raise HostKeyChanged(
             f"The host key of {target.host} is not the known one; no password was sent"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
@@ -85,6 +86,17 @@ async def test_another_key_gets_no_password(
     assert service.postgres.execute(
         "SELECT count(*) AS n FROM callapi.claims WHERE key LIKE 'same:call:150:%'"
     ) == [{"n": 0}]
+
+
+async def test_another_key_is_counted_on_lambda(
+    start: Services, service: Service, metrics: Callable[[], list[str]]
+) -> None:
+    """An alarm is made of it: somebody has to look."""
+    assert (await service.call("151")).status_code == 200
+    assert metrics() == ["CallsAccepted"]
+    service = await _replace_host(start, service)
+    assert (await service.call()).status_code == 500
+    assert metrics() == ["HostKeysChanged", "CallsFailed"]
 
 
 async def test_forgetting_the_key_cures(start: Services, service: Service) -> None:

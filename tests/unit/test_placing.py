@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -227,3 +228,39 @@ async def test_call_that_was_not_sent_is_not_watched(pbx: Pbx, late: Late) -> No
     with pytest.raises(ConnectionLost):
         await phase(0)
     assert late.watched == []
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (None, ["CallsAccepted"]),
+        (ConnectionLost("Lost"), ["CallsFailed"]),
+        (OriginateUnknown("Not acknowledged", None), []),  # where the caller is told
+    ],
+)
+async def test_outcome_is_counted_once(
+    pbx: Pbx, metrics: Callable[[], list[str]], error: ServiceError | None, counted: list[str]
+) -> None:
+    """Each call is one of these."""
+    pbx.error = error
+    try:
+        await phase(0)
+    except ServiceError as raised:
+        assert raised is error  # noqa: PT017 - one of the cases raises nothing
+    assert metrics() == counted
+
+
+async def test_repeat_is_counted_as_one(
+    pbx: Pbx, monkeypatch: pytest.MonkeyPatch, metrics: Callable[[], list[str]]
+) -> None:
+    """It is no second call."""
+
+    async def admit(*_: object, call_id: UUID, **__: object) -> Admitted:
+        now = datetime.now(UTC)
+        return Admitted(
+            call_id, "0367", "june", "192.0.2.1", repeated=True, state="executed", created_at=now
+        )
+
+    monkeypatch.setattr(admission, "admit", admit)
+    assert await phase(0) == "accepted"
+    assert metrics() == ["CallsRepeated"]

@@ -1,12 +1,20 @@
-"""No secret in a log line, whoever writes it."""
+"""No secret in a log line, whoever writes it; the metrics that the log carries on Lambda."""
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
-from shared.telemetry import REQUEST_ID, AddRequestId, HideSecrets, cut_secret, hide_secrets
+from shared.telemetry import (
+    REQUEST_ID,
+    AddRequestId,
+    HideSecrets,
+    count,
+    cut_secret,
+    hide_secrets,
+)
 
 SECRET = "d68409d6-1b1c-4f0e"
 ACCESS = '%s - "%s %s HTTP/%s" %d'  # uvicorn's
@@ -108,3 +116,55 @@ def test_record_gets_the_requests_id() -> None:
     AddRequestId().filter(outside)
     ids = (vars(inside)["request_id"], vars(outside)["request_id"])
     assert ids == ("request-1", "-")
+
+
+def test_metric_is_one_line_of_the_log_on_lambda(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CloudWatch's embedded format: namespace, name, unit, dimensions; written at once."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "tracker")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "calls-demo")
+    count("CallsEnded", reason="busy")
+    (line,) = capsys.readouterr().out.splitlines()
+    written = json.loads(line)
+    del written["_aws"]["Timestamp"]
+    assert written == {
+        "_aws": {
+            "CloudWatchMetrics": [
+                {
+                    "Namespace": "calls-demo",
+                    "Dimensions": [["service", "reason"]],
+                    "Metrics": [{"Name": "CallsEnded", "Unit": "Count"}],
+                }
+            ]
+        },
+        "service": "asterisk-call-management",
+        "reason": "busy",
+        "CallsEnded": [1.0],
+    }
+
+
+def test_nothing_found_is_counted_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A watchdog that finds nothing writes 0: a missing value tells that it does not look."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "tracker")
+    count("HostsUntracked", 0)
+    assert json.loads(capsys.readouterr().out)["HostsUntracked"] == [0.0]
+
+
+def test_counting_needs_no_namespace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Powertools would refuse to write, and a call that is placed would fail of it."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "makecallexternal")
+    monkeypatch.delenv("POWERTOOLS_METRICS_NAMESPACE", raising=False)
+    count("CallsAccepted")
+    (metrics,) = json.loads(capsys.readouterr().out)["_aws"]["CloudWatchMetrics"]
+    assert metrics["Namespace"] == "asterisk-call-management"
+
+
+def test_nothing_is_counted_in_a_local_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """There the log is read by people."""
+    count("CallsAccepted")
+    assert capsys.readouterr().out == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -626,6 +626,27 @@ async def test_every_temporary_refusal_says_when_to_come_back(
         if "retry-after" not in response.headers:
             without.append(error.code)
     assert without == []
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (OutcomeUnknown("Not acknowledged"), ["UnknownOutcomes"]),
+        (ConnectionLost("Lost"), []),
+        (RuntimeError("A defect"), ["InternalErrors", "UnknownOutcomes"]),
+    ],
+)
+async def test_whoever_is_told_unknown_is_counted(
+    client: httpx.AsyncClient,
+    place: Place,
+    metrics: Callable[[], list[str]],
+    error: Exception,
+    counted: list[str],
+) -> None:
+    """An alarm is made of it; a defect is one more."""
+    place.error = error
+    await client.get(CALL, params=CALL_PARAMS)
+    assert metrics() == counted
 
 
 @pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])

@@ -1,0 +1,77 @@
+"""docs/deploy.md says what template.yaml does: its numbers and names are counted there."""
+
+from __future__ import annotations
+
+import re
+
+from tests.deploy.template import ROOT, Template, load_template
+from tests.deploy.test_template import metrics_of
+
+DOCS = (ROOT / "docs/deploy.md").read_text("utf-8")
+
+
+def concurrency(template: Template, folder: str) -> int:
+    """How many of a function run at once by default."""
+    limit = template.functions[folder]["ReservedConcurrentExecutions"]["Ref"]
+    return int(template.parameters[limit]["Default"])
+
+
+def test_alarms_are_listed() -> None:
+    """Each with what it means, and none that is not there."""
+    listed = set(re.findall(r"^\| `(\w+Alarm)` \|", DOCS, re.MULTILINE))
+    assert listed == set(load_template().of_type("AWS::CloudWatch::Alarm"))
+
+
+def test_alarms_are_counted() -> None:
+    """They are paid for by their metrics."""
+    alarms = load_template().of_type("AWS::CloudWatch::Alarm").values()
+    metrics = sum(len(metrics_of(alarm)) for alarm in alarms)
+    assert f"| {len(alarms)}, of {metrics} metrics | {metrics * 0.10:.2f} |" in DOCS
+
+
+def test_own_metrics_are_counted() -> None:
+    """Each name and each value of a dimension is one."""
+    shown = {
+        tuple(metric[1:-1])
+        for widget in load_template().dashboard()
+        for metric in widget["properties"].get("metrics", [])
+        if metric[0] == "${AWS::StackName}"
+    }
+    of_route = 6  # what API Gateway measures of each
+    cost = (len(shown) + of_route) * 0.30
+    assert f"| {len(shown)} of the service, {of_route} of one route | {cost:.2f} |" in DOCS
+
+
+def test_snapshots_are_counted() -> None:
+    """Each function keeps one of its size."""
+    memory_gb = sum(f["MemorySize"] for f in load_template().functions.values()) / 1024
+    cost = memory_gb * 30 * 86_400 * 0.0000015046
+    assert (
+        f"| {memory_gb:g} GB kept, all functions; `SnapStart=None` saves it | {cost:.2f} |" in DOCS
+    )
+
+
+def test_executions_are_counted() -> None:
+    """By default so many at once, with so many connections."""
+    template = load_template()
+    groups = {folder: template.groups(folder) for folder in template.functions}
+    every = sum(concurrency(template, folder) for folder in groups)
+    database = sum(concurrency(template, f) for f, group in groups.items() if group)
+    # Of trackers one has a PBX.
+    ssh = 1 + sum(
+        concurrency(template, folder)
+        for folder, group in groups.items()
+        if "PbxAccess" in group and folder != "tracker"
+    )
+    assert f"| {every} executions at once" in DOCS
+    assert f"PostgreSQL: up to {database} by default" in DOCS
+    assert f"up to {ssh} by\n  default" in DOCS
+
+
+def test_parameters_and_resources_are_called_by_their_names() -> None:
+    """What is written in code style and looks like one is one."""
+    template = load_template()
+    known = {*template.parameters, *template.resources, *template.outputs}
+    written = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)(?:=\w+)?`", DOCS))
+    assert len(written) > 10
+    assert written <= known

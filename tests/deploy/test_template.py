@@ -1,0 +1,635 @@
+"""template.yaml and the code are one: each function, route, permission, variable and metric."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import pytest
+import yaml
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import SecretStr
+
+from shared import telemetry, web
+from shared.asterisk.phases import Reason
+from shared.settings import SERVICE, Settings, load_settings
+from tests.deploy.code import counted, reach
+from tests.deploy.template import ROOT, TEMPLATE, Template, load_template, needs
+
+FOLDERS = sorted(path.parent.name for path in ROOT.glob("functions/*/handler.py"))
+# What each policy allows, whole.
+POLICIES = {
+    "WriteLog": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    "JoinVpc": {
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+    },
+    "ReadDatabaseSecret": {"secretsmanager:GetSecretValue"},
+    "ReadSshSecret": {"secretsmanager:GetSecretValue"},
+    "StartTracker": {"lambda:InvokeFunction"},
+}
+# Where a secret is; whoever needs its value fetches it.
+ARNS = {"POSTGRES_SECRET_ARN", "SSH_SECRET_ARN"}
+AWS_METRICS = {
+    "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency"},
+    "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Throttles"},
+}
+# None of them can hold a caller's words, but routeKey: one of our own routes.
+LOGGED = {
+    "error.message",
+    "identity.sourceIp",
+    "integrationErrorMessage",
+    "integrationLatency",
+    "requestId",
+    "requestTime",
+    "responseLatency",
+    "responseLength",
+    "routeKey",
+    "status",
+}
+GATEWAY_TIMEOUT_S = 30
+CALL = "GET /api/makecallexternal"
+
+
+@pytest.fixture
+def template() -> Template:
+    """The template, parsed anew."""
+    return load_template()
+
+
+# ---- Each check yields what is wrong; below, each is shown what it must find.
+
+
+def check_folders(template: Template) -> Iterator[str]:
+    """Yield what differs between the folders of functions/ and the functions."""
+    if sorted(template.functions) != FOLDERS:
+        yield f"functions: {sorted(template.functions)}"
+    for folder, function in template.functions.items():
+        logical = function["Logical"]
+        makefile = ROOT / "functions" / folder / "Makefile"
+        wanted = {
+            "CodeUri": f"functions/{folder}/",
+            "Handler": f"functions.{folder}.handler.handler",
+            "FunctionName": {"Fn::Sub": f"${{AWS::StackName}}-{folder}"},
+        }
+        yield from (f"{logical}.{key}" for key, value in wanted.items() if function[key] != value)
+        if template.resources[logical]["Metadata"].get("BuildMethod") != "makefile":
+            yield f"{logical}: not built by make"
+        if not makefile.is_file() or f"build-{logical}:" not in makefile.read_text("utf-8"):
+            yield f"{logical}: no make target"
+
+
+def check_routes(template: Template) -> Iterator[str]:
+    """Yield what differs between a function's router and its HTTP events."""
+    for folder, function in template.functions.items():
+        module = importlib.import_module(f"functions.{folder}.handler")
+        router = getattr(module, "router", APIRouter())
+        routes = {
+            (method, route.path)
+            for route in router.routes
+            if isinstance(route, APIRoute)
+            for method in route.methods or ()
+        }
+        if routes != template.routes(folder):
+            yield f"{folder}: {routes ^ template.routes(folder)}"
+        for name, event in function["Events"].items():
+            if event["Type"] == "HttpApi" and event["Properties"].get("ApiId") != {"Ref": "Api"}:
+                yield f"{folder}.{name}: another API"
+
+
+def check_roles(template: Template) -> Iterator[str]:
+    """Yield whoever may do more, or less, than its imports need."""
+    roles = [template.role(folder) for folder in template.functions]
+    if len(set(roles)) != len(roles):
+        yield "a role is shared"
+    for folder, function in template.functions.items():
+        reaches = reach(folder)
+        wanted = {"WriteLog"}
+        wanted |= {"JoinVpc"} if reaches.database or reaches.ssh else set()
+        wanted |= {"ReadDatabaseSecret"} if reaches.database else set()
+        wanted |= {"ReadSshSecret"} if reaches.ssh else set()
+        wanted |= {"StartTracker"} if reaches.tracker else set()
+        if template.policies(folder) != wanted:
+            yield f"{folder}: {template.policies(folder) ^ wanted}"
+        role = template.resources[template.role(folder)]["Properties"]
+        if "Policies" in function or set(role) != {"AssumeRolePolicyDocument", "ManagedPolicyArns"}:
+            yield f"{folder}: a policy of its own"
+
+
+def check_policies(template: Template) -> Iterator[str]:
+    """Yield each policy that allows more than it says, or on more than it must."""
+    policies = template.of_type("AWS::IAM::ManagedPolicy")
+    if set(policies) != set(POLICIES):
+        yield f"policies: {set(policies) ^ set(POLICIES)}"
+    for name, policy in policies.items():
+        allowed: set[str] = set()
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Allow":
+                actions = statement["Action"]
+                allowed |= {actions} if isinstance(actions, str) else set(actions)
+                if "*" in str(statement["Resource"]) and name != "JoinVpc":
+                    yield f"{name}: any resource"
+        if allowed != POLICIES.get(name):
+            yield f"{name}: {allowed}"
+    denied = policies["JoinVpc"]["PolicyDocument"]["Statement"][-1]
+    if (denied["Effect"], denied["Action"]) != ("Deny", "ec2:*"):
+        yield "JoinVpc: code may use it"
+
+
+def check_network(template: Template) -> Iterator[str]:
+    """Yield whoever may connect to more, or less, than it does."""
+    for folder in template.functions:
+        reaches = reach(folder)
+        wanted = {"StoreAccess"} if reaches.database else set()
+        wanted |= {"PbxAccess"} if reaches.ssh else set()
+        if template.groups(folder) != wanted:
+            yield f"{folder}: {template.groups(folder) ^ wanted}"
+    egress = {
+        name: [
+            (
+                rule["FromPort"],
+                rule["ToPort"],
+                rule.get("CidrIp") or rule["DestinationSecurityGroupId"],
+            )
+            for rule in group["SecurityGroupEgress"]
+        ]
+        for name, group in template.of_type("AWS::EC2::SecurityGroup").items()
+    }
+    database, ssh = {"Ref": "DatabasePort"}, {"Ref": "SshPort"}
+    if egress != {
+        "StoreAccess": [
+            (database, database, {"Ref": "DatabaseSecurityGroupId"}),
+            (443, 443, {"Ref": "EndpointsSecurityGroupId"}),
+        ],
+        "PbxAccess": [(ssh, ssh, {"Ref": "PbxCidr"})],
+    }:
+        yield f"egress: {egress}"
+
+
+def check_variables(template: Template) -> Iterator[str]:
+    """Yield each variable that is no setting, or a secret, or where it is not needed."""
+    fields = {name.upper(): field for name, field in Settings.model_fields.items()}
+    secrets = {name for name, field in fields.items() if field.annotation is SecretStr}
+    known = set(fields) - secrets | ARNS | {"POWERTOOLS_METRICS_NAMESPACE"}
+    for folder, function in template.functions.items():
+        variables = function["Variables"]
+        yield from (f"{folder}: {name}" for name in set(variables) - known)
+        reaches = reach(folder)
+        for name, needed in (
+            ("POSTGRES_SECRET_ARN", reaches.database),
+            ("SSH_SECRET_ARN", reaches.ssh),
+            ("TRACKER_FUNCTION", reaches.tracker),
+        ):
+            if (name in variables) != needed:
+                yield f"{folder}: {name}"
+
+
+def check_timeouts(template: Template) -> Iterator[str]:
+    """Yield each function that is killed before it can answer, or answers nobody."""
+    for folder, function in template.functions.items():
+        timeout = function["Timeout"]
+        if template.routes(folder):
+            # A handler takes a second more than its deadline to settle and to answer.
+            least_s = Settings().request_timeout_s + web._LAMBDA_RESERVE_S
+            if not least_s <= timeout < GATEWAY_TIMEOUT_S:
+                yield f"{folder}: {timeout}"
+        elif timeout != 900:
+            yield f"{folder}: {timeout}"
+
+
+def check_access_log(template: Template) -> Iterator[str]:
+    """Yield whatever of a request is logged that may hold a secret."""
+    (api,) = template.of_type("AWS::Serverless::HttpApi").values()
+    text = api["AccessLogSettings"]["Format"]
+    names = set(re.findall(r"\$context\.([A-Za-z.]+)", text))
+    yield from names - LOGGED
+    if "$" in re.sub(r"\$context\.[A-Za-z.]+", "", text):
+        yield "something else than the request's context"
+    if not {"requestId", "routeKey", "status", "responseLatency"} <= names:
+        yield "too little to find a request by"
+    if not isinstance(json.loads(text), dict):
+        yield "not JSON"
+
+
+def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """Metrics that an alarm looks at."""
+    if "MetricName" in alarm:
+        return [alarm]
+    return [item["MetricStat"]["Metric"] for item in alarm["Metrics"] if "MetricStat" in item]
+
+
+def check_alarms(template: Template) -> Iterator[str]:
+    """Yield each alarm that would never ring, or nobody would hear."""
+    own = set(get_args(telemetry.Metric))
+    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
+        if alarm["AlarmActions"] != [{"Ref": "Alarms"}]:
+            yield f"{name}: tells nobody"
+        metrics = metrics_of(alarm)
+        # CloudWatch's limit for one alarm.
+        if not 1 <= len(metrics) <= 10:
+            yield f"{name}: {len(metrics)} metrics"
+        for metric in metrics:
+            dimensions = {item["Name"]: item["Value"] for item in metric["Dimensions"]}
+            if metric["Namespace"] == {"Ref": "AWS::StackName"}:
+                if metric["MetricName"] not in own or dimensions != {"service": SERVICE}:
+                    yield f"{name}: {metric['MetricName']}"
+            elif metric["MetricName"] not in AWS_METRICS.get(metric["Namespace"], set()):
+                yield f"{name}: {metric['MetricName']}"
+        watched = [metric for metric in metrics if metric["Namespace"] == "AWS/Lambda"]
+        if watched:
+            names = {str(metric["Dimensions"][0]["Value"]) for metric in watched}
+            if names != {str(f["FunctionName"]) for f in template.functions.values()}:
+                yield f"{name}: not all functions"
+
+
+def check_metrics_of_routes(template: Template) -> Iterator[str]:
+    """Yield each route that an alarm looks at and that has no metrics of its own."""
+    (api,) = template.of_type("AWS::Serverless::HttpApi").values()
+    watched = 0
+    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
+        for metric in metrics_of(alarm):
+            dimensions = {item["Name"]: item["Value"] for item in metric["Dimensions"]}
+            if "Resource" in dimensions:
+                watched += 1
+                route = f"{dimensions['Method']} {dimensions['Resource']}"
+                if not api["RouteSettings"].get(route, {}).get("DetailedMetricsEnabled"):
+                    yield f"{name}: {route}"
+    if not watched:
+        yield "no route is looked at"
+
+
+def check_roll_back(template: Template) -> Iterator[str]:
+    """Yield what a gradual deployment lacks, and each alarm that would wait for itself."""
+    for folder, function in template.functions.items():
+        if function["AutoPublishAlias"] != "live":
+            yield f"{folder}: no alias"
+        if function["SnapStart"] != {"ApplyOn": {"Ref": "SnapStart"}}:
+            yield f"{folder}: no SnapStart"
+        if function["VersionDeletionPolicy"] != "Delete":
+            yield f"{folder}: the snapshots of all its versions are paid for"
+        alarms = function["DeploymentPreference"]["Alarms"]
+        if not {"FunctionErrorsAlarm", "InternalErrorsAlarm"} <= {a["Ref"] for a in alarms}:
+            yield f"{folder}: rolled back by {alarms}"
+        for alarm in alarms:
+            used = set(needs(template.resources[alarm["Ref"]]["Properties"]))
+            if used & {"Api", *(f["Logical"] for f in template.functions.values())}:
+                yield f"{folder}: waits for {alarm['Ref']}, which waits for it"
+
+
+def check_tracker(template: Template) -> Iterator[str]:
+    """Yield what keeps the tracker from following, or makes it run twice."""
+    tracker = template.functions["tracker"]
+    if tracker.get("RecursiveLoop") != "Allow":
+        yield "its hand-over is taken for a runaway loop"
+    if tracker.get("EventInvokeConfig", {}).get("MaximumRetryAttempts") != 0:
+        yield "it is tried again"
+    (watchdog,) = tracker["Events"].values()
+    if watchdog["Type"] != "Schedule" or watchdog["Properties"]["Schedule"] != "rate(1 minute)":
+        yield "no watchdog"
+    event = (ROOT / "tests/events/tracker-watchdog.json").read_text("utf-8")
+    if json.loads(watchdog["Properties"]["Input"]) != json.loads(event):
+        yield "another event than it knows"
+    started = tracker["Variables"]["TRACKER_FUNCTION"]["Fn::Sub"]
+    allowed = template.resources["StartTracker"]["Properties"]["PolicyDocument"]["Statement"][0]
+    if not allowed["Resource"]["Fn::Sub"].endswith(f":function:{started}"):
+        yield "another function is allowed than started"
+    if started != f"{tracker['FunctionName']['Fn::Sub']}:{tracker['AutoPublishAlias']}":
+        yield "another function is started than it"
+
+
+def check_logs(template: Template) -> Iterator[str]:
+    """Yield each log that grows for ever, and each function that writes elsewhere."""
+    for name, group in template.of_type("AWS::Logs::LogGroup").items():
+        if group.get("RetentionInDays") != {"Ref": "LogRetentionDays"}:
+            yield f"{name}: no retention"
+    for folder, function in template.functions.items():
+        if function.get("LoggingConfig") != {"LogGroup": {"Ref": "Log"}}:
+            yield f"{folder}: another log"
+        if "Tracing" in function:
+            yield f"{folder}: traced, which costs half a second of import"
+
+
+def check_limits(template: Template) -> Iterator[str]:
+    """Yield each function and API that takes whatever comes."""
+    for folder, function in template.functions.items():
+        limit = function.get("ReservedConcurrentExecutions", {}).get("Ref")
+        if limit not in template.parameters:
+            yield f"{folder}: no limit"
+    (api,) = template.of_type("AWS::Serverless::HttpApi").values()
+    # A route's own settings replace the default ones, limits included.
+    for route in ("", *api["RouteSettings"]):
+        settings = api["RouteSettings"][route] if route else api["DefaultRouteSettings"]
+        for key in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+            if settings.get(key, {}).get("Ref") not in template.parameters:
+                yield f"api: {route} {key}"
+
+
+def check_cors(template: Template) -> Iterator[str]:
+    """Yield what a browser is told otherwise than by the service itself."""
+    (api,) = template.of_type("AWS::Serverless::HttpApi").values()
+    told = dict(_cors(api))
+    if told.pop("AllowOrigins") != {"Fn::Split": [",", {"Ref": "CorsOrigins"}]}:
+        yield "origins"
+    if template.parameters["CorsOrigins"]["Default"]:
+        yield "somebody's origin"
+    (own,) = [m for m in _app_with_cors().user_middleware if "allow_origins" in m.kwargs]
+    for name, key in (
+        ("AllowMethods", "allow_methods"),
+        ("AllowHeaders", "allow_headers"),
+        ("ExposeHeaders", "expose_headers"),
+    ):
+        if told[name] != own.kwargs[key]:
+            yield name
+
+
+def _cors(api: dict[str, Any]) -> dict[str, Any]:
+    condition, told, _otherwise = api["CorsConfiguration"]["Fn::If"]
+    assert condition == "HasCors"
+    assert isinstance(told, dict)
+    return told
+
+
+def _app_with_cors() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CORS_ORIGINS", "https://crm.example.test")
+        load_settings.cache_clear()
+        app = web.create_app()
+    load_settings.cache_clear()
+    return app
+
+
+def check_secrets(template: Template) -> Iterator[str]:
+    """Yield each parameter that would hold a secret, and each ARN of somebody's."""
+    for name, parameter in template.parameters.items():
+        if re.search(r"(?i)password|key$|token|secret(?!Arn$)", name):
+            yield name
+        if name.endswith("SecretArn") and "Default" in parameter:
+            yield f"{name}: a default"
+
+
+def check_dashboard(template: Template) -> Iterator[str]:
+    """Yield each metric that nobody writes, and what is not shown."""
+    shown: dict[str, set[str]] = {"alarms": set(), "metrics": set(), "reasons": set()}
+    for widget in template.dashboard():
+        properties = widget["properties"]
+        shown["alarms"] |= set(properties.get("alarms", []))
+        for metric in properties.get("metrics", []):
+            if isinstance(metric[0], dict):
+                continue
+            namespace, name, *dimensions = metric[:-1]
+            if namespace == "${AWS::StackName}":
+                shown["metrics"].add(name)
+                if dimensions[:2] != ["service", SERVICE]:
+                    yield f"{name}: {dimensions}"
+                shown["reasons"] |= set(dimensions[3:4])
+            elif name not in AWS_METRICS.get(namespace, set()):
+                yield f"{namespace} {name}"
+    alarms = {f"${{{name}.Arn}}" for name in template.of_type("AWS::CloudWatch::Alarm")}
+    for key, wanted in (
+        ("alarms", alarms),
+        ("metrics", set(get_args(telemetry.Metric))),
+        ("reasons", set(get_args(Reason))),
+    ):
+        if shown[key] != wanted:
+            yield f"{key}: {shown[key] ^ wanted}"
+
+
+Check = Callable[[Template], Iterator[str]]
+Change = Callable[[Template], object]
+
+
+def _function(template: Template, logical: str) -> dict[str, Any]:
+    properties: dict[str, Any] = template.resources[logical]["Properties"]
+    return properties
+
+
+def _api(template: Template) -> dict[str, Any]:
+    return _function(template, "Api")
+
+
+# Each check, and changes that it must notice.
+CHECKS: dict[Check, list[Change]] = {
+    check_folders: [
+        lambda t: t.resources.pop("History"),
+        lambda t: _function(t, "Health").update(Handler="functions.status.handler.handler"),
+        lambda t: t.resources["Health"]["Metadata"].pop("BuildMethod"),
+    ],
+    check_routes: [
+        lambda t: _function(t, "Calls")["Events"].pop("List"),
+        lambda t: _function(t, "Hangup")["Events"]["Delete"]["Properties"].update(Method="POST"),
+        lambda t: _function(t, "Tracker")["Events"].update(_function(t, "Health")["Events"]),
+        lambda t: _function(t, "Health")["Events"]["Get"]["Properties"].pop("ApiId"),
+    ],
+    check_roles: [
+        lambda t: _function(t, "Health").update(Role={"Fn::GetAtt": ["StatusRole", "Arn"]}),
+        lambda t: _function(t, "CallsRole")["ManagedPolicyArns"].append({"Ref": "ReadSshSecret"}),
+        lambda t: _function(t, "MonitorRole")["ManagedPolicyArns"].pop(),
+        lambda t: _function(t, "StatusRole").update(Policies=[]),
+    ],
+    check_policies: [
+        lambda t: _statement(t, "StartTracker").update(Action="lambda:*"),
+        lambda t: _statement(t, "ReadSshSecret").update(Resource="*"),
+        lambda t: _function(t, "JoinVpc")["PolicyDocument"]["Statement"].pop(),
+    ],
+    check_network: [
+        lambda t: _function(t, "Calls")["VpcConfig"]["SecurityGroupIds"].append(
+            {"Ref": "PbxAccess"}
+        ),
+        lambda t: _function(t, "Monitor").pop("VpcConfig"),
+        lambda t: _function(t, "PbxAccess")["SecurityGroupEgress"][0].update(CidrIp="0.0.0.0/0"),
+    ],
+    check_variables: [
+        lambda t: t.globals["Environment"]["Variables"].update(SSH_PORTS="22"),
+        lambda t: t.globals["Environment"]["Variables"].update(SSH_PASSWORD="made-up"),
+        lambda t: t.globals["Environment"]["Variables"].update(SSH_SECRET_ARN="made-up"),
+        lambda t: _function(t, "Calls")["Environment"]["Variables"].pop("TRACKER_FUNCTION"),
+    ],
+    check_timeouts: [
+        lambda t: t.globals.update(Timeout=27),
+        lambda t: t.globals.update(Timeout=30),
+        lambda t: _function(t, "Tracker").pop("Timeout"),
+    ],
+    check_access_log: [
+        lambda t: _log(t, '{"path":"$context.path"}'),
+        lambda t: _log(t, '{"agent":"$context.identity.userAgent"}'),
+        lambda t: _log(t, '{"request_id":"$context.requestId"}'),
+    ],
+    check_alarms: [
+        lambda t: _function(t, "UnknownOutcomesAlarm").update(MetricName="UnknownOutcome"),
+        lambda t: _function(t, "SlowCallsAlarm").update(MetricName="Slowness"),
+        lambda t: _function(t, "HostKeysChangedAlarm").update(AlarmActions=[]),
+        lambda t: _function(t, "InternalErrorsAlarm").update(Dimensions=[]),
+        lambda t: _function(t, "ThrottlesAlarm")["Metrics"].pop(),
+    ],
+    check_metrics_of_routes: [
+        lambda t: _api(t)["RouteSettings"][CALL].pop("DetailedMetricsEnabled"),
+        lambda t: _function(t, "SlowCallsAlarm")["Dimensions"][-1].update(Value="/api/monitor"),
+    ],
+    check_roll_back: [
+        lambda t: t.globals["DeploymentPreference"]["Alarms"].append({"Ref": "ServerErrorsAlarm"}),
+        lambda t: t.globals["DeploymentPreference"]["Alarms"].pop(0),
+        lambda t: t.globals.update(SnapStart={"ApplyOn": "None"}),
+        lambda t: t.globals.update(VersionDeletionPolicy="Retain"),
+    ],
+    check_tracker: [
+        lambda t: _function(t, "Tracker").pop("RecursiveLoop"),
+        lambda t: _function(t, "Tracker").pop("EventInvokeConfig"),
+        lambda t: _function(t, "Tracker")["Events"]["Watchdog"]["Properties"].update(Input="[]"),
+        lambda t: _function(t, "Tracker").update(FunctionName={"Fn::Sub": "tracker"}),
+        lambda t: t.globals.update(AutoPublishAlias="new"),
+    ],
+    check_logs: [
+        lambda t: _function(t, "AccessLog").pop("RetentionInDays"),
+        lambda t: t.globals.update(Tracing="Active"),
+        lambda t: t.globals.pop("LoggingConfig"),
+    ],
+    check_limits: [
+        lambda t: _function(t, "Tracker").pop("ReservedConcurrentExecutions"),
+        lambda t: _api(t)["DefaultRouteSettings"].pop("ThrottlingRateLimit"),
+        lambda t: _api(t)["RouteSettings"][CALL].pop("ThrottlingBurstLimit"),
+    ],
+    check_cors: [
+        lambda t: _cors(_api(t)).update(AllowOrigins=["*"]),
+        lambda t: _cors(_api(t))["AllowHeaders"].pop(),
+        lambda t: t.parameters["CorsOrigins"].update(Default="*"),
+    ],
+    check_secrets: [
+        lambda t: t.parameters.update(SshPassword={"Type": "String"}),
+        lambda t: t.parameters["SshSecretArn"].update(Default="made-up"),
+    ],
+    check_dashboard: [
+        lambda t: _show(t, "CallsFailed", "CallFailed"),
+        lambda t: _show(t, '"ConcurrentExecutions"', '"Executions"'),
+        lambda t: _show(t, "${SlowCallsAlarm.Arn}", "${ThrottlesAlarm.Arn}"),
+        lambda t: _show(t, '"no_answer"', '"noanswer"'),
+    ],
+}
+
+
+def _statement(template: Template, policy: str) -> dict[str, Any]:
+    statement: dict[str, Any] = _function(template, policy)["PolicyDocument"]["Statement"][0]
+    return statement
+
+
+def _log(template: Template, text: str) -> None:
+    _api(template)["AccessLogSettings"]["Format"] = text
+
+
+def _show(template: Template, old: str, new: str) -> None:
+    body = _function(template, "Dashboard")["DashboardBody"]
+    assert old in body["Fn::Sub"]
+    body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_template_fits_the_code(check: Check, template: Template) -> None:
+    """What the check's own sentence says is not there."""
+    assert list(check(template)) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "change"),
+    [
+        pytest.param(check, change, id=f"{check.__name__.removeprefix('check_')}-{number}")
+        for check, changes in CHECKS.items()
+        for number, change in enumerate(changes)
+    ],
+)
+def test_check_finds_what_it_is_for(check: Check, change: Change, template: Template) -> None:
+    """A template that is wrong in that way is told to be."""
+    change(template)
+    assert list(check(template))
+
+
+def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
+    """Failing requests, slow ones, and what no status code tells."""
+    alarms = template.of_type("AWS::CloudWatch::Alarm")
+    watched = {metric["MetricName"] for alarm in alarms.values() for metric in metrics_of(alarm)}
+    assert watched == {
+        *("5xx", "Count", "Latency", "Errors", "Throttles", "InternalErrors"),
+        *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked"),
+    }
+    assert alarms["SlowCallsAlarm"]["ExtendedStatistic"] == "p90"
+    # A watchdog that does not look counts nothing: that is when nobody follows.
+    assert alarms["TrackerStalledAlarm"]["TreatMissingData"] == "breaching"
+
+
+def test_every_metric_is_counted_somewhere() -> None:
+    """A name in the list of metrics is one that the code writes."""
+    assert counted() == set(get_args(telemetry.Metric))
+
+
+def test_variables_make_settings(template: Template) -> None:
+    """The variables with the parameters' defaults are settings that the service accepts."""
+    values = {
+        name: str(item.get("Default", "made-up")) for name, item in template.parameters.items()
+    }
+    for function in template.functions.values():
+        variables = {
+            name: values.get(value["Ref"], value["Ref"]) if set(value) == {"Ref"} else ""
+            for name, value in function["Variables"].items()
+        }
+        settings = Settings.from_environment({**variables, "AWS_LAMBDA_FUNCTION_NAME": "demo"})
+        assert (settings.ssh_port, settings.dialplan_context) == (5059, "inoffice")
+        assert settings.postgres_pool_size == 1
+
+
+def test_layer_is_built_for_the_functions_runtime(template: Template) -> None:
+    """shared/Makefile writes bytecode for this very Python, and none is read of another."""
+    (layer,) = template.of_type("AWS::Serverless::LayerVersion").values()
+    makefile = (ROOT / "shared/Makefile").read_text("utf-8")
+    version = re.search(r"^PYTHON_VERSION \?= (\S+)$", makefile, re.MULTILINE)
+    assert version
+    runtime = f"python{version[1]}"
+    assert template.globals["Runtime"] == runtime
+    assert layer["CompatibleRuntimes"] == [runtime]
+    assert template.globals["Architectures"] == ["x86_64"] == layer["CompatibleArchitectures"]
+    assert "build-SharedLayer:" in makefile
+    assert template.globals["Layers"][0] == {"Ref": "SharedLayer"}
+
+
+@pytest.mark.parametrize("environment", ["default", "prod"])
+def test_samconfig_gives_each_parameter_that_has_no_default(
+    environment: str, template: Template
+) -> None:
+    """And none that the template does not know."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text("utf-8"))
+    given = config[environment]["deploy"]["parameters"]["parameter_overrides"]
+    names = {item.partition("=")[0] for item in given}
+    assert len(names) == len(given)
+    assert names <= set(template.parameters)
+    assert {n for n, item in template.parameters.items() if "Default" not in item} <= names
+
+
+def test_samconfig_is_made_up() -> None:
+    """Accounts, hosts and ids are nobody's; secrets are named, not told."""
+    text = (ROOT / "samconfig.toml").read_text("utf-8")
+    assert set(re.findall(r"\b\d{12}\b", text)) == {"0" * 12}
+    assert all(len(set(found)) == 1 for found in re.findall(r"(?:vpc|subnet|sg)-(\w+)", text))
+    assert not re.search(r"(?i)(password|private_key|token)\s*=", text)
+
+
+def test_every_suppression_of_the_scan_has_its_reason(template: Template) -> None:
+    """In deploy/checkov.yaml a comment on its line, in the template one beside it."""
+    text = (ROOT / "deploy/checkov.yaml").read_text("utf-8")
+    skipped = yaml.safe_load(text)["skip-check"]
+    assert skipped
+    for check in skipped:
+        assert re.search(rf"- {check} # \w{{1,}} \w+", text), check
+    in_template = TEMPLATE.read_text("utf-8").count("id: CKV")
+    reasons = [
+        skip["comment"]
+        for resource in template.resources.values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+    assert len(reasons) == in_template
+    assert all(reasons)

@@ -1,0 +1,111 @@
+"""What CloudFormation gets once SAM has read template.yaml: SAM takes some words otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.deploy.template import ROOT, load_template
+
+PYTHON = ROOT / ".venv-sam/bin/python"
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(), reason="SAM is not here; run these tests with: tests/run deploy"
+)
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    """Have SAM transform the template, with made-up values of the parameters."""
+    parameters = {
+        name: str(item.get("Default", "made-up"))
+        for name, item in load_template().parameters.items()
+    }
+    done = subprocess.run(
+        [PYTHON, "tests/deploy/transform.py"],
+        cwd=ROOT,
+        env={**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"},
+        input=json.dumps(parameters),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)["Resources"]
+    assert isinstance(found, dict)
+    return found
+
+
+def of_type(resources: dict[str, Any], type_: str) -> dict[str, Any]:
+    """Resources of a type, by their names."""
+    return {name: item for name, item in resources.items() if item["Type"] == type_}
+
+
+def test_api_has_the_functions_routes_and_no_other(resources: dict[str, Any]) -> None:
+    """Each leads to its function's alias, not to its newest code."""
+    template = load_template()
+    wanted = {
+        (path, method.lower(), f"${{{function['Logical']}Alias{function['AutoPublishAlias']}}}")
+        for folder, function in template.functions.items()
+        for method, path in template.routes(folder)
+    }
+    paths = resources["Api"]["Properties"]["Body"]["paths"]
+    found = set()
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+            found.add((path, method, uri.split("functions/")[1].split("/")[0]))
+    assert found == wanted
+
+
+def test_browsers_are_told_all_of_cors(resources: dict[str, Any]) -> None:
+    """Of some intrinsics SAM makes the whole of it, and the rest is lost."""
+    condition, cors, otherwise = resources["Api"]["Properties"]["Body"]["x-amazon-apigateway-cors"][
+        "Fn::If"
+    ]
+    assert (condition, otherwise) == ("HasCors", {"Ref": "AWS::NoValue"})
+    assert set(cors) == {
+        *("allowOrigins", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge"),
+    }
+    assert list(cors["allowOrigins"]) == ["Fn::Split"]
+
+
+def test_every_role_of_a_function_is_ours(resources: dict[str, Any]) -> None:
+    """SAM makes one of its own where none is named; here for deployments only."""
+    ours = {load_template().role(folder) for folder in load_template().functions}
+    assert set(of_type(resources, "AWS::IAM::Role")) == {*ours, "CodeDeployServiceRole"}
+
+
+def test_tracker_is_not_tried_again_by_its_alias(resources: dict[str, Any]) -> None:
+    """That is how it is invoked; the settings of another qualifier would not count."""
+    (config,) = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+    assert config["Properties"]["FunctionName"] == {"Ref": "Tracker"}
+    assert config["Properties"]["Qualifier"] == "live"
+    assert config["Properties"]["MaximumRetryAttempts"] == 0
+    (rule,) = of_type(resources, "AWS::Events::Rule").values()
+    (target,) = rule["Properties"]["Targets"]
+    assert target["Arn"] == {"Ref": "TrackerAliaslive"}
+    assert resources["Tracker"]["Properties"]["RecursiveLoop"] == "Allow"
+
+
+def test_deployment_rolls_back_on_alarms(resources: dict[str, Any]) -> None:
+    """Each function's alias is moved by CodeDeploy, which looks at them."""
+    groups = of_type(resources, "AWS::CodeDeploy::DeploymentGroup")
+    aliases = of_type(resources, "AWS::Lambda::Alias")
+    assert len(groups) == len(aliases) == len(load_template().functions)
+    for group in groups.values():
+        assert len(group["Properties"]["AlarmConfiguration"]["Alarms"]) == 3
+        rolled_back = group["Properties"]["AutoRollbackConfiguration"]
+        assert rolled_back["Enabled"]
+        assert "DEPLOYMENT_STOP_ON_ALARM" in rolled_back["Events"]
+    for alias in aliases.values():
+        assert "CodeDeployLambdaAliasUpdate" in alias["UpdatePolicy"]
+
+
+def test_earlier_versions_go(resources: dict[str, Any]) -> None:
+    """A snapshot is paid for as long as its version is there."""
+    versions = of_type(resources, "AWS::Lambda::Version").values()
+    assert {version["DeletionPolicy"] for version in versions} == {"Delete"}
