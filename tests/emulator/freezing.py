@@ -36,7 +36,7 @@ class Environment:
     """One environment: a process that is frozen unless it has an event."""
 
     timeout_s: float = 30.0
-    _events: asyncio.Queue[tuple[str, Any]] = field(default_factory=asyncio.Queue)
+    _events: asyncio.Queue[tuple[str, Any] | None] = field(default_factory=asyncio.Queue)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
     _process: asyncio.subprocess.Process | None = None
@@ -89,7 +89,8 @@ class Environment:
         self._process = await asyncio.create_subprocess_exec(*command, **options)
 
     async def end(self) -> None:
-        """End the process, frozen or not."""
+        """End the process, frozen or not, and the answer that it waits for."""
+        self._events.put_nowait(None)
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
@@ -97,7 +98,10 @@ class Environment:
     async def _next(self, request: Request) -> Response:
         os.kill(self.pid, signal.SIGSTOP)
         self._asked.set()
-        request_id, event = await self._events.get()
+        next_event = await self._events.get()
+        if next_event is None:
+            return Response(status_code=500)
+        request_id, event = next_event
         os.kill(self.pid, signal.SIGCONT)
         deadline_ms = int((time.time() + self.timeout_s) * 1000)
         return JSONResponse(
