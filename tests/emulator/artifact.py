@@ -28,6 +28,12 @@ class Artifact:
         """What Lambda unpacks to /opt/python."""
         return self.folder / LAYER / "python"
 
+    @property
+    def tag(self) -> str:
+        """What its bytecode is for, e.g. `cpython-313`."""
+        (compiled,) = (self.layer / "shared" / "__pycache__").glob("settings.*.pyc")
+        return compiled.name.split(".")[1]
+
     def function(self, name: str) -> Path:
         """What Lambda unpacks to /var/task."""
         return self.folder / logical_id(ROOT / "functions" / name)

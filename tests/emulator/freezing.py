@@ -39,6 +39,7 @@ class Environment:
     _events: asyncio.Queue[tuple[str, Any] | None] = field(default_factory=asyncio.Queue)
     _answers: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _init_error: str | None = None
     _process: asyncio.subprocess.Process | None = None
 
     @property
@@ -60,9 +61,15 @@ class Environment:
         return answered
 
     async def frozen(self) -> None:
-        """Wait until the process stands still, to the last thread."""
+        """Wait until the process stands still, to the last thread.
+
+        Raises:
+            RuntimeError: the function could not be imported.
+        """
         with anyio.fail_after(_LIMIT_S):
             await self._asked.wait()
+            if self._init_error is not None:
+                raise RuntimeError(self._init_error)
             while not is_stopped(self.pid):  # noqa: ASYNC110 - the kernel tells nobody
                 await anyio.sleep(0.005)
 
@@ -123,7 +130,9 @@ class Environment:
         return JSONResponse({"status": "OK"}, status_code=202)
 
     async def _init_failed(self, request: Request) -> Response:
-        """Leave it to whoever waits; the output has the reason."""
+        """Take the error instead of the first question for an event."""
+        self._init_error = (await request.body()).decode()
+        self._asked.set()
         return JSONResponse({"status": "OK"}, status_code=202)
 
 

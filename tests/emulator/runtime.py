@@ -37,6 +37,11 @@ class Interpreter:
         """Whether it is the deployment's own minor version."""
         return self.version == DEPLOYED
 
+    @property
+    def tag(self) -> str:
+        """What its bytecode's files are named with."""
+        return f"cpython-{self.version.replace('.', '')}"
+
 
 @dataclass(frozen=True)
 class Runtime:

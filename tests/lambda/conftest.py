@@ -34,9 +34,14 @@ def runtime() -> Runtime:
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Every function and the layer, as they would be uploaded."""
-    if given := os.environ.get("SAM_BUILD"):
-        return Artifact(Path(given).resolve(strict=True))
-    return build(tmp_path_factory.mktemp("artifact"), find_interpreter())
+    interpreter = find_interpreter()
+    given = os.environ.get("SAM_BUILD")
+    if given is None:
+        return build(tmp_path_factory.mktemp("artifact"), interpreter)
+    artifact = Artifact(Path(given).resolve(strict=True))
+    if artifact.tag != interpreter.tag:
+        pytest.exit(f"{given} was built for {artifact.tag}, found here: {interpreter}", 1)
+    return artifact
 
 
 @pytest.fixture
