@@ -39,7 +39,7 @@ class Platform:
             _handler(name),
             self.artifact.function(name),
             self._environment(name, settings) | {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_s)},
-            self.folder / f"{name}.output",
+            self._output(name),
         )
 
     def freezing(
@@ -51,8 +51,12 @@ class Platform:
             _handler(name),
             self.artifact.function(name),
             self._environment(name, settings),
-            self.folder / f"{name}.output",
+            self._output(name),
         )
+
+    def _output(self, name: str) -> Path:
+        number = sum(1 for _ in self.folder.glob(f"{name}-*.output"))
+        return self.folder / f"{name}-{number}.output"
 
     def _environment(self, name: str, settings: dict[str, str]) -> dict[str, str]:
         """What Lambda sets, and the function's own settings; nothing else of this machine.
