@@ -80,6 +80,16 @@ def headers_of(headers: dict[str, str], body: str) -> dict[str, str]:
     }
 
 
+def check_same(answer: dict[str, Any], response: httpx.Response, event: dict[str, Any]) -> None:
+    """Insist that an event was answered as its request: status, headers, body, request's id."""
+    assert answer["statusCode"] == response.status_code
+    assert shown(answer["body"]) == shown(response.text)
+    theirs = headers_of(dict(response.headers), response.text)
+    assert headers_of(answer["headers"], answer["body"]) == theirs
+    assert answer["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+    assert not answer["isBase64Encoded"]
+
+
 def originates(pbx: StandIn) -> list[str]:
     """Every originate that the PBX executed."""
     return [command for command in pbx.commands if command.startswith("channel originate")]

@@ -24,13 +24,12 @@ from tests.integration.gateway import (
     EVENTS,
     REQUESTS,
     call_to,
-    headers_of,
+    check_same,
     load,
     originates,
     request,
     seed,
     settings,
-    shown,
 )
 from tests.integration.service import forget_process, make_pbx, run_process
 from tests.postgres import Postgres
@@ -167,13 +166,7 @@ def test_an_event_is_answered_as_its_request(
     pbx.commands.clear()
     seed(postgres)  # or the second would be a repeat
     over_http = request(uvicorn, event)
-    assert lambda_s["statusCode"] == over_http.status_code
-    assert shown(lambda_s["body"]) == shown(over_http.text)
-    assert headers_of(lambda_s["headers"], lambda_s["body"]) == headers_of(
-        dict(over_http.headers), over_http.text
-    )
-    assert not lambda_s["isBase64Encoded"]
-    assert lambda_s["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+    check_same(lambda_s, over_http, event)
     assert told_by_lambda == originates(pbx)
     assert bool(told_by_lambda) == ("call_id" in json.loads(lambda_s["body"]))
 

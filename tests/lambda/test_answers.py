@@ -14,13 +14,12 @@ from tests.emulator.artifact import Artifact, function_names
 from tests.emulator.platform import Platform
 from tests.integration.gateway import (
     REQUESTS,
-    headers_of,
+    check_same,
     load,
     originates,
     request,
     seed,
     settings,
-    shown,
 )
 from tests.integration.service import make_pbx, run_process, until
 from tests.postgres import Postgres
@@ -68,12 +67,7 @@ async def test_an_event_is_answered_as_its_request(
     pbx.commands.clear()
     seed(postgres)  # or the second would be a repeat
     over_http = await anyio.to_thread.run_sync(request, uvicorn, event)
-    assert on_lambda["statusCode"] == over_http.status_code
-    assert shown(on_lambda["body"]) == shown(over_http.text)
-    assert headers_of(on_lambda["headers"], on_lambda["body"]) == headers_of(
-        dict(over_http.headers), over_http.text
-    )
-    assert on_lambda["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+    check_same(on_lambda, over_http, event)
     assert told_by_lambda == originates(pbx)
     assert len(told_by_lambda) == ("call_id" in json.loads(on_lambda["body"]))
 

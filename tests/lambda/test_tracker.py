@@ -76,10 +76,9 @@ async def following(tracker: Function) -> AsyncIterator[list[Any]]:
 
 def hangup_of(call_id: str) -> dict[str, Any]:
     """Make the event of a call's end."""
-    text = EVENTS["hangup-unknown"].read_text("utf-8")
-    event: dict[str, Any] = json.loads(
-        text.replace("00000000-0000-4000-8000-000000000000", call_id)
-    )
+    event = load("hangup-unknown")
+    event["pathParameters"] = {"call_id": call_id}
+    event["rawPath"] = event["requestContext"]["http"]["path"] = f"/api/calls/{call_id}"
     return event
 
 
