@@ -161,8 +161,11 @@ async def freezing(
 
 def is_stopped(pid: int) -> bool:
     """Tell whether every thread of a process is stopped."""
-    states = [
-        (task / "stat").read_text().rpartition(")")[2].split()[0]
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    ]
+    try:
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0]
+            for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+    except (FileNotFoundError, ProcessLookupError):  # a thread has just ended: look again
+        return False
     return set(states) == {"T"}

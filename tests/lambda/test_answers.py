@@ -21,10 +21,12 @@ from tests.integration.gateway import (
     seed,
     settings,
 )
-from tests.integration.service import make_pbx, run_process, until
-from tests.postgres import Postgres
+from tests.integration.service import SSH_PASSWORD, make_pbx, run_process, until
+from tests.postgres import PASSWORD, Postgres
 
 pytestmark = pytest.mark.anyio
+
+SECRETS = ("demo-secret-0001", SSH_PASSWORD, PASSWORD)
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +59,21 @@ async def uvicorn(
 async def test_an_event_is_answered_as_its_request(
     platform: Platform, postgres: Postgres, pbx: StandIn, uvicorn: str, name: str
 ) -> None:
-    """Status, headers and body are uvicorn's, and the PBX is told the same, once."""
+    """Status, headers and body are uvicorn's, and the PBX is told the same, once.
+
+    What the function logs has none of the secrets.
+    """
     event = load(name)
     own = settings(postgres, pbx, platform.folder / "unused.log")
     seed(postgres)
     async with platform.emulated(name.partition("-")[0], own) as function:
         on_lambda = await function.invoke(event)
+        log = function.log()
     told_by_lambda = originates(pbx)
     pbx.commands.clear()
     seed(postgres)  # or the second would be a repeat
     over_http = await anyio.to_thread.run_sync(request, uvicorn, event)
+    assert [secret for secret in SECRETS if secret in log] == []
     check_same(on_lambda, over_http, event)
     assert told_by_lambda == originates(pbx)
     assert len(told_by_lambda) == ("call_id" in json.loads(on_lambda["body"]))
