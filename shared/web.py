@@ -46,6 +46,8 @@ _FAILURES: dict[str, tuple[int, ...]] = {
     PLACES_CALLS: (401, 403, 404, 409, 413, 422, 429, 500, 503),
     FOLLOWS_CALLS: (401, 403, 404, 409, 422, 429, 500, 503),
 }
+# Python 3.13 renamed these; what a caller reads is the same under each.
+_PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 # What a handler needs after its deadline to settle and to answer, on Lambda.
 _LAMBDA_RESERVE_S = 1.0
 
@@ -88,7 +90,7 @@ def _described(router: APIRouter) -> dict[int | str, dict[str, Any]]:
     (tag,) = router.tags
     statuses = _FAILURES.get(str(tag), (HTTPStatus.INTERNAL_SERVER_ERROR,))
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {_PROBLEM: problem}}
+        status: {"description": _phrase(status), "content": {_PROBLEM: problem}}
         for status in statuses
     }
 
@@ -218,6 +220,11 @@ def _request_id(scope: Scope) -> str:
     return given if re.fullmatch(r"[A-Za-z0-9._=+/-]{1,128}", given) else uuid.uuid4().hex
 
 
+def _phrase(status: int) -> str:
+    """Return a status's name."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def _problem(
     scope: Scope,
     status: int,
@@ -230,7 +237,7 @@ def _problem(
 ) -> JSONResponse:
     """Render the one error body: RFC 9457, whose `detail` is the specification's."""
     body = {
-        "title": HTTPStatus(status).phrase,
+        "title": _phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
@@ -315,9 +322,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         # FastAPI's only use of it: bytes that are no UTF-8, or nested too deeply to be parsed.
         wrong = FieldError("body", "must be a JSON object")
         return await _on_service_error(request, InvalidParameter(wrong))
-    phrase = HTTPStatus(error.status_code).phrase
-    # Python 3.13 renamed this one; a code of ours never changes.
-    code = "body-too-large" if error.status_code == 413 else phrase.lower().replace(" ", "-")  # noqa: PLR2004
+    kebab = _phrase(error.status_code).lower().replace(" ", "-")
+    code = "body-too-large" if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else kebab
     headers = dict(error.headers or {})
     return _problem(request.scope, error.status_code, code, str(error.detail), headers=headers)
 

@@ -1,7 +1,4 @@
-"""The handlers as AWS Lambda calls them: API Gateway events, one process, many invocations.
-
-The events lie in tests/events, named FUNCTION or FUNCTION-CASE; `sam local invoke -e` takes them.
-"""
+"""The handlers as AWS Lambda calls them: API Gateway events, one process, many invocations."""
 
 from __future__ import annotations
 
@@ -9,14 +6,11 @@ import asyncio
 import contextlib
 import importlib
 import json
-import re
 import threading
 from collections.abc import Coroutine, Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 
 from demo.standin import StandIn
@@ -26,18 +20,21 @@ from shared.pbx import load_pbx
 from shared.settings import load_settings
 from shared.telemetry import configure_logging
 from shared.web import LambdaHandler
-from tests.integration.service import environment, forget_process, make_pbx, run_process
+from tests.integration.gateway import (
+    EVENTS,
+    REQUESTS,
+    call_to,
+    check_same,
+    load,
+    originates,
+    request,
+    seed,
+    settings,
+)
+from tests.integration.service import forget_process, make_pbx, run_process
 from tests.postgres import Postgres
 
 T = TypeVar("T")
-
-EVENTS = {path.stem: path for path in Path(__file__).parents[1].glob("events/*.json")}
-# What two answers to one request may differ in.
-OWN = {"call_id", "call_status_url", "request_id", "response_time_ms"}
-HEADERS = {
-    *("content-type", "www-authenticate", "retry-after"),
-    *("ratelimit", "ratelimit-policy", "preference-applied"),
-}
 
 
 class Context:
@@ -114,17 +111,6 @@ def pbx(background: Background, shared_pbx: StandIn) -> StandIn:
     return shared_pbx
 
 
-def seed(postgres: Postgres) -> None:
-    """Empty every table and add the events' enterprise."""
-    postgres.clear()
-    postgres.seed_enterprise("0001", "demo", "127.0.0.1", "demo-secret-0001")
-
-
-def settings(postgres: Postgres, pbx: StandIn, log_file: Path) -> dict[str, str]:
-    """How both ways are configured; keys are not pinned, since each test forgets everything."""
-    return environment(postgres, pbx.port, str(log_file)) | {"SSH_HOST_KEYS": "off"}
-
-
 @pytest.fixture(scope="module")
 def uvicorn(
     background: Background,
@@ -162,19 +148,6 @@ def warm(
     forget_process()
 
 
-def load(name: str) -> dict[str, Any]:
-    """Read an event."""
-    event: dict[str, Any] = json.loads(EVENTS[name].read_text("utf-8"))
-    return event
-
-
-def call_to(phone: str) -> dict[str, Any]:
-    """Make the event of a call to another phone."""
-    event = deepcopy(load("makecallexternal-header-auth"))
-    event["rawQueryString"] = str(httpx.QueryParams({"code": "150", "phone": phone}))
-    return event
-
-
 def invoke(name: str, event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
     """Call the handler of an event's function, as Lambda does."""
     module = importlib.import_module(f"functions.{name.partition('-')[0]}.handler")
@@ -182,41 +155,7 @@ def invoke(name: str, event: dict[str, Any], context: Context | None = None) -> 
     return handler(event, context or Context())
 
 
-def request(url: str, event: dict[str, Any]) -> httpx.Response:
-    """Send over HTTP what API Gateway made the event of."""
-    own = {"host", "content-length"}
-    return httpx.request(
-        event["requestContext"]["http"]["method"],
-        f"{url}{event['rawPath']}?{event['rawQueryString']}".removesuffix("?"),
-        headers={name: value for name, value in event["headers"].items() if name not in own},
-        content=event.get("body"),
-        timeout=30,
-    )
-
-
-def shown(body: str) -> dict[str, object]:
-    """A body but for what is each answer's own; those fields are there, or not, in both."""
-    fields: dict[str, object] = json.loads(body)
-    return {name: "its own" if name in OWN else value for name, value in fields.items()}
-
-
-def headers_of(headers: dict[str, str], body: str) -> dict[str, str]:
-    """The headers that matter; a body's length varies with what is its own."""
-    assert int(headers["content-length"]) == len(body.encode())
-    return {
-        # How much is left of a quota depends on the moment.
-        name: re.sub(r"[rt]=\d+", "*", value)
-        for name, value in headers.items()
-        if name in HEADERS
-    }
-
-
-def originates(pbx: StandIn) -> list[str]:
-    """Every originate that the PBX executed."""
-    return [command for command in pbx.commands if command.startswith("channel originate")]
-
-
-@pytest.mark.parametrize("name", sorted(name for name in EVENTS if "tracker" not in name))
+@pytest.mark.parametrize("name", REQUESTS)
 def test_an_event_is_answered_as_its_request(
     warm: None, postgres: Postgres, pbx: StandIn, uvicorn: str, name: str
 ) -> None:
@@ -227,13 +166,7 @@ def test_an_event_is_answered_as_its_request(
     pbx.commands.clear()
     seed(postgres)  # or the second would be a repeat
     over_http = request(uvicorn, event)
-    assert lambda_s["statusCode"] == over_http.status_code
-    assert shown(lambda_s["body"]) == shown(over_http.text)
-    assert headers_of(lambda_s["headers"], lambda_s["body"]) == headers_of(
-        dict(over_http.headers), over_http.text
-    )
-    assert not lambda_s["isBase64Encoded"]
-    assert lambda_s["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+    check_same(lambda_s, over_http, event)
     assert told_by_lambda == originates(pbx)
     assert bool(told_by_lambda) == ("call_id" in json.loads(lambda_s["body"]))
 
