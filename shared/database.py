@@ -25,8 +25,10 @@ import pg8000.exceptions
 import pg8000.native
 from scramp import ScramException  # type: ignore[import-untyped]
 
-from shared.errors import DatabaseUnavailable, SchemaMissing
+from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaMissing
+from shared.secrets import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.settings import SERVICE, Settings, SettingsError, load_settings
+from shared.snapstart import load_snapshot
 from shared.telemetry import LOG
 
 Rows: TypeAlias = list[dict[str, Any]]
@@ -44,6 +46,9 @@ _IDLE_LIMIT_S = 240.0
 
 # The server cancels a statement before our own read gives up, so that none outlives its request.
 _SERVER_SHARE = 0.9
+
+# The user, the password, or pg_hba.conf: the same log-in will be refused again.
+_REFUSED = re.compile(r"28...")
 
 # A fresh connection may well succeed: the server closed or left this one behind (08, 57P),
 # became a standby (25006), broke a deadlock (40), or a migration changed a prepared statement.
@@ -106,17 +111,18 @@ class Database:
     """A lazy pool; `await database.run("SELECT ... WHERE x = :x", x=1)`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings = self._where = settings
         self._timeout_s = settings.postgres_timeout_s
         self._tls = _tls(settings)
         self._guard = threading.Lock()
+        self._logins = postgres_logins(settings)
         self._idle: list[_Connection] = []  # the last one given back is the first one taken
         self._in_use = 0
         self._generation = 0
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
-        where = self._settings
+        where = self._where
         return (
             f"<Database {where.postgres_host}:{where.postgres_port}/{where.postgres_db} | "
             f"{len(self._idle)} idle, {self._in_use} in use>"
@@ -266,10 +272,23 @@ class Database:
             connection.close()
 
     def _connect(self, timeout_s: float) -> Any:
-        where = self._settings
+        try:
+            login = self._logins.read()
+        except SecretUnreadable as error:
+            raise PostgresSecretUnreadable(str(error)) from error
+        try:
+            return self._log_in(login, timeout_s)
+        except _DRIVER_ERRORS as error:
+            renewed = self._logins.read_anew(login) if _is_refused(error) else None
+            if renewed is None:
+                raise
+        return self._log_in(renewed, timeout_s)
+
+    def _log_in(self, login: PostgresLogin, timeout_s: float) -> Any:
+        where = self._where = located(self._settings, login)
         options: dict[str, Any] = {
-            "user": where.postgres_user,
-            "password": where.postgres_password.get_secret_value(),
+            "user": login.username,
+            "password": login.password.get_secret_value(),
             "database": where.postgres_db,
             "application_name": SERVICE,
             "timeout": timeout_s,
@@ -299,7 +318,9 @@ class Database:
 @cache
 def load_database() -> Database:
     """Database of this process; tests call `load_database.cache_clear()`."""
-    return Database(load_settings())
+    database = Database(load_settings())
+    load_snapshot().leave_out(database.close)
+    return database
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | bool:
@@ -326,8 +347,14 @@ def _server_error(error: BaseException) -> dict[str, str]:
     return {}
 
 
+def _is_refused(error: BaseException) -> bool:
+    return bool(_REFUSED.fullmatch(_server_error(error).get("C", "")))
+
+
 def _is_lost(error: BaseException) -> bool:
     said = _server_error(error)
+    if _is_refused(error):
+        return False
     return not said or said.get("S") == "FATAL" or bool(_LOST.fullmatch(said.get("C", "")))
 
 

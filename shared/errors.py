@@ -17,11 +17,13 @@
     ├── CallNotReady             409  nothing of the call is there yet to hang up or transfer
     ├── LimitExceeded            429  too many calls; says when to try again
     ├── DatabaseUnavailable      503  PostgreSQL does not answer
-    │   └── SchemaMissing        503  PostgreSQL answers, the migrations were never applied
+    │   ├── SchemaMissing        503  PostgreSQL answers, the migrations were never applied
+    │   └── PostgresSecretUnreadable 503  Secrets Manager does not tell what to log in with
     ├── ViewUnavailable          503  the calls of a host could not be listed in time
     ├── PbxBusy                  503  this host's queue is full; says when to try again
     └── PbxError                      the host or its Asterisk failed us
         ├── NotExecuted          500  certain: nothing reached Asterisk
+        │   ├── SshSecretUnreadable 503  Secrets Manager does not tell what to log in with
         │   ├── ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged
         │   ├── ConnectionLost, SocketRefused, NoAnswer     (worth another attempt)
         │   ├── AsteriskUnavailable, CommandRejected, ContextMissing
@@ -213,6 +215,12 @@ class SchemaMissing(DatabaseUnavailable):
     code = "schema-missing"
 
 
+class PostgresSecretUnreadable(DatabaseUnavailable):
+    """What POSTGRES_SECRET_ARN names cannot be had, or is malformed: an operator's matter."""
+
+    code = "postgres-secret-unreadable"
+
+
 class ViewUnavailable(ServiceError):
     """No tracker could look at the host in time."""
 
@@ -263,6 +271,14 @@ class AuthenticationFailed(NotExecuted):
     """The host does not accept our user, password or key."""
 
     code = "ssh-authentication-failed"
+
+
+class SshSecretUnreadable(NotExecuted):
+    """What SSH_SECRET_ARN names cannot be had, or is malformed: an operator's matter."""
+
+    status = 503
+    code = "ssh-secret-unreadable"
+    usual_retry_after_s = 5.0
 
 
 class HostKeyChanged(NotExecuted):

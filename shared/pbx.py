@@ -12,10 +12,12 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from anyio import to_thread
 
 from shared.asterisk import client
 from shared.asterisk.client import AgentPhase, Originated, OriginateUnknown
@@ -28,6 +30,7 @@ from shared.database import load_database
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
+    AuthenticationFailed,
     CdrUnreadable,
     ConnectFailed,
     ConnectionLost,
@@ -38,10 +41,13 @@ from shared.errors import (
     OutcomeUnknown,
     PbxBusy,
     SocketRefused,
+    SshSecretUnreadable,
     UnknownExtension,
 )
 from shared.hostkeys import PinnedKeys
+from shared.secrets import SecretUnreadable, SshLogin, ssh_logins
 from shared.settings import Settings, load_settings, on_lambda
+from shared.snapstart import load_snapshot
 from shared.ssh.connection import (
     Connection,
     Credentials,
@@ -352,7 +358,8 @@ class Pbx:
         self._exec_until[console] = time.monotonic() + _EXEC_S
 
     async def close(self) -> None:
-        """End every connection."""
+        """End every connection, and forget what was known of the hosts."""
+        self._known_until.clear()
         await self._pool.close()
 
     def __repr__(self) -> str:
@@ -377,18 +384,36 @@ async def _jitter(attempt: int, deadline: Deadline) -> None:
 
 def open_pool(settings: Settings, host_keys: HostKeys | Path | None) -> Pool:
     """Make the pool that the settings describe."""
-    security = Security(
-        Credentials(
-            password=settings.ssh_password.get_secret_value(),
-            private_key=settings.ssh_private_key.get_secret_value(),
-        ),
-        host_keys,
-    )
+    logins = ssh_logins(settings)
+    setting = "SSH_SECRET_ARN" if settings.ssh_secret_arn else "SSH_PRIVATE_KEY"
     # A frozen Lambda sends no keepalives, and its idle links are cut behind its back.
     keepalive_s, idle_s = (0.0, 45.0) if on_lambda() else (15.0, 3600.0)
 
-    async def open_connection(target: Target, deadline: Deadline) -> Connection:
+    async def log_in(target: Target, login: SshLogin, deadline: Deadline) -> Connection:
+        credentials = Credentials(
+            user=login.username,
+            password=login.password.get_secret_value(),
+            private_key=login.private_key.get_secret_value(),
+            setting=setting,
+        )
+        security = Security(credentials, host_keys)
         return await connect(target, security, deadline=deadline, keepalive_s=keepalive_s)
+
+    async def open_connection(target: Target, deadline: Deadline) -> Connection:
+        # Secrets Manager may be slow; whoever gives it up leaves nothing undone.
+        in_thread = partial(to_thread.run_sync, abandon_on_cancel=True)
+        try:
+            login = await in_thread(logins.read)
+        except SecretUnreadable as error:
+            raise SshSecretUnreadable(str(error)) from error
+        try:
+            return await log_in(target, login, deadline)
+        except AuthenticationFailed:
+            renewed = await in_thread(logins.read_anew, login)
+            if renewed is None:
+                raise
+        # The refusal came before any command: nothing is sent twice.
+        return await log_in(target, renewed, deadline)
 
     return Pool(
         open_connection,
@@ -409,4 +434,6 @@ def load_pbx() -> Pbx:
         "known_hosts": Path(settings.ssh_known_hosts_file),
         "off": None,
     }
-    return Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]))
+    pbx = Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]))
+    load_snapshot().leave_out(pbx.close)
+    return pbx

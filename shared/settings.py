@@ -57,6 +57,9 @@ class Settings(BaseModel):
 
     postgres_user: str = Field("postgres", description="PostgreSQL user")
     postgres_password: SecretStr = Field(SecretStr(""), description="its password")
+    postgres_secret_arn: str = Field(
+        "", description="on AWS: the secret with `username` and `password`, as RDS rotates it"
+    )
     postgres_db: str = Field("postgres", description="database that holds `enterprises`")
     postgres_host: str = Field("127.0.0.1", description="host, or the folder of a Unix socket")
     postgres_port: Port = Field(5432, description="PostgreSQL port")
@@ -74,6 +77,9 @@ class Settings(BaseModel):
     ssh_password: SecretStr = Field(SecretStr(""), description="SSH password")
     ssh_private_key: SecretStr = Field(
         SecretStr(""), description="instead of the password: the key itself, or its file"
+    )
+    ssh_secret_arn: str = Field(
+        "", description="on AWS: the secret with `password` or `private_key`, and maybe `username`"
     )
     ssh_host_keys: Literal["pin", "known_hosts", "off"] = Field(
         "pin", description="`pin` keeps each host's first key in the database and insists on it"
@@ -158,6 +164,9 @@ class Settings(BaseModel):
         5, description="how long a PBX that could not be connected is not tried again"
     )
 
+    secrets_max_age_s: int = Field(
+        300, ge=1, le=86_400, description="how long a secret is used before it is read again"
+    )
     tracker_function: str = Field(
         "", description="on AWS: the function that follows calls, by its name or ARN"
     )

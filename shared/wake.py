@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import anyio.to_thread
 
+from shared.aws import load_client
 from shared.settings import load_settings, on_lambda
 from shared.telemetry import LOG
 
@@ -63,19 +63,8 @@ async def invoke_tracker(host: str) -> None:
 
 
 def _invoke(host: str) -> None:
-    _lambda_client().invoke(
+    load_client("lambda").invoke(
         FunctionName=load_settings().tracker_function,
         InvocationType="Event",
         Payload=json.dumps({"host": host}).encode(),
     )
-
-
-@cache
-def _lambda_client() -> Any:
-    # They cost 300 ms, are needed on AWS only, and once an environment.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-
-    # The caller waits for it: better the watchdog's minute than a slow answer.
-    limits = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
-    return boto3.client("lambda", config=limits)

@@ -33,7 +33,9 @@ from shared.errors import (
     Quota,
     ServiceError,
 )
+from shared.secrets import import_early
 from shared.settings import VERSION, load_settings
+from shared.snapstart import register_hooks
 from shared.telemetry import LOG, REQUEST_ID, configure_logging, count
 
 # Routes with this tag ring phones: every error of theirs says whether one may be ringing.
@@ -137,12 +139,19 @@ def lambda_handler(app: FastAPI) -> LambdaHandler:
     Every invocation runs on one loop that lives as long as the process, so that a connection of
     one serves the next; with `lifespan` off, nothing is opened or closed in between.
     """
+    begin_environment()
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         asyncio.set_event_loop(_pinned_loop())
         return _adapter(app)(event, context)
 
     return handler
+
+
+def begin_environment() -> None:
+    """Do in INIT what each handler's environment needs; nothing of it uses the network."""
+    import_early(load_settings())
+    register_hooks(run_pinned)
 
 
 def run_pinned(work: Coroutine[Any, Any, T]) -> T:

@@ -21,10 +21,12 @@ from shared.settings import load_settings
 from shared.telemetry import LOG, configure_logging, count
 from shared.tracker import Tracker
 from shared.wake import invoke_tracker
-from shared.web import run_pinned
+from shared.web import begin_environment, run_pinned
 
 # What is left of the invocation's time for giving the lease back and the hand-over.
 _RESERVE_S = 20.0
+
+begin_environment()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

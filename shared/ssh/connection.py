@@ -45,10 +45,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A password, or a private key: its text or the path of its file."""
+    """A password, or a private key: its text or the path of its file.
 
+    `setting` is where the key came from, and `user` another than the target's.
+    """
+
+    user: str | None = None
     password: str = field(default="", repr=False)
     private_key: str = field(default="", repr=False)
+    setting: str = "SSH_PRIVATE_KEY"
 
 
 class HostKeys(Protocol):
@@ -300,6 +305,7 @@ async def connect(
     Raises:
         ConnectTimeout, ConnectFailed, ConnectionLost, AuthenticationFailed, HostKeyChanged
     """
+    user = security.credentials.user or target.user
     options = _options(security.credentials, keepalive_s)
     pinned = None
     try:
@@ -309,7 +315,7 @@ async def connect(
             connection = await asyncssh.connect(
                 target.host,
                 target.port,
-                username=target.user,
+                username=user,
                 options=options,
                 **_trust(security.host_keys, pinned),
             )
@@ -318,7 +324,7 @@ async def connect(
         raise ConnectTimeout("Connection timeout") from None
     except asyncssh.PermissionDenied as error:
         raise AuthenticationFailed(
-            f"{target.host} does not accept the password or key of {target.user}"
+            f"{target.host} does not accept the password or key of {user}"
         ) from error
     except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
         if isinstance(error, asyncssh.KeyExchangeFailed) and pinned is None:
@@ -355,7 +361,7 @@ def _options(credentials: Credentials, keepalive_s: float) -> asyncssh.SSHClient
     return asyncssh.SSHClientConnectionOptions(
         config=None,
         agent_path=None,
-        client_keys=_load_keys(credentials.private_key),
+        client_keys=_load_keys(credentials),
         password=credentials.password or None,
         encryption_algs=[*_CIPHERS, "chacha20-poly1305@openssh.com"],
         compression_algs=None,
@@ -364,7 +370,8 @@ def _options(credentials: Credentials, keepalive_s: float) -> asyncssh.SSHClient
     )
 
 
-def _load_keys(private_key: str) -> list[asyncssh.SSHKey] | None:
+def _load_keys(credentials: Credentials) -> list[asyncssh.SSHKey] | None:
+    private_key = credentials.private_key
     if not private_key:
         return None
     try:
@@ -372,7 +379,9 @@ def _load_keys(private_key: str) -> list[asyncssh.SSHKey] | None:
             return [asyncssh.import_private_key(private_key)]
         return [asyncssh.read_private_key(Path(private_key).expanduser())]
     except (OSError, ValueError) as error:
-        raise AuthenticationFailed("SSH_PRIVATE_KEY is not a key that can be read") from error
+        raise AuthenticationFailed(
+            f"{credentials.setting} is not a key that can be read"
+        ) from error
 
 
 async def _pinned_key(target: Target, host_keys: HostKeys) -> asyncssh.SSHKey:

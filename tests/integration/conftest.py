@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shared.database import Database
 from tests.integration.service import Service, Services, seed
 from tests.postgres import Postgres
+
+if TYPE_CHECKING:
+    from tests.integration.vault import Vault
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +50,12 @@ async def start(
 async def service(start: Services) -> Service:
     """The whole service as its settings' defaults make it."""
     return await start()
+
+
+@pytest.fixture
+def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
+    """A Secrets Manager without a secret."""
+    from tests.integration.vault import Vault as Moto  # noqa: PLC0415 - moto costs a second
+
+    with Moto.opened(monkeypatch) as opened:
+        yield opened

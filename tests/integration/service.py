@@ -19,10 +19,13 @@ import pytest
 from demo.pbx.faults import Stage
 from demo.postgres import free_port
 from demo.standin import StandIn
+from shared.aws import load_client
 from shared.database import Rows, load_database
 from shared.late import load_late_calls
 from shared.pbx import load_pbx
+from shared.secrets import load_provider
 from shared.settings import Settings, load_settings
+from shared.snapstart import load_snapshot
 from shared.telemetry import LOG, configure_logging
 from shared.trackers import Trackers, load_trackers
 from shared.wake import load_wakers
@@ -171,6 +174,7 @@ def forget_process() -> None:
     """Forget every cache of the process, the log's file included."""
     for cached in (
         *(load_settings, load_database, load_pbx, load_late_calls, load_trackers, load_wakers),
+        *(load_snapshot, load_client, load_provider),
     ):
         cached.cache_clear()
     for handler in LOG.handlers[:]:

@@ -47,6 +47,8 @@ STATUSES = {
     "rate-limited": 429,
     "database-unavailable": 503,
     "schema-missing": 503,
+    "postgres-secret-unreadable": 503,
+    "ssh-secret-unreadable": 503,
     "pbx-busy": 503,
     "not-executed": 500,
     "ssh-connect-timeout": 500,

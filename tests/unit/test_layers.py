@@ -33,7 +33,7 @@ LAYERS = {
     "database": ["shared.database"],
     "ground": [
         *("shared.errors", "shared.settings", "shared.telemetry", "shared.deadline"),
-        "shared.sheet",
+        *("shared.sheet", "shared.snapstart", "shared.aws", "shared.secrets"),
     ],
 }
 
@@ -64,7 +64,10 @@ ONLY_IN = {
     "asyncssh": ["shared.ssh.connection"],
     "pg8000": ["shared.database"],
     "scramp": ["shared.database"],
-    "aws_lambda_powertools": ["shared.telemetry"],
+    "aws_lambda_powertools": ["shared.telemetry", "shared.secrets"],
+    "boto3": ["shared.aws"],
+    "botocore": ["shared.aws"],
+    "snapshot_restore_py": ["shared.snapstart"],
 }
 
 # Who reads or writes the environment. asyncssh asks for the local user's name even though it is

@@ -55,12 +55,14 @@ from shared.errors import (
     OutcomeUnknown,
     PbxBusy,
     PbxError,
+    PostgresSecretUnreadable,
     PrefetchRefused,
     Quota,
     SchemaMissing,
     ServiceError,
     SharedHost,
     SocketRefused,
+    SshSecretUnreadable,
     UnknownExtension,
     ViewUnavailable,
 )
@@ -543,7 +545,7 @@ def failures() -> list[ServiceError]:
     pbx: list[type[PbxError]] = [
         *(NotExecuted, ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged),
         *(ConnectionLost, SocketRefused, NoAnswer, AsteriskUnavailable, CommandRejected),
-        *(ContextMissing, CdrUnreadable, OutcomeUnknown, NoChannel),
+        *(ContextMissing, CdrUnreadable, SshSecretUnreadable, OutcomeUnknown, NoChannel),
     ]
     wrong = FieldError("code", "must be another")
     return [
@@ -554,6 +556,7 @@ def failures() -> list[ServiceError]:
         *(DiallingStopped("Stopped"), DestinationDenied("Denied"), SharedHost("Shared")),
         ExtensionNotOwned("Not yours"),
         *(DatabaseUnavailable("Database is away"), SchemaMissing("Schema is missing")),
+        PostgresSecretUnreadable("POSTGRES_SECRET_ARN: the secret cannot be read"),
         PbxBusy("Too many", retry_after_s=0.01),
         *(error("Reason") for error in pbx),
     ]

@@ -1,0 +1,95 @@
+"""What happens around a snapshot of a Lambda environment."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.snapstart import Snapshot, load_snapshot, register_hooks, renew_randomness
+
+
+class Runtime(SimpleNamespace):
+    """Lambda's part: it records what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hooks: list[Callable[[], None]] = []
+        self.register_before_snapshot = self.register_after_restore = self.hooks.append
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """Stand in for the module that the runtime brings."""
+    runtime = Runtime()
+    monkeypatch.setitem(sys.modules, "snapshot_restore_py", runtime)
+    return runtime
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run what awaits nothing."""
+    with pytest.raises(StopIteration):
+        work.send(None)
+
+
+@pytest.mark.anyio
+async def test_everything_is_let_go_of_the_last_first() -> None:
+    """What was opened later may use what was opened before; both kinds of functions do."""
+    gone: list[str] = []
+
+    async def close_hosts() -> None:
+        gone.append("hosts")
+
+    snapshot = Snapshot()
+    snapshot.leave_out(lambda: gone.append("database"))
+    snapshot.leave_out(close_hosts)
+    await snapshot.prepare()
+    assert gone == ["hosts", "database"]
+
+
+def test_lambda_is_told_of_both_moments(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hook closes on the loop of the requests, the other renews."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "calls")
+    ran: list[object] = []
+
+    def run_there(work: Coroutine[Any, Any, None]) -> None:
+        run(work)
+        ran.append(work)
+
+    gone: list[str] = []
+    load_snapshot.cache_clear()
+    load_snapshot().leave_out(lambda: gone.append("database"))
+    register_hooks(run_there)
+    before, after = runtime.hooks
+    before()
+    assert len(ran) == 1
+    assert gone == ["database"]
+    load_snapshot.cache_clear()
+    assert after is renew_randomness
+
+
+def test_nobody_else_is_told(runtime: Runtime) -> None:
+    """Outside Lambda there is no snapshot, even where the module is installed."""
+    register_hooks(run)
+    assert runtime.hooks == []
+
+
+def test_runtime_without_snapshots_needs_no_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11's has no such module: INIT goes on."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "calls")
+    monkeypatch.setitem(sys.modules, "snapshot_restore_py", None)
+    register_hooks(run)
+
+
+def test_environments_of_one_snapshot_draw_different_numbers() -> None:
+    """The generator's state is the same in both; only the hook tells them apart."""
+    drawn = []
+    for _ in range(2):
+        random.seed(1)
+        renew_randomness()
+        drawn.append(random.random())
+    assert drawn[0] != drawn[1]
