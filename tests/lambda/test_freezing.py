@@ -104,7 +104,7 @@ async def test_nothing_runs_after_the_answer(
     itself needs no PBX: it waits a second for the database, and a task left over would go on.
     """
     await place(environment, FIRST)
-    environment.timeout_s = 4  # the handler gives up before
+    environment.timeout_s = 6  # the handler gives up before
     pbx.reply_delay_s = 3600 if hangs else 0
     _, body = await place(environment, SECOND)
     assert body.get("dialled") == ("unknown" if hangs else None)
