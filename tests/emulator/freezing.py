@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from tests.emulator.http import serving
 from tests.emulator.runtime import Runtime
+from tests.processes import is_stopped
 
 _LIMIT_S = 60.0
 _API = "/2018-06-01/runtime"
@@ -157,15 +158,3 @@ async def freezing(
             yield environment
         finally:
             await environment.end()
-
-
-def is_stopped(pid: int) -> bool:
-    """Tell whether every thread of a process is stopped."""
-    try:
-        states = [
-            (task / "stat").read_text().rpartition(")")[2].split()[0]
-            for task in Path(f"/proc/{pid}/task").iterdir()
-        ]
-    except (FileNotFoundError, ProcessLookupError):  # a thread has just ended: look again
-        return False
-    return set(states) == {"T"}

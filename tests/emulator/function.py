@@ -20,6 +20,7 @@ import anyio
 import httpx
 
 from tests.emulator.runtime import Runtime, free_address
+from tests.processes import descendants
 
 _INVOCATIONS = "/2015-03-31/functions/function/invocations"
 _LIMIT_S = 60.0
@@ -99,13 +100,3 @@ async def _end(emulator: asyncio.subprocess.Process) -> None:
     for pid in clients:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def descendants(pid: int) -> list[int]:
-    """List the processes that a process started, and those that they started."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has just ended
-            for child in map(int, children.read_text().split()):
-                found += [child, *descendants(child)]
-    return found

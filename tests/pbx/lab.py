@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from tests.processes import is_stopped
+
 PBXS: dict[str, tuple[Literal["SIP", "PJSIP"], int, int, int]] = {
     # technology, ssh port, AMI port, the UDP port where a test may listen as phone 157
     "16": ("SIP", 25059, 15038, 15320),
@@ -210,7 +212,7 @@ class Lab:
         pid = self.pid()
         os.kill(pid, signal.SIGSTOP)
         # Its threads stop one by one; until the last has, one of them may still answer.
-        _wait(lambda: all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())), 10.0, "no freeze")
+        _wait(lambda: is_stopped(pid), 10.0, "no freeze")
 
     def thaw(self) -> None:
         """Let a frozen Asterisk go on."""
@@ -266,11 +268,6 @@ def _processes(prefix: str) -> Iterator[tuple[int, int]]:
         before, _, after = text.rpartition(")")
         if before.partition("(")[2].startswith(prefix):
             yield int(stat.parent.name), int(after.split()[1])
-
-
-def _is_stopped(thread: Path) -> bool:
-    state = (thread / "stat").read_text().rpartition(") ")[2][:1]
-    return state == "T"
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
