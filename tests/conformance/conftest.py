@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.conformance.site import Host, Imitated, Real, Site, Version
+from tests.pbx import lab
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 REAL = "CONFORMANCE_REAL" in os.environ
-VERSIONS: tuple[Version, ...] = ("16", "22")
+VERSIONS = cast("tuple[Version, ...]", tuple(lab.VERSIONS))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

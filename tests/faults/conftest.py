@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +15,7 @@ from tests.pbx.conftest import (
     postgres_server,
     start,
 )
-from tests.pbx.lab import Lab
+from tests.pbx.lab import VERSIONS, Lab
 
 __all__ = [
     "lab",
@@ -27,9 +26,9 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="session", params=os.environ.get("FAULTS_VERSION", "16 22").split())
+@pytest.fixture(scope="session", params=VERSIONS)
 def running_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Each PBX in turn; FAULTS_VERSION names one, so that both may be tested at once."""
+    """Each PBX in turn."""
     lab = Lab.of(request.param)
     make_peace(lab)
     yield lab

@@ -14,7 +14,7 @@ import pytest
 from tests.emulator.platform import Platform
 from tests.integration.gateway import call_to, check_same, load, request, seed
 from tests.integration.service import run_process
-from tests.pbx.lab import Lab
+from tests.pbx.lab import VERSIONS, Lab
 from tests.pbx.service import Phones, environment, until
 from tests.postgres import Postgres
 
@@ -57,7 +57,7 @@ class Site:
         return ours()
 
 
-@pytest.fixture(scope="module", params=["22", "16"])
+@pytest.fixture(scope="module", params=VERSIONS)
 async def site(
     request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:

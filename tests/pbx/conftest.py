@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.pbx.lab import Lab
+from tests.pbx.lab import VERSIONS, Lab
 from tests.pbx.service import SECRET, Phones, Services
 from tests.postgres import Postgres
 
@@ -27,7 +27,7 @@ def postgres(postgres_server: Postgres) -> Postgres:
     return postgres_server
 
 
-@pytest.fixture(scope="session", params=["16", "22"])
+@pytest.fixture(scope="session", params=VERSIONS)
 def running_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Each PBX in turn, brought up if it is down; without one the tests fail, none is skipped."""
     lab = Lab.of(request.param)

@@ -30,6 +30,8 @@ CDR_SETTINGS = {
     "off": "enable=no\n",
     "no-csv": "",
 }
+# Which of them the tests take: PBX_VERSION names one, so that both may be tested at once.
+VERSIONS = os.environ.get("PBX_VERSION", "16 22").split()
 BOOT_S = 60.0
 POLL_S = 0.02
 
