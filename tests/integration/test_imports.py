@@ -10,36 +10,69 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"asyncssh", "cryptography", "pg8000", "uvicorn", "aws_lambda_powertools", "boto3"}
+PARAMETERS = "aws_lambda_powertools.utilities.parameters"
+# What costs a cold start 85 ms or more, or belongs to the local service alone.
+HEAVY = {
+    *("asyncssh", "cryptography", "pg8000", "uvicorn", "prometheus_client"),
+    *("aws_lambda_powertools", PARAMETERS, "boto3", "botocore.session"),
+}
+DATABASE = {"pg8000"}
+DATABASE_AND_SSH = {"pg8000", "asyncssh", "cryptography"}
+NEEDED: dict[str, set[str]] = {
+    "calls": DATABASE,
+    "extensions": DATABASE_AND_SSH,
+    "hangup": DATABASE_AND_SSH,
+    "health": set(),
+    "history": DATABASE_AND_SSH,
+    "makecallexternal": DATABASE_AND_SSH,
+    "monitor": DATABASE_AND_SSH,
+    "status": DATABASE,
+    "tracker": DATABASE_AND_SSH,
+    "transfer": DATABASE_AND_SSH,
+}
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:made-up-AbCdEf"
 
 
-def loaded_by(module: str, folder: Path) -> set[str]:
-    """Import a module in an interpreter of its own; the top-level packages that it loaded."""
-    program = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+def heavy_of(name: str, folder: Path, **environment: str) -> set[str]:
+    """Import a function's handler in an interpreter of its own; what it loaded of the heavy."""
+    program = f"import sys, functions.{name}.handler; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
     assert done.stderr == ""
-    return set(done.stdout.split())
+    return HEAVY & set(done.stdout.split())
 
 
-@pytest.mark.parametrize(
-    ("name", "needed"),
-    [
-        ("health", set()),
-        ("status", {"pg8000"}),
-        ("makecallexternal", {"pg8000", "asyncssh", "cryptography"}),
-        ("monitor", {"pg8000", "asyncssh", "cryptography"}),
-        ("history", {"pg8000", "asyncssh", "cryptography"}),
-    ],
-)
+def test_every_function_is_in_the_table() -> None:
+    """Whoever adds a function says what it needs."""
+    assert set(NEEDED) == {path.parent.name for path in ROOT.glob("functions/*/handler.py")}
+
+
+@pytest.mark.parametrize(("name", "needed"), NEEDED.items())
 def test_handler_loads_only_what_it_needs(name: str, needed: set[str], tmp_path: Path) -> None:
-    """Health loads neither SSH nor the database, status no SSH; none makes a file."""
-    assert needed == HEAVY & loaded_by(f"functions.{name}.handler", tmp_path)
+    """Health loads neither SSH nor the database, the readers of rows no SSH; none makes a file."""
+    assert heavy_of(name, tmp_path) == needed
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["health", "makecallexternal", "tracker"])
+def test_lambda_adds_the_logger_alone(name: str, tmp_path: Path) -> None:
+    """Without a secret's ARN neither boto3 nor Powertools Parameters is loaded there either."""
+    loaded = heavy_of(name, tmp_path, AWS_LAMBDA_FUNCTION_NAME=name)
+    logger = set() if name == "tracker" else {"aws_lambda_powertools"}
+    assert loaded == NEEDED[name] | logger
+
+
+@pytest.mark.parametrize("setting", ["POSTGRES_SECRET_ARN", "SSH_SECRET_ARN"])
+def test_secrets_arn_loads_its_reader_in_init(setting: str, tmp_path: Path) -> None:
+    """INIT has more CPU than a request, and a snapshot holds what it has imported."""
+    environment = {"AWS_LAMBDA_FUNCTION_NAME": "makecallexternal", setting: ARN}
+    loaded = heavy_of("makecallexternal", tmp_path, **environment)
+    reader = {"aws_lambda_powertools", PARAMETERS, "boto3", "botocore.session"}
+    assert loaded == DATABASE_AND_SSH | reader
