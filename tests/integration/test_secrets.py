@@ -14,7 +14,7 @@ from shared.database import load_database
 from shared.pbx import load_pbx
 from shared.secrets import load_provider
 from tests.integration.service import SSH_PASSWORD, Service, Services, make_pbx
-from tests.postgres import Postgres
+from tests.postgres import Postgres, Wire
 
 if TYPE_CHECKING:
     from tests.integration.vault import Vault
@@ -147,10 +147,12 @@ async def test_rotation_of_the_hosts_password_loses_no_request(
 async def test_database_that_refuses_the_current_secret_is_unavailable(
     role: Postgres, start: Services, vault: Vault
 ) -> None:
-    """An unchanged secret is not tried twice: one more read, then the error of today."""
-    service = await begin(start, vault)
+    """An unchanged secret is read once more, not tried once more; then the error is the usual."""
     role.execute(f"ALTER ROLE {USER} PASSWORD '{SECOND}'")
-    answer = await service.call()
+    async with Wire.to(role) as wire:
+        service = await begin(start, vault, POSTGRES_PORT=wire.port)
+        answer = await service.call()
+        assert wire.accepted == 1
     assert (answer.status_code, answer.json()["code"]) == (503, "database-unavailable")
     assert len(vault.reads) == 2
     assert service.log().count("28P01") == 1
@@ -160,12 +162,13 @@ async def test_host_that_refuses_the_current_secret_is_told(
     role: Postgres, start: Services, vault: Vault
 ) -> None:
     """The same of SSH: 500 with the known code, and nothing dialled."""
-    service = await begin(start, vault)
+    service = await begin(start, vault, SSH_HOST_KEYS="off")
     service.pbx._door.password = SECOND
     answer = await service.call()
     assert (answer.status_code, answer.json()["code"]) == (500, "ssh-authentication-failed")
     assert answer.json()["dialled"] == "no"
     assert vault.reads.count(vault.put("pbx", password=SSH_PASSWORD)) == 2
+    assert service.pbx.connections == 1
 
 
 @pytest.mark.parametrize(
