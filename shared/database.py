@@ -111,7 +111,7 @@ class Database:
     """A lazy pool; `await database.run("SELECT ... WHERE x = :x", x=1)`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = self._where = settings
+        self._settings = self.where = settings  # completed by the login, once there was one
         self._timeout_s = settings.postgres_timeout_s
         self._tls = _tls(settings)
         self._guard = threading.Lock()
@@ -122,7 +122,7 @@ class Database:
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
-        where = self._where
+        where = self.where
         return (
             f"<Database {where.postgres_host}:{where.postgres_port}/{where.postgres_db} | "
             f"{len(self._idle)} idle, {self._in_use} in use>"
@@ -285,9 +285,9 @@ class Database:
         return self._log_in(renewed, timeout_s)
 
     def _log_in(self, login: PostgresLogin, timeout_s: float) -> Any:
-        where = self._where = located(self._settings, login)
+        where = self.where = located(self._settings, login)
         options: dict[str, Any] = {
-            "user": login.username,
+            "user": where.postgres_user,
             "password": login.password.get_secret_value(),
             "database": where.postgres_db,
             "application_name": SERVICE,

@@ -77,18 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     LOG.addHandler(logging.NullHandler())
     try:
         settings = load_settings()
-        for line in options.command(Database(settings), settings, options):
+        database = Database(settings)
+        for line in options.command(database, settings, options):
             sys.stdout.write(f"{line}\n")
     except (OperatorError, SettingsError, SchemaMissing) as error:
         return _fail(str(error))
     except AccessRefused as error:
+        user = database.where.postgres_user
         return _fail(
-            f"PostgreSQL user {settings.postgres_user} has no right to do this: {_why(error)}; "
+            f"PostgreSQL user {user} has no right to do this: {_why(error)}; "
             "run it as the owner of the database, or have them CREATE SCHEMA callapi "
-            f"AUTHORIZATION {settings.postgres_user}"
+            f"AUTHORIZATION {user}"
         )
     except DatabaseUnavailable as error:
-        where = f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
+        place = database.where
+        where = f"{place.postgres_host}:{place.postgres_port}/{place.postgres_db}"
         return _fail(f"PostgreSQL {where} is unavailable: {_why(error)}")
     return 0
 

@@ -162,18 +162,21 @@ def postgres_logins(settings: Settings) -> Logins[PostgresLogin]:
 
 
 def located(settings: Settings, login: PostgresLogin) -> Settings:
-    """Complete the settings by where the login's server is; what was set, e.g. a proxy, holds."""
+    """Complete the settings by the login: its user, and where its server is.
+
+    A host, port or database that was set holds: it may be a proxy before that server.
+    """
     told = {
         "postgres_host": login.host,
         "postgres_port": login.port,
         "postgres_db": login.dbname,
     }
-    missing = {
+    missing: dict[str, object] = {
         name: value
         for name, value in told.items()
         if value is not None and name not in settings.model_fields_set
     }
-    return settings.model_copy(update=missing)
+    return settings.model_copy(update=missing | {"postgres_user": login.username})
 
 
 def ssh_logins(settings: Settings) -> Logins[SshLogin]:

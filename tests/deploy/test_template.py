@@ -37,8 +37,6 @@ POLICIES = {
     "ReadSshSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
 }
-# Where a secret is; whoever needs its value fetches it.
-ARNS = {"POSTGRES_SECRET_ARN", "SSH_SECRET_ARN"}
 AWS_METRICS = {
     "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency"},
     "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Throttles"},
@@ -179,7 +177,7 @@ def check_variables(template: Template) -> Iterator[str]:
     """Yield each variable that is no setting, or a secret, or where it is not needed."""
     fields = {name.upper(): field for name, field in Settings.model_fields.items()}
     secrets = {name for name, field in fields.items() if field.annotation is SecretStr}
-    known = set(fields) - secrets | ARNS | {"POWERTOOLS_METRICS_NAMESPACE"}
+    known = set(fields) - secrets | {"POWERTOOLS_METRICS_NAMESPACE"}
     for folder, function in template.functions.items():
         variables = function["Variables"]
         yield from (f"{folder}: {name}" for name in set(variables) - known)

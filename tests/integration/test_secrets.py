@@ -11,9 +11,10 @@ import asyncssh
 import pytest
 
 from shared.database import load_database
+from shared.operate import main
 from shared.pbx import load_pbx
 from shared.secrets import load_provider
-from tests.integration.service import SSH_PASSWORD, Service, Services, make_pbx
+from tests.integration.service import SSH_PASSWORD, Service, Services, forget_process, make_pbx
 from tests.postgres import Postgres, Wire
 
 if TYPE_CHECKING:
@@ -296,3 +297,25 @@ async def test_secrets_are_shown_nowhere(role: Postgres, start: Services, vault:
     assert "🔁 POSTGRES_SECRET_ARN" in seen
     for password in (FIRST, SECOND, SSH_PASSWORD):
         assert password not in seen
+
+
+def test_operator_is_told_whose_rights_are_missing(
+    postgres: Postgres,
+    vault: Vault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An operator's command logs in with the secret too, and names its user."""
+    postgres.execute(
+        "DROP ROLE IF EXISTS rightless; CREATE ROLE rightless LOGIN PASSWORD 'rightless'"
+    )
+    settings = postgres.environment() | {
+        "POSTGRES_USER": "nobody",
+        "POSTGRES_SECRET_ARN": vault.put("it", username="rightless", password="rightless"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    forget_process()
+    assert main(["migrate"]) == 1
+    assert "PostgreSQL user rightless has no right" in capsys.readouterr().err
+    forget_process()

@@ -20,6 +20,7 @@ TOLD = PostgresLogin.model_validate(
 def test_secret_tells_where_its_server_is() -> None:
     """RDS writes it into the secret: nothing else has to be set. What it adds is passed over."""
     settings = located(Settings.from_environment({}), TOLD)
+    assert settings.postgres_user == "calls"
     assert settings.postgres_host == "db.example.test"
     assert settings.postgres_port == 6432
     assert settings.postgres_db == "calls"
@@ -28,13 +29,13 @@ def test_secret_tells_where_its_server_is() -> None:
 def test_settings_hold_against_the_secret() -> None:
     """POSTGRES_HOST may be a proxy before the server that the secret names, or its default."""
     given = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "5432", "POSTGRES_DB": "postgres"}
-    settings = Settings.from_environment(given)
+    settings = Settings.from_environment(given | {"POSTGRES_USER": "calls"})
     assert located(settings, TOLD) == settings
 
 
 def test_secret_may_leave_out_where_its_server_is() -> None:
     """A user and a password are enough."""
-    settings = Settings.from_environment({})
+    settings = Settings.from_environment({"POSTGRES_USER": "calls"})
     login = PostgresLogin.model_validate({"username": "calls", "password": "made-up-771"})
     assert located(settings, login) == settings
 
