@@ -90,14 +90,20 @@ def group_rows(records: Sequence[Record]) -> list[list[int]]:
 
     first_with: dict[str, int] = {}
     last_with: dict[str, tuple[int, datetime]] = {}
-    owners: dict[str, str] = {}
+    owners: dict[str, tuple[str, datetime]] = {}
     for index in sorted(range(len(records)), key=lambda index: age_of(records[index])):
         row = records[index]
         if row.uniqueid:
             group[index] = find(first_with.setdefault(row.uniqueid, index))
-            if owners.setdefault(row.channel, row.uniqueid) != row.uniqueid:
-                owners[row.channel] = row.uniqueid
-                last_with.pop(_whole(row.channel), None)
+            owner, until = owners.get(row.channel, (row.uniqueid, row.ended_at))
+            if owner != row.uniqueid:
+                # Asterisk was restarted and gives the name again: what had it before is another
+                # call, whoever has named it since then is not.
+                before = last_with.get(_whole(row.channel))
+                if before and records[before[0]].started_at <= until:
+                    del last_with[_whole(row.channel)]
+                until = row.ended_at
+            owners[row.channel] = (row.uniqueid, max(until, row.ended_at))
         for name in {_whole(row.channel), _whole(row.dst_channel)} - {""}:
             other, until = last_with.get(name, (index, row.ended_at))
             if row.started_at <= until + _ADJOIN:

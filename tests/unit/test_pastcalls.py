@@ -110,6 +110,27 @@ def test_equal_names_after_a_restart_are_another_call(uniqueids: bool) -> None: 
     assert len(group_calls(records(line(TRUNK, "SIP/9-9", talks=9), soon))) == 2
 
 
+@pytest.mark.parametrize("later", [60, 600])
+def test_a_name_that_is_given_again_does_not_tear_a_call(later: int) -> None:
+    """After a restart, soon or late, the call's own rows hold together, and not with the old."""
+    customer = "Local/+375290000001@inoffice-0000002b;"
+
+    def call(root: str, at: int) -> list[str]:
+        uniqueid = f"{EPOCH + at}.7"
+        return [
+            line(f"{root}1", f"{customer}1", at=at, talks=2, uniqueid=uniqueid),
+            line(f"{customer}2", "SIP/trunk-20", at=at, talks=2, uniqueid=f"{EPOCH + at}.9"),
+        ]
+
+    calls = group_calls(
+        records(
+            *call("Local/154@inoffice-0000002a;", 0),
+            *call("Local/150@inoffice-0000002c;", later),
+        )
+    )
+    assert [(found.from_, found.legs) for found in calls] == [("154", 2), ("150", 2)]
+
+
 def test_calls_come_in_the_order_of_their_begin() -> None:
     """Whatever the order of the rows."""
     rows = [
