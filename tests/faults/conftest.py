@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.harm import Harm, Moments
 from tests.pbx.conftest import (
     lab,
-    make_peace,
     phones,
     postgres,
     postgres_server,
+    running_lab,
     start,
 )
-from tests.pbx.lab import VERSIONS, Lab
+from tests.pbx.lab import Lab
 
 __all__ = [
     "lab",
     "phones",
     "postgres",
     "postgres_server",
+    "running_lab",
     "start",
 ]
-
-
-@pytest.fixture(scope="session", params=VERSIONS)
-def running_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Each PBX in turn."""
-    lab = Lab.of(request.param)
-    make_peace(lab)
-    yield lab
-    make_peace(lab)
 
 
 @pytest.fixture
