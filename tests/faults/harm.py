@@ -14,10 +14,16 @@ import pytest
 
 from shared.deadline import Deadline
 from shared.ssh import connection
+from shared.trackers import Trackers
 from tests.pbx.lab import Lab
 
 Moment = Literal["opened", "banner", "written", "executed"]
 Verdict = tuple[int, str, str]
+
+
+def follow_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no tracker: its exchanges would come between, where a test waits for a call's own."""
+    monkeypatch.setattr(Trackers, "start", lambda _: None)
 
 
 class Moments:
@@ -33,6 +39,7 @@ class Moments:
         self._monkeypatch = monkeypatch
         self._moment: Moment | None = None
         self._act: Callable[[], None] = lambda: None
+        follow_nothing(monkeypatch)
         self._watch_sockets()
         self._watch_shells()
 

@@ -10,6 +10,7 @@ import pytest
 from shared.asterisk import console
 from shared.asterisk.models import Banner
 from shared.deadline import Deadline
+from tests.faults.harm import follow_nothing
 from tests.faults.namespace import FarHost
 from tests.faults.relay import Relay
 from tests.pbx.lab import Lab
@@ -38,6 +39,7 @@ async def far(lab: Lab) -> AsyncIterator[tuple[FarHost, Relay]]:
 
 
 async def _start(start: Services, postgres: Postgres, host: FarHost, relay: Relay) -> Service:
+    follow_nothing(start.monkeypatch)
     postgres.execute("UPDATE enterprises SET ip = :ip", ip=host.address)
     service = await start(SSH_PORT=relay.port, **QUICK)
     assert (await service.call(AGENT, "+375290000009")).status_code == 200
