@@ -146,7 +146,7 @@ BEGIN
    WHERE host = p_host AND owner = p_owner AND fence = p_fence;
   IF NOT FOUND THEN RETURN NULL; END IF;
 
-  -- Rows before counters, as in settle: nobody waits in a ring.
+  -- The tracker, the calls, the counters, in this order, as in callapi.settle.
   PERFORM 1 FROM callapi.calls k
     JOIN jsonb_to_recordset(p_changes) x (call_id uuid) USING (call_id)
    WHERE k.host = p_host ORDER BY k.call_id FOR UPDATE OF k;
@@ -229,7 +229,7 @@ DROP FUNCTION callapi.settle(uuid, text, float8, float8, text, text, text);
 
 -- As before; it also tells the first phase, and whether a tracker will see this call. The tracker's
 -- row is locked for that: one that is giving its lease back has either seen this call or is waited
--- for.
+-- for. It comes first, as in callapi.follow: nobody waits in a ring.
 CREATE FUNCTION callapi.settle(
   p_call uuid, p_state text, p_window_s float8, p_hold_s float8,
   p_root_channel text, p_root_uniqueid text, p_candidates jsonb, p_error_code text,
@@ -239,6 +239,9 @@ DECLARE s record; v_phase text;
 BEGIN
   v_phase := CASE p_state WHEN 'executed' THEN 'accepted' WHEN 'unknown' THEN 'unknown'
                           ELSE 'ended' END;
+  PERFORM 1 FROM callapi.trackers t JOIN callapi.calls c ON c.host = t.host
+    WHERE c.call_id = p_call AND t.lease_until > clock_timestamp() FOR SHARE OF t;
+  tracked := FOUND;
   UPDATE callapi.calls c
      SET state = p_state, phase = v_phase, reason = p_reason, candidates = p_candidates,
          root_channel = p_root_channel, root_uniqueid = p_root_uniqueid,
@@ -259,9 +262,6 @@ BEGIN
     END IF;
     PERFORM callapi.tell(s.enterprise, p_call, v_phase, p_reason, s.settled_at);
   END IF;
-  PERFORM 1 FROM callapi.trackers t JOIN callapi.calls c ON c.host = t.host
-    WHERE c.call_id = p_call AND t.lease_until > clock_timestamp() FOR SHARE OF t;
-  tracked := FOUND;
   RETURN NEXT;
 END $f$;
 

@@ -14,6 +14,7 @@ from shared.asterisk.models import Channel
 from shared.database import Database, Rows
 from shared.following import Change, FollowedCall, Lease, untracked_hosts
 from shared.settings import Settings
+from tests.integration.service import until
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -172,6 +173,31 @@ async def test_settling_tells_whether_a_tracker_is_live(book: Book) -> None:
         else:
             book.expire()
     assert tracked == [False, True, False]
+
+
+async def test_settling_holds_nothing_that_a_tracker_wants(book: Book) -> None:
+    """It waits for the tracker's turn first: neither is ever the victim of a deadlock."""
+    admitted = await book.place()
+    await book.lease()
+
+    async def settle_it() -> None:
+        settlement = Settlement("executed", (ROOT,))
+        await settle(book.database, book.settings, admitted.call_id, settlement)
+
+    def waiting() -> bool:
+        sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return bool(book.postgres.execute(sql))
+
+    async with anyio.create_task_group() as tasks:
+        with book.database.transaction() as execute:
+            execute("SELECT 1 FROM callapi.trackers WHERE host = :host FOR UPDATE", host=HOST)
+            tasks.start_soon(settle_it)
+            await until(waiting)
+            execute("SET LOCAL lock_timeout = '100ms'")
+            row = "SELECT 1 FROM callapi.calls WHERE call_id = :id FOR UPDATE"
+            execute(row, id=admitted.call_id)
+            execute("SELECT callapi.tell('0367', :id, 'talking', NULL, now())", id=uuid4())
+    assert book.row(admitted.call_id)["state"] == "executed"
 
 
 async def test_hosts_without_a_tracker_are_found(book: Book) -> None:
