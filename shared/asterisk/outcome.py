@@ -81,9 +81,9 @@ def agent_gave_up(records: Iterable[Record], root_channel: str, root_uniqueid: s
     """Tell whether it was the agent who ended a call that the customer did not answer.
 
     No field of the rows tells. Asterisk writes a row when what it tells of is over, so whoever gave
-    up first has the first row: of an agent who hung up while the customer rang that was so 40 times
-    of 40, of a customer who did not answer it was the other way round 39 times of 40. A Dial that
-    ran to the end of its time is the customer's in any case. None: a row is missing.
+    up first has the first row: of an agent who hung up while the customer rang that was so 196
+    times of 200, of a customer who did not answer it was the other way round 39 times of 40. A Dial
+    that ran to the end of its time is the customer's in any case. None: a row is missing.
     """
     rows = _Rows(records, root_uniqueid)
     agent = rows.agent(root_channel)

@@ -96,6 +96,8 @@ FATES = {
         "162", TALKS, RINGS, "agent_no_answer", settings={"DIALPLAN_CONTEXT": "patient"}
     ),
 }
+# Of this one the rows' order tells, and nothing else: some 2 of 100 calls have them otherwise.
+SELDOM = {"agent hangs up while the customer rings": "no_answer"}
 
 
 @pytest.mark.parametrize("name", FATES)
@@ -109,7 +111,8 @@ async def test_phases_and_reason(start: Services, name: str) -> None:
 
     told = [phase for phase in phases(call) if phase not in fate.may_skip]
     assert told == [phase for phase in fate.phases if phase not in fate.may_skip]
-    assert (call["reason"], call["cdr"]) == (fate.reason, fate.cdr)
+    assert call["cdr"] == fate.cdr
+    assert call["reason"] in {fate.reason, SELDOM.get(name)}
     if fate.reason == "answered":
         assert 3 <= call["talk_s"] <= 5, call
         assert [leg["party"] for leg in call["legs"]] == ["agent", "customer"]
