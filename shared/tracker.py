@@ -62,12 +62,13 @@ class Tracker:
         self._gone_at: dict[str, float] = {}
         self._reached_at = time.monotonic()
         self._error_code: str | None = None
+        self._looked_at = 0.0
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
         self._unknown: set[str] = set()
 
     def wake(self) -> None:
-        """Look at once: there is a new call."""
+        """Look soon: there is a new call. Many calls at once do not hurry it more than one."""
         self._news.set()
 
     async def run(self, until_s: float = float("inf")) -> End:
@@ -117,6 +118,7 @@ class Tracker:
         asked = [call for call in following.calls if call.phase not in {"placing", "unknown"}]
         if not asked and not following.wanted:
             return changes, None
+        self._looked_at = time.monotonic()
         try:
             channels: tuple[Channel, ...] = ()
             if following.wanted or any(call.phase != "ended" for call in asked):
@@ -242,6 +244,7 @@ class Tracker:
             await asyncio.wait_for(self._news.wait(), pause_s)
         except TimeoutError:
             return
+        await asyncio.sleep(self._looked_at + _BUSY_PAUSE_S - time.monotonic())
 
     def _pause_s(self, call: FollowedCall) -> float:
         if call.phase in {"placing", "unknown", "ended"}:
