@@ -11,6 +11,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
+from shared import tracker
 from shared.database import load_database
 from shared.following import Lease
 from shared.pbx import Pbx, load_pbx
@@ -113,6 +114,27 @@ async def test_one_poll_serves_every_call(start: Services) -> None:
 
 
 # Trackers that die
+
+
+async def test_many_wakes_are_one_look(start: Services) -> None:
+    """A burst of calls hurries the tracker no more than one call does."""
+    service = await follow(start)
+    await place(service, "157", OTHER_PHONE)
+    await until(lambda: bool(load_trackers()._trackers))
+    looks = 0
+    list_channels = Pbx.list_channels
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await list_channels(*arguments)
+
+    start.monkeypatch.setattr(Pbx, "list_channels", counted)
+    start.monkeypatch.setattr(tracker, "_BUSY_PAUSE_S", 30)
+    for _ in range(50):
+        load_trackers().wake("127.0.0.1")
+        await asyncio.sleep(0.01)
+    assert looks <= 1  # one may have been due
 
 
 async def test_a_tracker_that_dies_is_replaced(start: Services) -> None:
