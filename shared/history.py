@@ -106,9 +106,8 @@ async def load_page(
         InvalidParameter: the cursor is none, or of a file that is there no more.
         CdrUnreadable: the host has no such file, or does not let us read it.
     """
-    if enterprise.extensions is None:
-        enterprise.check_whole_host()
-    elif wanted.extension is not None:
+    enterprise.check_whole_host()
+    if wanted.extension is not None:
         enterprise.check_extension(wanted.extension)
     at = _parse(cursor)
     told = at.told if at else frozenset()

@@ -40,7 +40,10 @@ class Enterprise:
             raise ExtensionNotOwned(f"Extension {extension} is not this enterprise's")
 
     def check_whole_host(self) -> None:
-        """Refuse what would show a neighbour's calls. Raises SharedHost."""
+        """Refuse what would show a neighbour's calls where nothing tells them apart.
+
+        Raises SharedHost.
+        """
         if self.extensions is None and self.shares_host:
             if load_settings().shared_hosts == "allow":
                 return

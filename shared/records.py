@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from shared.asterisk.cdr import Record, parse_records
+from shared.asterisk.cdr import Record, parse_records, whole_lines
 from shared.asterisk.models import CdrMode
 from shared.deadline import Deadline
 from shared.errors import CdrUnreadable
@@ -72,7 +72,7 @@ class Records:
             self._offset = 0
             await self._read()
             return
-        whole = piece.data[: piece.data.rfind(b"\n") + 1]
+        whole = piece.data[: whole_lines(piece.data)]
         self._offset = offset + len(whole)
         new = parse_records(whole.decode("utf-8", errors="replace"))
         self.seen = (*self.seen, *new)[-_MOST_RECORDS:]

@@ -183,8 +183,7 @@ async def _on_pbx(enterprise: Enterprise, wanted: Listing, caller: Caller) -> Pb
     if others:
         field = min(others)
         raise InvalidParameter(FieldError(field, "is not possible with source=pbx"))
-    if enterprise.extensions is None:
-        enterprise.check_whole_host()
+    enterprise.check_whole_host()
     asked = await ask_for_view(load_database(), enterprise.host, hold_s=_VIEW_HOLD_S)
     await wake_tracker(enterprise.host, tracked=asked.tracked)
     deadline = caller.deadline.sooner(_VIEW_WAIT_S)
