@@ -17,18 +17,15 @@ import os
 import socket
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.hot_path import SECRET, serving
+from bench.hot_path import SECRET, prepared, serving
 from tests.pbx.lab import Lab
-from tests.postgres import Postgres
 
 AGENT, CUSTOMER = "154", "+375290000001"
 PHASES = ("agent_ringing", "agent_answered", "customer_ringing", "talking", "ended")
@@ -167,24 +164,10 @@ def main() -> None:
     parser.add_argument("--version", choices=["16", "22"], default="16")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    lab = Lab.of(options.version)
-    lab.up()
-    postgres = Postgres().start()
-    with ExitStack() as stack:
-        stack.callback(postgres.stop)
-        postgres.prepare()
-        postgres.seed_enterprise("0001", "bench", "127.0.0.1", SECRET)
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        environment = {
-            **os.environ,
-            **postgres.environment(),
-            "SSH_PORT": str(lab.ssh_port),
-            "SSH_PASSWORD": lab.password,
-            "REPEAT_WINDOW_S": "0.000001",
-            "RATE_LIMIT_EXTENSION": "1000000/1",
-            "LOG_FILE": str(Path(folder) / "log"),
-        }
-        port = stack.enter_context(serving("asterisk:app", environment))
+    with (
+        prepared(options.version) as (lab, environment),
+        serving("asterisk:app", environment) as port,
+    ):
         client = Client(port)
         delays(client, Events(lab), options.rounds)
         cost(lab, client)

@@ -57,6 +57,31 @@ def serving(app: str, environment: dict[str, str]) -> Iterator[int]:
             process.wait()
 
 
+@contextmanager
+def prepared(version: str) -> Iterator[tuple[Lab, dict[str, str]]]:
+    """Bring a PBX up beside a database with one enterprise; the environment of a service there."""
+    lab = Lab.of("16" if version == "16" else "22")
+    lab.up()
+    postgres = Postgres().start()
+    with ExitStack() as stack:
+        stack.callback(postgres.stop)
+        postgres.prepare()
+        postgres.seed_enterprise("0001", "bench", "127.0.0.1", SECRET)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        yield (
+            lab,
+            {
+                **os.environ,
+                **postgres.environment(),
+                "SSH_PORT": str(lab.ssh_port),
+                "SSH_PASSWORD": lab.password,
+                "REPEAT_WINDOW_S": "0.000001",
+                "RATE_LIMIT_EXTENSION": "1000000/1",
+                "LOG_FILE": str(Path(folder) / "log"),
+            },
+        )
+
+
 _local = threading.local()
 
 
@@ -82,24 +107,12 @@ def main() -> None:
     options = parser.parse_args()
     if not (shutil.which("sshpass") and shutil.which("ssh")):
         sys.exit("The comparison needs sshpass and ssh: apt-get install sshpass openssh-client")
-    lab = Lab.of(options.version)
-    lab.up()
-    postgres = Postgres().start()
     with ExitStack() as stack:
-        stack.callback(postgres.stop)
-        postgres.prepare()
-        postgres.seed_enterprise("0001", "bench", "127.0.0.1", SECRET)
-        environment = {
-            **os.environ,
-            **postgres.environment(),
-            "SSH_PORT": str(lab.ssh_port),
-            "SSH_PASSWORD": lab.password,
+        lab, environment = stack.enter_context(prepared(options.version))
+        environment |= {
             "DIALPLAN_CONTEXT": "park",
-            "REPEAT_WINDOW_S": "0.000001",
             "UNKNOWN_HOLD_S": "0.000001",
-            "RATE_LIMIT_EXTENSION": "1000000/1",
             "RATE_LIMIT_ENTERPRISE": "1000000/1",
-            "LOG_FILE": str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "log"),
             "AMI_PORT": str(lab.ami_port),
             "AMI_USER": "lab",
             "AMI_PASSWORD": "lab",
