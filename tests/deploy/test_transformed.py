@@ -13,8 +13,10 @@ from tests.deploy.template import ROOT, load_template
 
 PYTHON = ROOT / ".venv-sam/bin/python"
 
+# In CI that would hide a failed installation.
 pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason="SAM is not here; run these tests with: tests/run deploy"
+    not PYTHON.exists() and "CI" not in os.environ,
+    reason="SAM is not here; run these tests with: tests/run deploy",
 )
 
 
