@@ -1,55 +1,118 @@
-"""The whole service in one process: every handler's router, on one port.
+"""The whole service without AWS: every handler's router, on one port.
 
-python asterisk.py                 serves on SERVICE_PORT (8018)
-uvicorn asterisk:app --port 8018   the same
+python asterisk.py                 serves on SERVICE_PORT (8018), by SERVICE_WORKERS processes
+python deploy/serve.py             has it serve so, and lets new code take its place
+uvicorn asterisk:app ...           likewise, without the bounds of shared/http/server.py: see README
+
+ROLE=follower leaves out the API, ROLE=api the following of calls, which a follower does.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
 from functions.calls.handler import router as calls
+from functions.events.handler import router as events
 from functions.extensions.handler import router as extensions
 from functions.hangup.handler import router as hangup
 from functions.health.handler import router as health
 from functions.history.handler import router as history
 from functions.makecallexternal.handler import router as makecallexternal
 from functions.monitor.handler import router as monitor
+from functions.ready.handler import router as ready
 from functions.status.handler import router as status
 from functions.transfer.handler import router as transfer
-from shared.database import load_database
-from shared.late import load_late_calls
-from shared.pbx import load_pbx
-from shared.settings import load_settings
-from shared.trackers import load_trackers
-from shared.web import create_app
+from shared.auth.weaknesses import warn
+from shared.following.trackers import the_trackers
+from shared.following.unfollowed import tell_of_unfollowed
+from shared.http.app import create_app
+from shared.http.handover import HandedServer, Handover
+from shared.http.server import server_options
+from shared.http.workers import Workers
+from shared.process import ending_with_signals, let_go_of_all
+from shared.settings import Settings, SettingsError, the_settings
+from shared.store.database import Database, the_database
+from shared.telemetry import LOG, check_log_file, configure_logging
 
 
 @asynccontextmanager
-async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Own what outlives a request: the trackers of calls, and the connections."""
-    load_trackers().start()
-    yield
-    await load_trackers().close()
-    await load_late_calls().close()
-    await load_pbx().close()
-    load_database().close()
+    settings = the_settings()
+    app.state.request_timeout_s = settings.request_timeout_s
+    configure_logging(settings)  # uvicorn has made its loggers since the app was made
+    tasks = []
+    if settings.role == "api":
+        tasks.append(asyncio.create_task(tell_of_unfollowed(the_database())))
+    else:
+        the_trackers().start()
+    if app.state.warns:
+        tasks.append(asyncio.create_task(warn(the_database(), settings)))
+    with ending_with_signals():
+        yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await let_go_of_all()
 
 
-app = create_app(
-    *(makecallexternal, monitor, calls, hangup, transfer, history, extensions, health, status),
-    lifespan=lifespan,
-)
+@contextmanager
+def settings_told() -> Iterator[None]:
+    """Let a wrong setting end the program by its own sentence, without a traceback."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SystemExit(f"❌ {error}") from None
+
+
+def compose(settings: Settings) -> FastAPI:
+    """Make the app of a process by its role."""
+    is_api = settings.role != "follower"
+    routers = [health, ready]
+    if is_api:
+        routers = [
+            *(makecallexternal, monitor, calls, hangup, transfer, events, history, extensions),
+            *(health, ready, status),
+        ]
+    app = create_app(*routers, settings=settings, lifespan=lifespan, is_described=is_api)
+    app.state.warns = is_api  # of what helps who breaks in there
+    return app
+
+
+with settings_told():
+    app = compose(the_settings())
 
 
 def main() -> None:
     """Serve until a signal comes; requests under way are finished first."""
-    settings = load_settings()
-    uvicorn.run(app, host=settings.service_host, port=settings.service_port)
+    with settings_told():
+        settings = the_settings()
+        Database(settings)  # connects to nothing yet, and reads POSTGRES_CA_FILE
+        check_log_file(settings)
+        options = server_options(settings)
+        workers = settings.service_workers
+        handover = Handover(int(sys.argv[2]) if sys.argv[1:2] == ["--supervised"] else None)
+        bound = handover.take(settings)
+    if not bound:
+        uvicorn.run(app, **options)
+        return
+
+    def serve(number: int) -> None:
+        app.state.warns = app.state.warns and number == 0
+        HandedServer(uvicorn.Config(app, **options), handover).run(bound)
+
+    if workers == 1:
+        serve(0)
+        return
+
+    LOG.info("👥 Порт %d, процессов: %d", settings.port, workers)
+    sys.exit(Workers(workers, bound, serve).run())
 
 
 if __name__ == "__main__":

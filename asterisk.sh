@@ -7,75 +7,106 @@ cd "$root"
 # shellcheck source=deploy/environment.sh
 . deploy/environment.sh
 run=$root/.run
+env_file=${ENV_FILE:-.env} # another one where a command is another user's, e.g. migrate the owner's
 stop_limit_s=35 # a request under way has 27 s
 
 usage() {
   cat <<'TEXT'
 Usage: ./asterisk.sh COMMAND
 
-  start      start the service (port 8018) and wait until it answers
+  start      start the service on SERVICE_PORT (8018) and wait until it answers; exit 1 if it cannot
+             place calls. ROLE=follower, on FOLLOWER_PORT, is another service: it may run beside
   stop       stop it; requests under way are finished first
-  restart    stop, then start
-  status     is it running, does it answer, has it a database? (exit 3: it does not run)
+  restart    new code and new settings take over the port: no request is lost, the old process finishes
+             those under way. If the new one cannot start, the old one goes on; exit 1
+  status     does it run, can it place calls? (exit 1: it cannot, 3: it does not run)
   logs       follow asterisk_service.log; arguments go to tail, e.g. logs -n 200
   test       send real requests to the running service, a verdict a line. With CLIENT_ID,
              TEST_CODE and TEST_PHONE in the environment one of them places a call.
-  demo       a call through a stand-in PBX: its own database, its own service on port 8018;
-             Ctrl-C stops them. --port N takes another port, --once stops after the call
+  demo       a call through a stand-in PBX, told phase by phase: its own database, its own service on
+             port 8018; Ctrl-C stops them. --port N takes another port, --once stops after the call
+  check [NUMBER] [--json]
+             look at an enterprise's PBX end to end, or at all of them; rings nobody. Each line is
+             good or has its remedy; exit 0 if nothing is bad
   migrate    create or update the database schema callapi
+  renew-cursor-key
+             end every cursor (`next` of a page) that was given out
   host-keys | forget-host-key HOST | accept-host-key HOST KEY
              the pinned SSH host keys; forget one when a PBX was really re-installed
   rules NUMBER [--dialling on|off] [--allowed P...] [--denied P...] [--extensions E...]
              what an enterprise may do; rules --help tells more
+  keys NUMBER [add [--name NAME] [--until TIME] | end NAME [--at TIME]]
+             an enterprise's secrets beside the one in its table; a new one is shown once
 
-Settings are environment variables, read from .env too; README.md lists them.
+Settings are environment variables; those of .env, a NAME=VALUE a line, come before them (ENV_FILE
+names another such file). README.md lists them.
 TEXT
 }
 
+settings() { "$python" deploy/settings.py "$@"; }
+
+# What .env says is only read: no value of it ever reaches a shell's parser.
 load_env() {
-  if [ -f .env ]; then
-    set -a
-    # shellcheck disable=SC1091 # the operator's own file
-    . ./.env
-    set +a
-  fi
+  local pair pairs
+  [ -e "$env_file" ] || return 0
+  mapfile -d '' -t pairs < <(settings env "$env_file")
+  wait "$!" || return 1
+  for pair in "${pairs[@]}"; do export "${pair?}" || return 1; done
 }
 
 environment() {
   ensure_environment "$root/shared/requirements.txt" "$root/deploy/requirements.txt"
 }
 
-setting() { "$python" -c "from shared.settings import load_settings as s; print(s().$1)"; }
+prepare() { environment && load_env; }
+
+# Where our service's pid is, and what it prints. A follower has files of its own: it may run beside
+# an API, of another ENV_FILE.
+kept() { if [ "${ROLE:-}" = follower ]; then echo "$run/follower-$1"; else echo "$run/$1"; fi; }
 
 # The pid of our running service, or nothing: a pid file alone may be stale, or name another's.
 service_pid() {
   local pid
-  pid=$(cat "$run/asterisk.pid" 2>/dev/null) || return 0
-  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'asterisk\.py'; then echo "$pid"; fi
+  pid=$(cat "$(kept asterisk.pid)" 2>/dev/null) || return 0
+  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -Eq 'asterisk\.py|deploy/serve\.py'; then echo "$pid"; fi
 }
+
+# Whether a process has not ended. One that ends has lost its command line before; one whose end
+# nobody has asked about, as in a container without an init, is Z.
+runs() {
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) && [[ ${stat##*) } != Z* ]]
+}
+
+# A service of before deploy/serve.py, or of none, has nothing that could hand its port over.
+hands_over() { tr '\0' ' ' <"/proc/$1/cmdline" | grep -q 'deploy/serve\.py'; }
 
 smoke() { "$python" deploy/smoke.py "$@"; }
 
 start() {
-  local pid
+  local pid console
+  console=$(kept console.log)
   pid=$(service_pid)
   if [ -n "$pid" ]; then
     echo "Already running, pid $pid."
+    smoke status
     return
   fi
   if smoke port-taken; then
-    echo "Port $(setting service_port) is in use by another program; set SERVICE_PORT." >&2
+    echo "Port $(settings get port) is in use by another program; set SERVICE_PORT, a follower's FOLLOWER_PORT." >&2
     return 1
   fi
   { "$python" -m shared.operate migrate && "$python" -m shared.operate sweep; } || echo "Starting nevertheless; calls will answer 503." >&2
-  setsid nohup "$python" asterisk.py >"$run/console.log" 2>&1 </dev/null 9>&- &
+  : >"$console"
+  setsid nohup "$python" deploy/serve.py "$(kept handover)" >>"$console" 2>&1 </dev/null 9>&- &
   pid=$!
-  echo "$pid" >"$run/asterisk.pid"
+  echo "$pid" >"$(kept asterisk.pid)"
   if smoke wait "$pid"; then
-    echo "Started, pid $pid: http://127.0.0.1:$(setting service_port)/health"
+    echo "Started, pid $pid: $(settings url)/health"
+    smoke status
   else
-    echo "It did not start; the end of .run/console.log:" >&2
-    tail -n 15 "$run/console.log" >&2
+    echo "It did not start; the end of ${console#"$root"/}:" >&2
+    tail -n 15 "$console" >&2
     kill "$pid" 2>/dev/null || true
     return 1
   fi
@@ -89,17 +120,55 @@ stop() {
     return
   fi
   kill "$pid"
-  while [ -n "$(service_pid)" ]; do
+  while runs "$pid"; do
     if [ "$waited" -ge $((stop_limit_s * 10)) ]; then
       echo "It did not stop within $stop_limit_s s; killed." >&2
-      kill -KILL "$pid"
+      kill -KILL -- "-$pid" # it leads a session: its workers with it
       break
     fi
     sleep 0.1
     waited=$((waited + 1))
   done
-  rm -f "$run/asterisk.pid"
+  rm -f "$(kept asterisk.pid)"
   echo "Stopped."
+}
+
+# What a new process is told it could not start by, of all that the console says since.
+say_why() { # the console's bytes before
+  tail -c "+$(($1 + 1))" "$(kept console.log)" | grep '^❌' | tail -n 1 || true
+}
+
+restart() {
+  local pid before name waited=0
+  pid=$(service_pid)
+  if [ -z "$pid" ] || ! hands_over "$pid"; then
+    stop
+    start
+    return
+  fi
+  if ! { "$python" -m shared.operate migrate && "$python" -m shared.operate sweep; }; then
+    echo "Not restarted: the old process goes on, pid $pid." >&2
+    return 1
+  fi
+  name=$(kept handover)
+  before=$(stat -c %s "$(kept console.log)")
+  rm -f "$name.outcome"
+  env -0 >"$name.environment"
+  kill -HUP "$pid"
+  until [ -e "$name.outcome" ]; do
+    if ! runs "$pid" || [ "$waited" -ge $((stop_limit_s * 10)) ]; then break; fi
+    sleep 0.1
+    waited=$((waited + 1))
+  done
+  if [ "$(cat "$name.outcome" 2>/dev/null)" = ok ]; then
+    echo "Restarted, pid $pid: $(settings url)/health"
+    smoke status
+    return
+  fi
+  rm -f "$name.environment"
+  say_why "$before" >&2
+  echo "Not restarted: the old process goes on, pid $pid." >&2
+  return 1
 }
 
 status() {
@@ -113,32 +182,38 @@ status() {
   smoke status
 }
 
-# One start or stop at a time, whoever calls.
+# One start or stop at a time, whoever calls. What is written from here on, the log too, is nobody
+# else's to read: it tells who called whom.
 alone() {
+  umask 077
   mkdir -p "$run"
+  chmod 700 "$run"
   exec 9>"$run/lock"
   flock 9
   "$@"
 }
 
 case "${1:-}" in
-  start) load_env && environment && alone start ;;
-  stop) load_env && alone stop ;;
-  restart) load_env && environment && alone stop && start ;;
-  status) load_env && environment && status ;;
+  start) prepare && settings check && alone start ;;
+  stop)
+    [ ! -e "$run" ] || prepare || true # whose pid it is; what is wrong is told, and forbids no stop
+    alone stop
+    ;;
+  restart) prepare && settings check && alone restart ;;
+  status) prepare && status ;;
   logs)
-    load_env
+    prepare
     shift
     exec tail "${@:--n50}" -F "${LOG_FILE:-asterisk_service.log}"
     ;;
-  test) load_env && environment && smoke test ;;
+  test) prepare && smoke test ;;
   demo)
     environment && ensure_environment "$root/demo/requirements.txt"
     shift
     exec "$python" -m demo "$@"
     ;;
-  migrate | host-keys | forget-host-key | accept-host-key | rules | sweep)
-    load_env && environment && exec "$python" -m shared.operate "$@"
+  check | migrate | renew-cursor-key | host-keys | forget-host-key | accept-host-key | rules | keys | sweep)
+    prepare && exec "$python" -m shared.operate "$@"
     ;;
   -h | --help | help) usage ;;
   *)

@@ -20,12 +20,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, HTTPException
 
-from shared import admission
-from shared.admission import Order
-from shared.database import load_database
-from shared.settings import load_settings
+from shared.asterisk.models import CallOrder, Extension, Phone
+from shared.auth import admission
+from shared.settings import the_settings
+from shared.store.database import the_database
 
-_SELECT = "SELECT number, name, ip FROM enterprises WHERE secret = :secret AND active = true"
+_SELECT = "SELECT number, name, ip FROM public.enterprises WHERE secret = :secret AND active = true"
 
 specification = FastAPI()
 
@@ -33,8 +33,8 @@ specification = FastAPI()
 @specification.get("/api/makecallexternal")
 async def by_sshpass(code: str, phone: str, clientId: str) -> dict[str, object]:  # noqa: N803
     """Do what the specification's text does; the password stands in the argument list there."""
-    settings = load_settings()
-    rows = await load_database().run(_SELECT, secret=clientId)
+    settings = the_settings()
+    rows = await the_database().run(_SELECT, secret=clientId)
     if not rows:
         raise HTTPException(401, "Invalid clientId")
     context = settings.dialplan_context
@@ -109,9 +109,9 @@ ami = FastAPI(lifespan=_connected)
 @ami.get("/api/makecallexternal")
 async def by_ami(code: str, phone: str, clientId: str) -> dict[str, object]:  # noqa: N803
     """Admit, originate, settle."""
-    settings, database = load_settings(), load_database()
+    settings, database = the_settings(), the_database()
     context = settings.dialplan_context
-    order = Order("call", code, phone)
+    order = CallOrder(Extension(code), Phone(phone))
     admitted = await admission.admit(
         database,
         settings,

@@ -3,16 +3,18 @@
     sudo python -m bench.following [--version 16|22] [--rounds 10]
 
 Real Asterisk, real sshd, real PostgreSQL. A client waits for each phase by long polls, as a page
-would; beside it a listener hears Asterisk's events over AMI, which needs a user on the PBX. Prints
-how much later the client knew, and Asterisk's processor time with calls that are followed and with
-calls that are not.
+would, two more listen to all events, by long polls and over a WebSocket; beside them a listener
+hears Asterisk's events over AMI, which needs a user on the PBX. Prints how much later each knew,
+and Asterisk's processor time with calls that are followed and with calls that are not.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
+import math
 import os
 import socket
 import statistics
@@ -24,12 +26,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
 from bench.hot_path import SECRET, prepared, serving
 from tests.pbx.lab import Lab
 
 AGENT, CUSTOMER = "154", "+375290000001"
 PHASES = ("agent_ringing", "agent_answered", "customer_ringing", "talking", "ended")
 LOAD_CALLS, LOAD_S = 20, 20.0
+HEARD_LIMIT_S = 10.0
 
 
 class Events:
@@ -102,22 +108,111 @@ class Client:
             yield phase, time.perf_counter()
 
 
-def delays(client: Client, events: Events, rounds: int) -> None:
-    """Print how much later than AMI the client knew each phase."""
-    late: dict[str, list[float]] = {phase: [] for phase in PHASES}
+class Feed:
+    """A listener: when it was told each phase of the call that goes on."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, float] = {}
+        self.has_ended = threading.Event()
+
+    def begin(self) -> None:
+        """Expect another call."""
+        self.told.clear()
+        self.has_ended.clear()
+
+    def hear(self, events: list[dict[str, Any]]) -> None:
+        """Note what came now."""
+        at = time.perf_counter()
+        for event in events:
+            if event["type"] == "call.phase":
+                self.told[event["call"]["phase"]] = at
+                if event["call"]["phase"] == "ended":
+                    self.has_ended.set()
+
+
+class Polls(Feed):
+    """One by long polls."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+        self._after = client.ask("/api/events")["next"]
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                told = self._client.ask("/api/events", after=self._after, wait=25)
+            except OSError:  # the service is stopped at the end
+                return
+            self.hear(told["events"])
+            self._after = told["next"]
+
+
+class Socket(Feed):
+    """One over a WebSocket."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+        self._is_in = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._is_in.wait(HEARD_LIMIT_S)
+
+    def _listen(self) -> None:
+        url = f"ws://127.0.0.1:{self._port}/api/events"
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        with (
+            contextlib.suppress(ConnectionClosed),  # the service is stopped at the end
+            connect(url, additional_headers=headers, compression=None) as socket,
+        ):
+            while True:
+                self.hear([json.loads(socket.recv())])
+                self._is_in.set()  # what comes first is a heartbeat
+
+
+def delays(client: Client, port: int, events: Events, rounds: int) -> None:
+    """Print how much later than AMI each phase was known: to who waits, and to who listens."""
+    waiter = "GET /api/calls/ID"
+    feeds: dict[str, Feed] = {"GET /api/events": Polls(client), "WebSocket": Socket(port)}
+    late: dict[str, dict[str, list[float]]] = {
+        name: {phase: [] for phase in PHASES} for name in (waiter, *feeds)
+    }
+
+    def note(name: str, phase: str, at: float) -> None:
+        if phase in events.seen:
+            late[name][phase].append((at - events.seen[phase]) * 1000)
+
     for number in range(rounds):
         events.seen.clear()
+        for feed in feeds.values():
+            feed.begin()
         for phase, at in client.watch(client.place(CUSTOMER)):
-            if phase in events.seen:
-                late[phase].append((at - events.seen[phase]) * 1000)
+            note(waiter, phase, at)
+        for name, feed in feeds.items():
+            feed.has_ended.wait(HEARD_LIMIT_S)
+            for phase, at in feed.told.items():
+                note(name, phase, at)
         progress(f"call {number + 1} of {rounds}")
-    print(f"{'later than AMI':>18}   p50 ms   max ms   seen")
-    for phase, values in late.items():
+    for name, of_phases in late.items():
+        table(name, of_phases, rounds)
+
+
+def table(name: str, late: dict[str, list[float]], rounds: int) -> None:
+    """Print how late one of them knew each phase."""
+    every = [value for values in late.values() for value in values]
+    print(f"{name:>18}   p50 ms   p95 ms   max ms   later than AMI, of {rounds} calls")
+    for phase, values in {**late, "all": every}.items():
         if values:
             print(
-                f"{phase:>18} {statistics.median(values):8.0f} {max(values):8.0f}"
-                f"   {len(values)} of {rounds}"
+                f"{phase:>18} {statistics.median(values):8.0f} {p95(values):8.0f}"
+                f" {max(values):8.0f}   {len(values)}"
             )
+
+
+def p95(values: list[float]) -> float:
+    """Tell what nineteen of twenty do not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) * 0.95) - 1)]
 
 
 def cost(lab: Lab, client: Client) -> None:
@@ -169,7 +264,7 @@ def main() -> None:
         serving("asterisk:app", environment) as port,
     ):
         client = Client(port)
-        delays(client, Events(lab), options.rounds)
+        delays(client, port, Events(lab), options.rounds)
         cost(lab, client)
 
 

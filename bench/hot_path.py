@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import itertools
+import json
 import os
 import shutil
 import statistics
@@ -29,7 +31,17 @@ from tests.pbx.lab import Lab
 from tests.postgres import Postgres
 
 SECRET = "bench-secret-0001"
-QUERY = urlencode({"code": "900", "phone": "900", "clientId": SECRET})
+# Equal orders of one enterprise that are under way at once are one call: each request is another's.
+ENTERPRISES = 1000
+_numbers = itertools.count()
+
+
+def query() -> str:
+    """Make the next request's query: the same order, of the next enterprise."""
+    secret = f"{SECRET}-{next(_numbers) % ENTERPRISES}"
+    return urlencode({"code": "900", "phone": "900", "clientId": secret})
+
+
 APPS = {
     "this service": "asterisk:app",
     "AMI, persistent": "bench.alternatives:ami",
@@ -47,7 +59,9 @@ def serving(app: str, environment: dict[str, str]) -> Iterator[int]:
         try:
             for _ in range(200):
                 try:
-                    get(port)
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                    connection.request("GET", "/health")
+                    connection.getresponse().read()
                     break
                 except OSError:
                     time.sleep(0.1)
@@ -58,8 +72,11 @@ def serving(app: str, environment: dict[str, str]) -> Iterator[int]:
 
 
 @contextmanager
-def prepared(version: str) -> Iterator[tuple[Lab, dict[str, str]]]:
-    """Bring a PBX up beside a database with one enterprise; the environment of a service there."""
+def prepared(version: str, *, others: int = 0) -> Iterator[tuple[Lab, dict[str, str]]]:
+    """Bring a PBX up beside a database with one enterprise, or with others on the same PBX too.
+
+    Yields also the environment of a service there.
+    """
     lab = Lab.of("16" if version == "16" else "22")
     lab.up()
     postgres = Postgres().start()
@@ -67,6 +84,13 @@ def prepared(version: str) -> Iterator[tuple[Lab, dict[str, str]]]:
         stack.callback(postgres.stop)
         postgres.prepare()
         postgres.seed_enterprise("0001", "bench", "127.0.0.1", SECRET)
+        if others:
+            postgres.execute(
+                "INSERT INTO enterprises SELECT 'n' || n, 'bench', '127.0.0.1',"
+                " :secret || '-' || n, true FROM generate_series(0, :last) n",
+                secret=SECRET,
+                last=others - 1,
+            )
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         yield (
             lab,
@@ -90,11 +114,13 @@ def get(port: int) -> float:
     connections = _local.__dict__.setdefault("connections", {})
     connection = connections.get(port) or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     started = time.perf_counter()
-    connection.request("GET", f"/api/makecallexternal?{QUERY}")
+    connection.request("GET", f"/api/makecallexternal?{query()}")
     response = connection.getresponse()
     body = response.read()
     if response.status != http.HTTPStatus.OK:
         raise RuntimeError(f"{response.status} {body.decode()}")
+    if json.loads(body).get("repeated"):
+        raise RuntimeError("an order that was under way still: nothing was measured")
     connections[port] = connection
     return (time.perf_counter() - started) * 1000
 
@@ -108,7 +134,7 @@ def main() -> None:
     if not (shutil.which("sshpass") and shutil.which("ssh")):
         sys.exit("The comparison needs sshpass and ssh: apt-get install sshpass openssh-client")
     with ExitStack() as stack:
-        lab, environment = stack.enter_context(prepared(options.version))
+        lab, environment = stack.enter_context(prepared(options.version, others=ENTERPRISES))
         environment |= {
             "DIALPLAN_CONTEXT": "park",
             "UNKNOWN_HOLD_S": "0.000001",
@@ -118,6 +144,8 @@ def main() -> None:
             "AMI_PASSWORD": "lab",
         }
         ports = {name: stack.enter_context(serving(app, environment)) for name, app in APPS.items()}
+        for port in ports.values():
+            get(port)  # the first one logs in
         alone(ports, options.rounds)
         together(ports)
 

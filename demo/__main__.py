@@ -1,4 +1,4 @@
-"""The demo: an embedded PostgreSQL, a stand-in PBX, the service, and one call through them.
+"""The demo: an embedded PostgreSQL, a stand-in PBX, the service, a call through them, its events.
 
     python -m demo        or: ./asterisk.sh demo
 
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -21,20 +22,28 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from demo.postgres import Postgres, PostgresFailed, PostgresMissing
 from demo.standin import StandIn
-from shared.database import Database
-from shared.operate import migrate
+from demo.telling import describe
 from shared.settings import Settings
+from shared.store.database import Database
+from shared.store.migrations import migrate
 
 SECRET = "demo-secret-0001"
 AGENT, CUSTOMER = "154", "+375290000001"
+# Who calls in, and the extension that he dials.
+_CALLERS = (("+375290000007", "150"), ("+375290000008", "153"), ("+375290000009", "154"))
+_BETWEEN_CALLERS_S = 15.0
 _ROOT = Path(__file__).resolve().parent.parent
 _FOLDER = _ROOT / ".run" / "demo"
+_LOG = _FOLDER / "asterisk_service.log"
 _START_LIMIT_S = 30.0
-_CALL_LIMIT_S = 20.0
+_CALL_LIMIT_S = 60.0
+# What is told comes at once; so long Ctrl-C may have to wait for an answer.
+_WAIT_S = 2
 
 
 class DemoFailed(Exception):
@@ -61,10 +70,11 @@ async def main(port: int, *, once: bool) -> None:
         pbx = await stack.enter_async_context(StandIn(password=SECRET))
         say(f"[2/4] A stand-in PBX (an imitation, no phone rings) on SSH port {pbx.port}")
         await stack.enter_async_context(running_service(postgres, pbx, port))
-        await place_call(port, pbx)
-        say_what_next(port)
+        listener = Listener(port)
+        await place_call(port, listener)
         if not once:
-            await stop.wait()
+            say_what_next(port)
+            await tell_until(stop, listener, pbx)
         say("\nStopping...")
     say("Everything that the demo started is stopped.")
 
@@ -92,11 +102,11 @@ def _seed(postgres: Postgres) -> None:
     database = Database(Settings.from_environment(postgres.environment()))
     with database.transaction() as execute:
         execute(
-            "CREATE TABLE IF NOT EXISTS enterprises "
+            "CREATE TABLE IF NOT EXISTS public.enterprises "
             "(number text PRIMARY KEY, name text, ip text, secret text, active boolean)"
         )
         execute(
-            "INSERT INTO enterprises VALUES ('0001', 'demo', '127.0.0.1', :secret, true) "
+            "INSERT INTO public.enterprises VALUES ('0001', 'demo', '127.0.0.1', :secret, true) "
             "ON CONFLICT DO NOTHING",
             secret=SECRET,
         )
@@ -109,15 +119,14 @@ def _seed(postgres: Postgres) -> None:
 @contextlib.asynccontextmanager
 async def running_service(postgres: Postgres, pbx: StandIn, port: int) -> AsyncGenerator[None]:
     """Start the service as asterisk.sh would, with settings of its own."""
-    log = _FOLDER / "asterisk_service.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    _FOLDER.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONUNBUFFERED": "1",
         "SERVICE_PORT": str(port),
         "SSH_PORT": str(pbx.port),
         "SSH_PASSWORD": SECRET,
-        "LOG_FILE": str(log),
+        "LOG_FILE": str(_LOG),
         **postgres.environment(),
     }
     with (_FOLDER / "console.log").open("wb") as console:
@@ -132,7 +141,7 @@ async def running_service(postgres: Postgres, pbx: StandIn, port: int) -> AsyncG
         )
     try:
         await _until_healthy(service, port)
-        say(f"[3/4] The service on http://127.0.0.1:{port}, its log in {_relative(log)}")
+        say(f"[3/4] The service on http://127.0.0.1:{port}, its log in {_relative(_LOG)}")
         yield
     finally:
         if service.returncode is None:
@@ -150,25 +159,71 @@ async def _until_healthy(service: asyncio.subprocess.Process, port: int) -> None
     raise DemoFailed(f"The service did not start; see {_relative(_FOLDER / 'console.log')}.")
 
 
-async def place_call(port: int, pbx: StandIn) -> None:
-    """Place the call, then show what becomes of it on the PBX."""
+class Listener:
+    """Somebody who is told what happens to the enterprise's calls, as it happens."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._after: object = None
+
+    async def begin(self) -> None:
+        """Listen from now on."""
+        self._after = (await asyncio.to_thread(_get, self._port, "/api/events"))["next"]
+
+    async def listen(self) -> AsyncGenerator[dict[str, Any]]:
+        """Say each event, and yield it."""
+        while True:
+            query = urlencode({"after": self._after, "wait": _WAIT_S, "scope": "all"})
+            told = await asyncio.to_thread(_get, self._port, f"/api/events?{query}")
+            if "events" not in told:
+                raise DemoFailed(f"GET /api/events: {told['detail']}")
+            for event in told["events"]:
+                self._after = event["seq"]
+                if line := describe(event):
+                    say(line)
+                yield event
+            self._after = told["next"]
+
+
+async def place_call(port: int, listener: Listener) -> None:
+    """Place the call, then tell what becomes of it, phase by phase."""
+    await listener.begin()
     query = urlencode({"code": AGENT, "phone": CUSTOMER})
     say(f"[4/4] GET /api/makecallexternal?{query}")
     answer = await asyncio.to_thread(_get, port, f"/api/makecallexternal?{query}")
     say(json.dumps(answer, ensure_ascii=False, indent=2))
     if not answer.get("success"):
         raise DemoFailed("The call was not accepted; the answer above says why.")
-    say(f"\nThe service's word: phase {answer['phase']}. The channels of the stand-in PBX:")
-    started = time.monotonic()
-    shown: list[str] | None = None
-    while time.monotonic() - started < _CALL_LIMIT_S:
-        legs = [name for name in pbx.channels if not name.startswith("Local/")]
-        if legs != shown:
-            say(f"  {time.monotonic() - started:4.1f} s  {', '.join(legs) or '(none)'}")
-            if not legs and shown:
-                return
-            shown = legs
-        await asyncio.sleep(0.05)
+    say("\nWhat GET /api/events tells of it, as it happens:")
+    try:
+        async with asyncio.timeout(_CALL_LIMIT_S):
+            async for event in listener.listen():
+                if event["type"] == "call.phase" and event["call"]["phase"] == "ended":
+                    return
+    except TimeoutError:
+        raise DemoFailed(f"The call did not end; see {_relative(_LOG)}.") from None
+
+
+async def tell_until(stop: asyncio.Event, listener: Listener, pbx: StandIn) -> None:
+    """Tell of whatever calls there are; from time to time somebody calls in."""
+
+    async def tell() -> None:
+        async for _ in listener.listen():
+            pass
+
+    async def call_in() -> None:
+        for number, extension in itertools.cycle(_CALLERS):
+            await asyncio.sleep(_BETWEEN_CALLERS_S)
+            pbx.call_in(number, extension)
+
+    telling = asyncio.create_task(tell())
+    others = [asyncio.create_task(call_in()), asyncio.create_task(stop.wait())]
+    done, rest = await asyncio.wait({telling, *others}, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    if telling in done:
+        await telling  # it has failed
 
 
 def say_what_next(port: int) -> None:
@@ -181,14 +236,15 @@ def say_what_next(port: int) -> None:
     say(f"  curl {bearer} '{url}/api/makecallexternal?code=99x&phone=1'")
     say(f"  curl {url}/api/status      and {url}/docs in a browser")
     say("Agents: 150 and 151 answer, 152 is busy, 153 never answers, 154 answers after 1.5 s.")
+    say("Each call is told here as it goes on, and now and then somebody calls in from outside.")
     say("Ctrl-C stops everything.")
 
 
-def _get(port: int, path: str) -> dict[str, object]:
+def _get(port: int, path: str) -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {SECRET}"})
-        body: dict[str, object] = json.loads(connection.getresponse().read())
+        body: dict[str, Any] = json.loads(connection.getresponse().read())
         return body
     finally:
         connection.close()

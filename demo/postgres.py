@@ -146,10 +146,17 @@ def find_binaries() -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    """Return a loopback port that nothing listens on.
+
+    It is nobody else's for a while: a connection that ends there leaves it in TIME_WAIT, for a
+    minute on Linux. The system gives such a port to none that asks for any, only by its number.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as near:
+            far, _ = probe.accept()
+            far.close()  # who ends first keeps the port
+            near.recv(1)
         return port
 
 

@@ -12,6 +12,7 @@ Or by itself: `python -m demo.standin --port 5059`.
 import argparse
 import asyncio
 import logging
+import secrets
 import signal
 from collections import Counter
 from types import TracebackType
@@ -22,17 +23,19 @@ import asyncssh
 from demo.pbx.clock import Clock
 from demo.pbx.daemon import Daemon
 from demo.pbx.faults import Faults
+from demo.pbx.profiles import PROFILES
 from demo.pbx.shell import ASTERISK, Shell
-from demo.pbx.sshd import Door, Server, read_keys
-from demo.pbx.texts import VERSIONS
+from demo.pbx.sshd import Door, Server, listen, read_keys
 
 
 class StandIn(Faults):
     """One stand-in PBX host, listening while its `async with` block lasts.
 
-    `technology` SIP imitates Asterisk 16 with chan_sip, PJSIP imitates Asterisk 22.
+    `version` is that of the Asterisk it imitates, as far as recordings of a real one tell: 11, 13
+    and 16 with chan_sip (11.25.3, 13.38.3, 16.28.0), 22 with PJSIP (22.10.1).
     `time_scale` 1.0 lets phones ring for realistic seconds. `authorized_keys` is the text of
-    such a file. `asterisk_commands` are the ways its shell knows to start Asterisk.
+    such a file. `asterisk_commands` are the ways its shell knows to start Asterisk. `entity_id` is
+    what Asterisk makes of its host's MAC address; another one for each unless it is given.
     The faults to inject are attributes and methods inherited from `Faults`.
     """
 
@@ -45,20 +48,23 @@ class StandIn(Faults):
         password: str | None = None,
         authorized_keys: str = "",
         host_key: asyncssh.SSHKey | None = None,
-        technology: str = "SIP",
+        version: str = "16",
         time_scale: float = 1.0,
         hostname: str = "standin",
+        entity_id: str | None = None,
         asterisk_commands: tuple[list[str], ...] = ASTERISK,
     ) -> None:
-        if technology not in VERSIONS:
-            raise ValueError(f"technology must be SIP or PJSIP, not {technology}")
+        if version not in PROFILES:
+            raise ValueError(f"version must be one of {', '.join(PROFILES)}, not {version}")
         super().__init__()
-        self.technology = technology
+        self.version = version
         self.host = host
         self.port = port
         self.host_key = host_key or asyncssh.generate_private_key("ssh-ed25519")
         self._clock = Clock(time_scale)
-        self._daemon = Daemon(technology, self._clock, self, hostname)
+        self._daemon = Daemon(
+            PROFILES[version], self._clock, self, hostname, entity_id or _made_up_entity_id()
+        )
         shell = Shell(self._daemon, asterisk_commands)
         keys = read_keys(authorized_keys.splitlines())
         self._door = Door(self._daemon, shell, username, password, keys)
@@ -66,7 +72,7 @@ class StandIn(Faults):
 
     async def __aenter__(self) -> Self:
         """Start listening; `port` is the real one afterwards."""
-        self._acceptor = await asyncssh.listen(
+        self._acceptor = await listen(
             self.host,
             self.port,
             server_factory=lambda: Server(self._door),
@@ -97,6 +103,26 @@ class StandIn(Faults):
     def connections(self) -> int:
         """SSH connections ever accepted, also those that failed to authenticate."""
         return self._door.connections
+
+    @property
+    def live_connections(self) -> int:
+        """SSH connections that are open now."""
+        return len(self._door.live)
+
+    @property
+    def live_sessions(self) -> int:
+        """Exec and SFTP sessions that are open now."""
+        owners = [live.get_owner() for live in self._door.live]
+        return sum(owner.running for owner in owners if isinstance(owner, Server))
+
+    @property
+    def password(self) -> str | None:
+        """What the user must log in with from now on; connections that are open stay."""
+        return self._door.password
+
+    @password.setter
+    def password(self, password: str | None) -> None:
+        self._door.password = password
 
     @property
     def sessions(self) -> int:
@@ -133,6 +159,29 @@ class StandIn(Faults):
         """The names of the live channels."""
         return [live.name for live in self._daemon.exchange.channels.snapshot()]
 
+    def add_channel(self, name: str, *, bridge: str = "") -> None:
+        """Let there be a channel of another program's call, which stays; in a bridge it talks."""
+        self._daemon.exchange.channels.add_foreign(name).bridge = bridge
+
+    def call_in(
+        self, number: str, extension: str, *, trunk: str = "city", context: str = "inoffice"
+    ) -> str:
+        """Let somebody with this number call in by a trunk; the name of the channel.
+
+        With an extension's name as the trunk's it is that phone which calls.
+        """
+        exchange = self._daemon.exchange
+        return exchange.call_in(number, extension, trunk, context).name
+
+    def rename_channel(self, name: str, new_name: str) -> None:
+        """Let a live channel be of a peer that is called otherwise."""
+        self._daemon.exchange.channels.rename(name, new_name)
+
+    @property
+    def uniqueids(self) -> dict[str, str]:
+        """The uniqueid of each live channel, by its name."""
+        return {live.name: live.uniqueid for live in self._daemon.exchange.channels.snapshot()}
+
     @property
     def cdr(self) -> str:
         """The call detail records written so far: what SFTP serves as Master.csv."""
@@ -144,9 +193,54 @@ class StandIn(Faults):
         return self._daemon.pid
 
     @property
+    def waiting(self) -> int:
+        """Connections to the control socket that Asterisk has not accepted yet."""
+        return self._daemon.waiting
+
+    @property
     def booted(self) -> bool:
         """Whether Asterisk runs and has loaded everything."""
         return self._daemon.booted
+
+    @property
+    def time_scale(self) -> float:
+        """How long one of its seconds takes; another one holds from the next wait on."""
+        return self._clock.time_scale
+
+    @time_scale.setter
+    def time_scale(self, time_scale: float) -> None:
+        self._clock.time_scale = time_scale
+
+    @property
+    def knows_originate(self) -> bool:
+        """Whether `channel originate` is loaded; without it Asterisk says `No such command`."""
+        return self._daemon.cli.originate_loaded
+
+    @knows_originate.setter
+    def knows_originate(self, knows: bool) -> None:
+        self._daemon.cli.originate_loaded = knows
+
+    async def run(self, command: str) -> str:
+        """Run a CLI command as another program on the host does; what it prints."""
+        return await self._daemon.execute(command)
+
+    def write_cdr(self, rows: str) -> None:
+        """Let Asterisk have written more call detail records."""
+        self._daemon.exchange.ledger += rows.encode()
+
+    def replace_cdr(self, content: str) -> None:
+        """Put another file of call detail records in the place of the present one."""
+        self._daemon.exchange.ledger[:] = content.encode()
+
+    def age_channels(self, seconds: float) -> None:
+        """Let the live channels have begun so much earlier."""
+        for channel in self._daemon.exchange.channels.snapshot():
+            channel.born -= seconds
+
+    def cut_connections(self) -> None:
+        """Break every SSH connection, as a network does; new ones are accepted."""
+        for connection in list(self._door.live):
+            connection.abort()
 
     def freeze(self) -> None:
         """Stop Asterisk as SIGSTOP does: opens get no banner, commands wait and run at `thaw`."""
@@ -175,6 +269,10 @@ class StandIn(Faults):
         self._daemon.restart(down_s, commands_s, dialplan_s)
 
 
+def _made_up_entity_id() -> str:
+    return ":".join(f"{byte:02x}" for byte in (0x02, *secrets.token_bytes(5)))
+
+
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -184,7 +282,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=5059, help="port to listen on, 0 for any")
     parser.add_argument("--password", default="demo", help="password of the user root")
-    parser.add_argument("--technology", choices=sorted(VERSIONS), default="SIP")
+    parser.add_argument("--version", choices=PROFILES, default="16", help="Asterisk to imitate")
     parser.add_argument("--time-scale", type=float, default=1.0, help="0.1: ten times as quick")
     return parser.parse_args()
 
@@ -199,11 +297,11 @@ async def serve(arguments: argparse.Namespace) -> None:
         host=arguments.host,
         port=arguments.port,
         password=arguments.password,
-        technology=arguments.technology,
+        version=arguments.version,
         time_scale=arguments.time_scale,
     ) as pbx:
         address = f"root@{pbx.host}:{pbx.port}"
-        print(f"stand-in PBX ({pbx.technology}) listening: {address}", flush=True)
+        print(f"stand-in PBX (Asterisk {pbx.version}) listening: {address}", flush=True)
         await stop.wait()
 
 

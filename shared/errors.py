@@ -5,28 +5,38 @@
     │   ├── KeyReused            422  the same Idempotency-Key with other parameters
     │   └── UnknownExtension     422  the dialplan does not know whom to ring first
     ├── InvalidClientId          401  no active enterprise has this secret
+    ├── TicketExpired            401  the ticket was used, came too late or never was
     ├── Forbidden                403  an operator's rule, or ours, is against it
-    │   ├── PrefetchRefused      403  a browser's prefetch must not ring a phone
+    │   ├── PrefetchRefused      403  a browser's prefetch, a chat's preview must not ring a phone
     │   ├── DiallingStopped      403  the enterprise's dialling is switched off
     │   ├── DestinationDenied    403  the phone is not among the allowed destinations
     │   ├── ExtensionNotOwned    403  the extension belongs to another enterprise of this PBX
     │   └── SharedHost           403  monitoring, on a PBX that enterprises share
     ├── NoSuchCall               404  the caller's enterprise has no such call
     ├── NoSuchExtension          404  the PBX has no phone of this number
+    ├── StreamUnavailable        406  answers are sent whole here: nothing can be streamed
     ├── CallEnded                409  the call is over: nothing is left to hang up or transfer
     ├── CallNotReady             409  nothing of the call is there yet to hang up or transfer
+    ├── NobodyToHear             409  whom to tap is on no call: nobody was rung
+    ├── ChannelAmbiguous         409  Asterisk cannot tell whom to tap from another: nobody was rung
+    ├── CallElsewhere            409  the call is on a PBX that is not its enterprise's any more
+    ├── EventsGone               410  what follows is not kept any more
     ├── LimitExceeded            429  too many calls; says when to try again
+    │   └── TooManyOpen          429  too many at once; again once one of them has ended
     ├── DatabaseUnavailable      503  PostgreSQL does not answer
     │   ├── SchemaMissing        503  PostgreSQL answers, the migrations were never applied
     │   └── PostgresSecretUnreadable 503  Secrets Manager does not tell what to log in with
     ├── ViewUnavailable          503  the calls of a host could not be listed in time
-    ├── PbxBusy                  503  this host's queue is full; says when to try again
+    ├── HostUnverified           503  not known yet whether another enterprise has the same PBX
+    ├── InternalError            500  a defect of ours, before anything was sent
     └── PbxError                      the host or its Asterisk failed us
-        ├── NotExecuted          500  certain: nothing reached Asterisk
+        ├── NotExecuted               certain: nothing reached Asterisk; never raised itself
+        │   ├── PbxBusy          503  this host's queue is full; says when to try again
         │   ├── SshSecretUnreadable 503  Secrets Manager does not tell what to log in with
         │   ├── ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged
         │   ├── ConnectionLost, SocketRefused, NoAnswer     (worth another attempt)
-        │   ├── AsteriskUnavailable, CommandRejected, ContextMissing
+        │   ├── TooMuchSent              more than any answer has; it was cut off
+        │   ├── AsteriskUnavailable, CommandRejected, ContextMissing, ChannelUnaskable
         │   └── CdrUnreadable    500  the PBX's call records cannot be had; says why
         └── OutcomeUnknown       500  written, never acknowledged: the phone may ring
             └── NoChannel        500  acknowledged, yet no channel appeared
@@ -37,8 +47,10 @@ ring already). It is "no" wherever this request certainly sent no command.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
+from uuid import UUID
 
 Dialled: TypeAlias = Literal["no", "unknown"]
 
@@ -54,7 +66,8 @@ class FieldError:
 class ServiceError(Exception):
     """Base of the tree; `detail` is the sentence that the caller reads.
 
-    `call_id` is set once the call was admitted: it names the row that records this failure.
+    `call_id` is set once the call was admitted: it names the row that records this failure, with
+    what `recorded_detail` tells. `repeated`: it is another request's, which this one repeats.
     """
 
     status: ClassVar[int] = 500
@@ -66,11 +79,17 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.reason = detail
         self.retry_after_s = self.usual_retry_after_s if retry_after_s is None else retry_after_s
-        self.call_id: str | None = None
+        self.call_id: UUID | None = None
+        self.repeated = False
 
     @property
     def detail(self) -> str:
         """The sentence for the response body; always a string."""
+        return self.reason
+
+    @property
+    def recorded_detail(self) -> str:
+        """The text from which `recorded` makes this error again."""
         return self.reason
 
 
@@ -96,6 +115,19 @@ class UnknownExtension(InvalidParameter):
 
     code = "unknown-extension"
 
+    def __init__(self, message: str, *, field: str = "extension") -> None:
+        super().__init__(FieldError(field, message))
+        self.message = message
+
+    @property
+    def recorded_detail(self) -> str:
+        """The message alone: whoever is told names the field."""
+        return self.message
+
+    def of(self, field: str) -> UnknownExtension:
+        """Make the same error, of the field that the caller wrote."""
+        return UnknownExtension(self.message, field=field)
+
 
 class InvalidClientId(ServiceError):
     """The secret is missing, wrong, or its enterprise is not active."""
@@ -107,6 +139,16 @@ class InvalidClientId(ServiceError):
         super().__init__("Invalid clientId")
 
 
+class TicketExpired(ServiceError):
+    """The ticket was used, came too late, never was, or whoever asked for it has no right left."""
+
+    status = 401
+    code = "ticket-expired"
+
+    def __init__(self) -> None:
+        super().__init__("This ticket was used, is too old or never was; ask for another")
+
+
 class Forbidden(ServiceError):
     """The caller may not do this; never raised itself."""
 
@@ -114,12 +156,12 @@ class Forbidden(ServiceError):
 
 
 class PrefetchRefused(Forbidden):
-    """A browser asked ahead of the click; ringing a phone for that would be wrong."""
+    """A browser or a chat asked ahead of the click; ringing a phone for that would be wrong."""
 
     code = "prefetch-refused"
 
     def __init__(self) -> None:
-        super().__init__("A prefetch does not place calls; send the request itself")
+        super().__init__("A prefetch or preview does not place calls; send the request itself")
 
 
 class DiallingStopped(Forbidden):
@@ -141,7 +183,7 @@ class ExtensionNotOwned(Forbidden):
 
 
 class SharedHost(Forbidden):
-    """Another active enterprise has the same `ip`: its calls might be heard."""
+    """Another active enterprise has the same PBX: its calls might be heard."""
 
     code = "shared-host"
 
@@ -163,6 +205,18 @@ class NoSuchExtension(ServiceError):
     code = "no-such-extension"
 
 
+class StreamUnavailable(ServiceError):
+    """Answers are sent whole here, as on AWS: events cannot be told as they come."""
+
+    status = 406
+    code = "stream-unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Events are not streamed here: leave out `Accept: text/event-stream` and use wait="
+        )
+
+
 class CallEnded(ServiceError):
     """The call is over."""
 
@@ -176,6 +230,40 @@ class CallNotReady(ServiceError):
     status = 409
     code = "call-not-ready"
     usual_retry_after_s = 1.0
+
+
+class NobodyToHear(ServiceError):
+    """The extension that is to be tapped is on no call: the supervisor would hear silence."""
+
+    status = 409
+    code = "nobody-to-hear"
+
+
+class ChannelAmbiguous(ServiceError):
+    """ChanSpy would not tell the channel that is to be tapped from another's: a stranger's call."""
+
+    status = 409
+    code = "channel-ambiguous"
+
+
+class CallElsewhere(ServiceError):
+    """The enterprise has another `ip` now: what it may ring there says nothing of this PBX."""
+
+    status = 409
+    code = "call-elsewhere"
+
+
+class EventsGone(ServiceError):
+    """What was told after this number is not kept any more, or that number was never told."""
+
+    status = 410
+    code = "events-gone"
+
+    def __init__(self, *, oldest: int, newest: int) -> None:
+        kept = f"{oldest} to {newest} are kept" if oldest <= newest else "none is kept"
+        super().__init__(f"Of the events {kept}: read the calls anew, then go on after {newest}")
+        self.oldest = oldest
+        self.newest = newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +287,12 @@ class LimitExceeded(ServiceError):
     ) -> None:
         super().__init__(detail, retry_after_s=retry_after_s)
         self.quota = quota
+
+
+class TooManyOpen(LimitExceeded):
+    """As many calls are open as may be; when one of them ends is not known."""
+
+    code = "too-many-open-calls"
 
 
 class DatabaseUnavailable(ServiceError):
@@ -229,11 +323,29 @@ class ViewUnavailable(ServiceError):
     usual_retry_after_s = 5.0
 
 
-class PbxBusy(ServiceError):
-    """More requests wait for this host than can be served in time."""
+class HostUnverified(ServiceError):
+    """It cannot be told yet whether another enterprise has the same PBX; so it is refused."""
 
     status = 503
-    code = "pbx-busy"
+    code = "host-unverified"
+    usual_retry_after_s = 5.0
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Refused for now: it is not known yet whether another enterprise has the same PBX"
+        )
+
+
+class InternalError(ServiceError):
+    """A defect of this service, its cause, of which is certain that nothing was dialled.
+
+    Of any other defect the answer has the same code, and says that a phone may be ringing.
+    """
+
+    code = "internal-error"
+
+    def __init__(self) -> None:
+        super().__init__("Internal error")
 
 
 class PbxError(ServiceError):
@@ -249,10 +361,24 @@ class PbxError(ServiceError):
 
 
 class NotExecuted(PbxError):
-    """Certain that Asterisk executed nothing; `again` tells that a new attempt may succeed."""
+    """Certain that Asterisk executed nothing; `again` tells that a new attempt may succeed.
 
-    code = "not-executed"
+    Never raised itself.
+    """
+
     again: ClassVar[bool] = False
+
+
+class PbxBusy(NotExecuted):
+    """More requests wait for this host than can be served in time."""
+
+    status = 503
+    code = "pbx-busy"
+
+    @property
+    def detail(self) -> str:
+        """The plain sentence: no command of SSH has failed."""
+        return self.reason
 
 
 class ConnectTimeout(NotExecuted):
@@ -307,6 +433,12 @@ class NoAnswer(NotExecuted):
     code = "asterisk-no-answer"
 
 
+class TooMuchSent(NotExecuted):
+    """The host sent more than any answer has: it was cut off."""
+
+    code = "pbx-sends-too-much"
+
+
 class AsteriskUnavailable(NotExecuted):
     """Neither the control socket nor `asterisk -rx` reaches Asterisk."""
 
@@ -323,6 +455,12 @@ class ContextMissing(NotExecuted):
     """The dialplan has no such context: a setting of ours is wrong for this host."""
 
     code = "dialplan-context-missing"
+
+
+class ChannelUnaskable(NotExecuted):
+    """No command can name this channel: not in ASCII, too long, or no channel's name at all."""
+
+    code = "channel-unaskable"
 
 
 class CdrUnreadable(NotExecuted):
@@ -342,3 +480,24 @@ class NoChannel(OutcomeUnknown):
     """Asterisk acknowledged the originate, but no channel of it was seen."""
 
     code = "originate-without-channel"
+
+
+def recorded(code: str, detail: str | None) -> ServiceError | None:
+    """Make the error again that a call was recorded with; None: no error that placing ends with."""
+    kind = _PLACING.get(code)
+    return kind(detail) if kind is not None and detail is not None else None
+
+
+def _tree(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    if "code" in vars(kind):
+        yield kind
+    for below in kind.__subclasses__():
+        yield from _tree(below)
+
+
+# What may go wrong once a call was admitted, by its code.
+_PLACING = {
+    kind.code: kind
+    for branch in (UnknownExtension, NobodyToHear, ChannelAmbiguous, DatabaseUnavailable, PbxError)
+    for kind in _tree(branch)
+}

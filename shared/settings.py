@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from functools import cache
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from shared.process import once
 
 SERVICE = "asterisk-call-management"
 VERSION = "1.0.0"
@@ -35,17 +38,48 @@ def _rate(value: object) -> object:
     return {"count": int(match[1]), "per_s": int(match[2])}
 
 
+def _off(value: object) -> object:
+    return None if isinstance(value, str) and value.strip() in {"", "off"} else value
+
+
 def _list(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+def _networks(value: object) -> object:
+    try:
+        return tuple(map(ip_network, value)) if isinstance(value := _list(value), tuple) else value
+    except ValueError:
+        raise ValueError(
+            "must be addresses or networks, comma-separated, e.g. 127.0.0.1,10.0.0.0/8"
+        ) from None
+
+
 RateSetting = Annotated[Rate, BeforeValidator(_rate)]
+# `off`, or nothing at all, is None.
+OptionalRate = Annotated[RateSetting | None, BeforeValidator(_off)]
+OptionalCount = Annotated[
+    Annotated[int, Field(ge=1, le=100_000)] | None,
+    BeforeValidator(_off),
+]
+# Under a minute it is a mistake, of minutes for seconds perhaps.
+OptionalSeconds = Annotated[
+    Annotated[float, Field(ge=60, le=86_400)] | None,
+    BeforeValidator(_off),
+]
 ListSetting = Annotated[tuple[str, ...], BeforeValidator(_list)]
 # A prefix with a typing error would permit, or deny, nothing, and nobody would be told.
 Prefix = Annotated[str, Field(pattern=r"^[+]?[0-9]{1,20}$")]
 PrefixesSetting = Annotated[tuple[Prefix, ...], BeforeValidator(_list)]
+NetworksSetting = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
+# As a browser writes an origin: no path, no letter in capitals.
+Origin = Annotated[str, Field(pattern=r"^([*]|null|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+)$")]
+OriginsSetting = Annotated[tuple[Origin, ...], BeforeValidator(_list)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -94,7 +128,7 @@ class Settings(BaseModel):
         27, description="deadline of a whole request; API Gateway gives up at 30"
     )
     pbx_concurrency: int = Field(
-        3, ge=1, le=8, description="exchanges at once with one host; 3 at once is clean"
+        3, ge=1, le=8, description="exchanges at once with one host, a process; 3 are clean"
     )
     pbx_queue_s: Seconds = Field(5, description="longest wait for a turn at one host, then 503")
 
@@ -103,7 +137,7 @@ class Settings(BaseModel):
         pattern=r"^[A-Za-z0-9_-]{1,79}$",
         description="context that knows the extensions and the numbers to call",
     )
-    channel_technology: Literal["auto", "SIP", "PJSIP"] = Field(
+    channel_technology: Literal["auto", "SIP", "PJSIP", "IAX2"] = Field(
         "auto", description="what the extensions' channels are called; `auto` asks each host"
     )
     asterisk_transport: Literal["auto", "socket", "exec"] = Field(
@@ -126,7 +160,13 @@ class Settings(BaseModel):
     )
     monitor_match: Literal["exact", "prefix"] = Field(
         "exact",
-        description="`prefix` sends the specification's literal `SIP/150`, which taps 1501 too",
+        description="`prefix` sends the specification's literal `SIP/150`, which taps 1501 too;"
+        " refused where extensions are named or a PBX is shared",
+    )
+    monitor_idle: Literal["refuse", "wait"] = Field(
+        "refuse",
+        description="monitoring of an extension that is on no call; `wait` lets the supervisor"
+        " wait for one",
     )
     precheck: Literal["on", "off"] = Field(
         "on", description="ask the dialplan for the extension before dialling"
@@ -134,6 +174,9 @@ class Settings(BaseModel):
 
     repeat_window_s: Seconds = Field(
         10, description="the same call again within this time is a repeat and dials nothing"
+    )
+    repeat_after_end_s: Seconds = Field(
+        3, description="how long after its end a call still has repeats, within that time"
     )
     unknown_hold_s: Seconds = Field(
         120, description="how long a call of unknown outcome blocks its repeats"
@@ -144,7 +187,37 @@ class Settings(BaseModel):
     rate_limit_extension: RateSetting = Field(
         Rate(count=20, per_s=60), description="calls of one extension, COUNT/SECONDS"
     )
-
+    rate_limit_reads: RateSetting = Field(
+        Rate(count=6000, per_s=60),
+        description="requests of one enterprise that read its calls, COUNT/SECONDS",
+    )
+    rate_limit_pbx_reads: RateSetting = Field(
+        Rate(count=120, per_s=60),
+        description="requests of one enterprise that ask its PBX: history, extensions,"
+        " `source=pbx`, COUNT/SECONDS",
+    )
+    waits_at_once: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="waits for a change and streams of events of one enterprise at once, a process",
+    )
+    events_keep_days: int = Field(
+        7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
+    )
+    rate_limit_new_numbers: OptionalRate = Field(
+        None,
+        description="numbers that an enterprise has not called for 30 days, COUNT/SECONDS or `off`",
+    )
+    open_calls_enterprise: OptionalCount = Field(
+        None, description="calls of one enterprise that are open at once, or `off`"
+    )
+    open_calls_extension: OptionalCount = Field(
+        None, description="calls of one extension that are open at once, or `off`"
+    )
+    max_call_s: OptionalSeconds = Field(
+        None, description="how long after its placing a call is hung up, or `off`"
+    )
     rate_limit_address: RateSetting = Field(
         Rate(count=30, per_s=60), description="wrong secrets from one address, COUNT/SECONDS"
     )
@@ -152,10 +225,27 @@ class Settings(BaseModel):
         (), description="prefixes that may be called, e.g. `+375,8029`; empty: all"
     )
     destinations_denied: PrefixesSetting = Field(
-        (), description="prefixes that may not be called, whatever is allowed"
+        (),
+        description="prefixes that may not be called, whatever is allowed; a number of up to"
+        " EXTENSION_DIGITS digits still rings as an extension (`code`, `monitor_from`, `to`)",
+    )
+    extension_digits: int = Field(
+        6,
+        ge=1,
+        le=10,
+        description="a longer number is a destination, also where an extension is expected,"
+        " unless rules name it as one",
+    )
+    region: Literal["", "BY", "KZ", "LT", "LV", "PL", "RU", "UA"] = Field(
+        "",
+        description="whose numbering plan tells that `+375291234567` and `80291234567` are one"
+        " number, for repeats, denied prefixes and filters: `BY`, `KZ`, `LT`, `LV`, `PL`, `RU` or"
+        " `UA`; empty: each spelling is a number of its own",
     )
     shared_hosts: Literal["refuse", "allow"] = Field(
-        "refuse", description="monitoring where two active enterprises have one `ip`"
+        "refuse",
+        description="monitoring and views where two active enterprises have one PBX, however its"
+        " address is spelled",
     )
     late_call: Literal["hangup", "keep"] = Field(
         "hangup", description="a call of unknown outcome that comes up late, not yet answered"
@@ -170,12 +260,62 @@ class Settings(BaseModel):
     tracker_function: str = Field(
         "", description="on AWS: the function that follows calls, by its name or ARN"
     )
-    cors_origins: ListSetting = Field(
-        (), description="origins whose pages may call the API, comma-separated"
+    secret_min: int = Field(
+        1,
+        ge=1,
+        le=255,
+        description="characters that an enterprise's secret must have; shorter ones are refused,"
+        " 16 is good",
+    )
+    cors_origins: OriginsSetting = Field(
+        (),
+        description="origins whose pages may call the API, comma-separated; others get 403."
+        " Empty: no page may read an answer",
     )
     service_host: str = Field("127.0.0.1", description="address the local service listens on")
     service_port: Port = Field(8018, description="port of the local service")
+    service_workers: int = Field(
+        1, ge=1, le=64, description="processes that serve that port together"
+    )
+    role: Literal["all", "api", "follower"] = Field(
+        "all",
+        description="what the process does: `api` serves and follows no call, `follower` follows"
+        " and serves `/health` and `/ready` alone, on FOLLOWER_PORT",
+    )
+    follower_port: Port = Field(8019, description="port of a follower, on SERVICE_HOST")
+    behind_proxy: Literal["no", "yes"] = Field(
+        "no", description="`yes`: SERVICE_HOST may be a public one, a proxy before it has TLS"
+    )
+    trusted_proxies: NetworksSetting = Field(
+        (),
+        description="proxies whose X-Forwarded-For is believed: addresses or networks,"
+        " comma-separated",
+    )
+    tls_cert_file: str = Field("", description="TLS without a proxy: the certificate's file, PEM")
+    tls_key_file: str = Field("", description="its key's file, unless both are in one")
+    max_connections: int = Field(
+        500,
+        ge=10,
+        le=50_000,
+        description="connections at once, a process; then the one that waited longest is closed",
+    )
     log_file: str = Field("asterisk_service.log", description="log file; empty: console only")
+
+    @property
+    def port(self) -> int:
+        """The port that this process listens on."""
+        return self.follower_port if self.role == "follower" else self.service_port
+
+    @property
+    def is_read_on_the_way(self) -> bool:
+        """Whether what is asked of the database crosses a network unencrypted, secrets included."""
+        host = self.postgres_host
+        if self.postgres_tls != "off" or host.startswith("/") or host == "localhost":
+            return False
+        try:
+            return not ip_address(host).is_loopback
+        except ValueError:  # a name: elsewhere, as far as anybody can tell
+            return True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -197,6 +337,39 @@ class Settings(BaseModel):
             raise SettingsError(f"Wrong settings: {wrong}") from None
 
 
+READ_ON_THE_WAY = (
+    "POSTGRES_TLS is off, and POSTGRES_HOST is another machine: whoever is between reads the"
+    " password and the enterprises' secrets"
+)
+
+# OpenSSH's own, which stand in many an environment.
+_OPENSSH = frozenset(
+    {
+        *("SSH_AGENT_PID", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "SSH_AUTH_SOCK", "SSH_CLIENT"),
+        *("SSH_CONNECTION", "SSH_ORIGINAL_COMMAND", "SSH_SK_HELPER", "SSH_SK_PROVIDER", "SSH_TTY"),
+        "SSH_USER_AUTH",
+    }
+)
+
+
+def doubts(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield a sentence for each variable that is allowed and yet hardly meant."""
+    known = [name.upper() for name in Settings.model_fields]
+    for name in sorted(set(environment) - {*known, *_OPENSSH}):
+        if name.startswith(("POSTGRES_", "SSH_")):
+            (nearest,) = get_close_matches(name, known, n=1, cutoff=0)
+            yield f"{name} is no setting and has no effect: perhaps {nearest} is meant"
+    if environment.get("POSTGRES_PASSWORD") == "" and not environment.get("POSTGRES_SECRET_ARN"):
+        yield "POSTGRES_PASSWORD is empty: PostgreSQL is logged in to without a password"
+    if not any(map(environment.get, ("SSH_PASSWORD", "SSH_PRIVATE_KEY", "SSH_SECRET_ARN"))):
+        yield "SSH_PASSWORD is empty, and so is SSH_PRIVATE_KEY: no PBX can be logged in to"
+    if environment.get("BEHIND_PROXY") == "yes" and not environment.get("TRUSTED_PROXIES"):
+        yield (
+            "TRUSTED_PROXIES is empty: wrong secrets of all clients count as the proxy's own, since"
+            " its X-Forwarded-For is not believed"
+        )
+
+
 def on_lambda() -> bool:
     """Tell whether this process is an AWS Lambda environment."""
     return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
@@ -207,7 +380,7 @@ def metrics_namespace() -> str:
     return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", SERVICE)
 
 
-@cache
-def load_settings() -> Settings:
-    """Settings of this process; tests call `load_settings.cache_clear()`."""
+@once
+def the_settings() -> Settings:
+    """Settings of this process."""
     return Settings.from_environment(os.environ)

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 
+import hypothesis
 import pytest
+
+# The same cases each time, so that a test which fails has a reason in the change before it;
+# `tests/run explore` looks for others.
+_EXPLORED = int(os.environ.get("EXPLORED_CASES", "0"))
+hypothesis.settings.register_profile(
+    "ours",
+    database=None,
+    deadline=None,
+    derandomize=not _EXPLORED,
+    max_examples=_EXPLORED or 50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a matter of the machine's load
+)
+hypothesis.settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

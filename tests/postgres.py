@@ -6,21 +6,18 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import pg8000.native
 
 from demo import postgres as embedded
-from shared.database import Database, Rows
-from shared.errors import DatabaseUnavailable
-from shared.operate import migrate
 from shared.settings import Settings
+from shared.store.database import Database, Rows
+from shared.store.migrations import migrate
+from tests.certificate import make_certificate
 
 PASSWORD = "correct horse battery staple"
 
@@ -29,6 +26,19 @@ ssl = on
 ssl_cert_file = '{folder}/server.crt'
 ssl_key_file = '{folder}/server.key'
 """
+
+_CLEAR = """
+DO $$ DECLARE name text; BEGIN
+    PERFORM set_config('session_replication_role', 'replica', true);  -- in any order
+    FOR name IN SELECT format('callapi.%I', tablename) FROM pg_tables WHERE schemaname = 'callapi'
+        AND tablename NOT IN ('migrations', 'functions', 'cursor_key')
+    LOOP
+        EXECUTE 'DELETE FROM ' || name;
+    END LOOP;
+    DELETE FROM enterprises;
+END $$
+"""
+_DEADLOCK = "40P01"
 
 
 class Postgres(embedded.Postgres):
@@ -40,28 +50,37 @@ class Postgres(embedded.Postgres):
 
     def __init__(self, binaries: Path | None = None) -> None:
         super().__init__(Path(), PASSWORD, binaries=binaries)
+        self._guard = threading.Lock()
+        self._kept: list[pg8000.native.Connection] = []
         self.tls = "openssl" in self.run_program("pg_config", "--configure")
 
     def start(self) -> Self:
         """Create the server and wait until it answers."""
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        self._make_certificate()
+        make_certificate(self.folder)
         self.create(configuration=_TLS.format(folder=self.folder) if self.tls else "")
         return super().start()
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls) -> Iterator[Self]:
-        """Start one with `enterprises` and our migrations, until the block ends."""
+    def running(cls, *, durable: bool = False) -> Iterator[Self]:
+        """Start one with `enterprises` and our migrations, until the block ends.
+
+        `durable`: what it has confirmed survives a stop.
+        """
         server = cls()
         try:
             server.start().prepare()
+            if durable:
+                server.execute("ALTER DATABASE postgres SET synchronous_commit = on")
+                server.give_up_kept()  # for a session has it from its log-in
             yield server
         finally:
             server.stop()
 
     def stop(self) -> None:
         """End the server at once, as a crash would, and remove its folder."""
+        self.give_up_kept()
         self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -80,9 +99,42 @@ class Postgres(embedded.Postgres):
         return Settings.model_validate(own | overrides)
 
     def execute(self, sql: str, **parameters: Any) -> Rows:
-        """Execute a statement, or without parameters several, in one transaction."""
-        with Database(self.settings()).transaction() as execute:
-            return execute(sql, **parameters)
+        """Execute a statement, or without parameters several, in one transaction.
+
+        Its connection is kept, for a log-in costs as much as twenty statements; one that was lost,
+        by a restart or a test, is opened anew.
+        """
+        kept = self._take_kept()
+        try:
+            kept.run("BEGIN")
+        except (pg8000.native.Error, OSError):
+            _give_up(kept)
+            kept = self._log_in()
+            kept.run("BEGIN")
+        try:
+            rows = kept.run(sql, **parameters)
+            columns = [column["name"] for column in kept.columns or ()]
+            kept.run("COMMIT")
+        except BaseException:
+            _give_up(kept)
+            raise
+        with self._guard:
+            self._kept.append(kept)
+        return [dict(zip(columns, row, strict=True)) for row in rows or ()]
+
+    def _take_kept(self) -> pg8000.native.Connection:
+        with self._guard:
+            return self._kept.pop() if self._kept else self._log_in()
+
+    def _log_in(self) -> pg8000.native.Connection:
+        return pg8000.native.Connection(
+            *("postgres", "127.0.0.1"), port=self.port, password=PASSWORD, timeout=60
+        )
+
+    def give_up_kept(self) -> None:
+        """Close what `execute` keeps."""
+        while self._kept:
+            _give_up(self._kept.pop())
 
     def prepare(self) -> None:
         """Create what a fresh installation has: the user's `enterprises` and our migrations."""
@@ -94,14 +146,17 @@ class Postgres(embedded.Postgres):
             pass
 
     def clear(self) -> None:
-        """Empty `enterprises` and every table of ours."""
-        tables = self.execute(
-            "SELECT string_agg(format('callapi.%I', tablename), ',') AS names FROM pg_tables "
-            "WHERE schemaname = 'callapi' AND tablename <> 'migrations'"
-        )[0]["names"]
-        while True:  # a tracker of another process may have them locked the other way round
-            with contextlib.suppress(DatabaseUnavailable):
-                self.execute(f"TRUNCATE enterprises, {tables}")
+        """Empty `enterprises` and every table of ours.
+
+        A DELETE, for the few rows of a test: a TRUNCATE makes each table's files anew.
+        """
+        while True:
+            try:
+                self.execute(_CLEAR)
+            except pg8000.native.DatabaseError as error:
+                if error.args[0].get("C") != _DEADLOCK:  # with the tracker of another process
+                    raise
+            else:
                 return
 
     def seed_enterprise(
@@ -118,30 +173,10 @@ class Postgres(embedded.Postgres):
             active=active,
         )
 
-    def _make_certificate(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-        now = datetime.now(UTC)
-        names = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        private = key.private_bytes(
-            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (self.folder / "server.crt").write_bytes(certificate.public_bytes(pem))
-        (self.folder / "server.key").write_bytes(private)
-        (self.folder / "server.key").chmod(0o600)
+
+def _give_up(connection: pg8000.native.Connection) -> None:
+    with contextlib.suppress(pg8000.native.Error, OSError):
+        connection.close()
 
 
 class Wire:

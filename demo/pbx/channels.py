@@ -1,112 +1,75 @@
 """Live channels, and how Asterisk's CLI prints them."""
 
-import time
 import uuid
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Optional
 
-STATES = {"Down": 0, "Ring": 4, "Ringing": 5, "Up": 6}
+from demo.pbx.clock import Clock
+from demo.pbx.profiles import Profile
+
+STATES = {"Down": 0, "Ring": 4, "Ringing": 5, "Up": 6, "Busy": 7}
 OUTGOING = "(Outgoing Line)"
+LOCAL = "Local/"
+ZOMBIE = "<ZOMBIE>"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Channel:
-    """One leg; it changes as its call goes on, hence not frozen."""
+    """One leg; it changes as its call goes on, hence not frozen.
+
+    `record_id` is the uniqueid that its records carry: it stays with the phone when another
+    channel takes the phone's place, and `phone_born` tells then when the phone was
+    created. `bridge` is the id of the bridge it shares with `peer`.
+    """
 
     name: str
     context: str
     exten: str
     uniqueid: str
     linkedid: str
+    born: float
     state: str = "Down"
     app: str = ""
     data: str = ""
     caller: str = ""
     connected: str = ""
     bridge: str = ""
+    peer: Optional["Channel"] = None
     priority: int = 1
-    born: float = field(default_factory=time.time)
+    record_id: str = ""
+    phone_born: float | None = None
 
-    def concise(self) -> str:
-        """Its line of `core show channels concise`: 14 fields, nothing escaped."""
-        fields = (
-            self.name,
-            self.context,
-            self.exten,
-            str(self.priority),
-            self.state,
-            self.app or "(None)",
-            self.data,
-            self.caller,
-            "",
-            "",
-            "3",
-            str(int(time.time() - self.born)),
-            self.bridge,
-            self.uniqueid,
-        )
-        return "!".join(fields) + "\n"
+    def __post_init__(self) -> None:
+        """Its records carry its own uniqueid."""
+        self.record_id = self.uniqueid
 
-    def describe(self, *, identifier: str) -> str:
-        """What `core show channel NAME` prints, without its variables and CDR fields."""
-        native = "slin" if self.name.startswith("Local/") else "ulaw"
-        other = "ulaw@8000"
-        transcode = ("No ", "No ")
-        if native == "ulaw":
-            transcode = (f"Yes (slin@8000)->({other})", f"Yes ({other})->(slin@8000)")
-        elapsed = int(time.time() - self.born)
-        hours, minutes, seconds = elapsed // 3600, elapsed // 60 % 60, elapsed % 60
-        return f""" -- General --
-           Name: {self.name}
-           Type: {self.name.partition("/")[0]}
-       UniqueID: {self.uniqueid}
-       LinkedID: {self.linkedid}
-      Caller ID: {self.caller or "(N/A)"}
- Caller ID Name: (N/A)
-Connected Line ID: {self.connected or "(N/A)"}
-Connected Line ID Name: (N/A)
-Eff. Connected Line ID: {self.connected or "(N/A)"}
-Eff. Connected Line ID Name: (N/A)
-    DNID Digits: (N/A)
-       Language: en
-          State: {self.state} ({STATES[self.state]})
-  NativeFormats: ({native})
-    WriteFormat: slin
-     ReadFormat: slin
- WriteTranscode: {transcode[0]}
-  ReadTranscode: {transcode[1]}
- Time to Hangup: 0
-   Elapsed Time: {hours}h{minutes}m{seconds}s
-      Bridge ID: {self.bridge or "(Not bridged)"}
- --   PBX   --
-        Context: {self.context}
-      Extension: {self.exten}
-       Priority: {self.priority}
-     Call Group: 0
-   Pickup Group: 0
-    Application: {self.app or "(None)"}
-           Data: {self.data or "(None)"}
- {identifier}: (None)
-      Variables:
-  CDR Variables:
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a half of a Local channel, no phone's leg."""
+        return self.name.startswith(LOCAL)
 
- -- Streams --
-Name: audio-0
-    Type: audio
-    State: sendrecv
-    Group: -1
-    Formats: ({native})
-    Metadata:
 
-"""
+def join_bridge(one: Channel, other: Channel) -> None:
+    """Put two channels into a new bridge."""
+    one.bridge = other.bridge = str(uuid.uuid4())
+    one.peer, other.peer = other, one
+
+
+def leave_bridge(channel: Channel) -> None:
+    """Take a channel out of its bridge, which its peer leaves as well."""
+    for each in (channel.peer, channel):
+        if each is not None:
+            each.bridge, each.peer = "", None
 
 
 class ChannelTable:
     """Every live channel; hands out names and uniqueids as Asterisk numbers them."""
 
-    def __init__(self, technology: str) -> None:
-        """Start empty; `technology` is SIP or PJSIP."""
-        self.technology = technology
+    def __init__(self, profile: Profile, clock: Clock) -> None:
+        """Start empty."""
+        self._profile = profile
+        self._clock = clock
         self._live: dict[str, Channel] = {}
         self._locals = 0
         self._legs = 0
@@ -116,26 +79,44 @@ class ChannelTable:
         """How many channels are live."""
         return len(self._live)
 
-    def add_pair(
-        self, exten: str, context: str, linkedid: str | None = None
-    ) -> tuple[Channel, Channel]:
-        """Create a Local channel's two halves, `;1` and `;2`; without `linkedid`, a root."""
-        name = f"Local/{exten}@{context}-{self._locals:08x}"
+    def add_local(self, exten: str, context: str, linkedid: str | None = None) -> Channel:
+        """Create the half `;1` of a Local channel; without `linkedid`, a root."""
+        name = f"{LOCAL}{exten}@{context}-{self._locals:08x};1"
         self._locals += 1
-        first_id, second_id = self._next_id(), self._next_id()
-        linked = linkedid or first_id
-        first = Channel(f"{name};1", context, exten, first_id, linked, data=OUTGOING)
-        second = Channel(f"{name};2", context, exten, second_id, linked, state="Ring")
-        first.app = "AppDial" if linkedid else "AppDial2"
-        return self._add(first), self._add(second)
+        uniqueid = self._next_id()
+        first = Channel(name, context, exten, uniqueid, linkedid or uniqueid, self._clock.now())
+        return self._add(first)
 
-    def add_leg(self, peer: str, exten: str, context: str, linkedid: str) -> Channel:
-        """Create the channel that rings a real phone."""
-        name = f"{self.technology}/{peer}-{self._legs:08x}"
+    def add_half(self, first: Channel) -> Channel:
+        """Create the half `;2`, which runs the dialplan."""
+        second = replace(first, name=f"{first.name[:-1]}2", uniqueid=self._next_id(), state="Ring")
+        return self._add(second)
+
+    def add_leg(self, peer: str, context: str, linkedid: str) -> Channel:
+        """Create the channel that will ring a real phone."""
+        name = f"{self._profile.technology}/{peer}-{self._legs:08x}"
         self._legs += 1
-        leg = Channel(name, context, exten, self._next_id(), linkedid, data=OUTGOING)
-        leg.app, leg.caller = "AppDial", exten
-        return self._add(leg)
+        return self._add(Channel(name, context, "s", self._next_id(), linkedid, self._clock.now()))
+
+    def take_place(self, local: Channel, phone: Channel) -> None:
+        """Let a phone take a Local channel's place, as up to Asterisk 11 ("masquerade").
+
+        What runs on the Local channel goes on, on what has the phone's name and state now; the
+        other object, which was the phone's, is left as a zombie of the Local channel's name.
+        """
+        del self._live[local.name.lower()], self._live[phone.name.lower()]
+        local.name, phone.name = phone.name, local.name + ZOMBIE
+        local.state, phone.state = phone.state, local.state
+        local.record_id, phone.record_id = phone.record_id, local.record_id
+        local.phone_born = phone.born
+        if not local.caller:
+            local.caller, phone.caller = phone.caller, ""
+        leave_bridge(phone)
+        self._add(local), self._add(phone)
+
+    def renew(self, channel: Channel) -> None:
+        """Give a phone that is sent into the dialplan a channel of its own name and another id."""
+        channel.uniqueid, channel.born = self._next_id(), self._clock.now()
 
     def find(self, name: str) -> Channel | None:
         """The live channel of this name, in whatever letter case."""
@@ -149,17 +130,32 @@ class ChannelTable:
         """Every channel, in the arbitrary but stable order of a hash table."""
         return sorted(self._live.values(), key=lambda live: zlib.crc32(live.name.encode()))
 
+    def add_foreign(self, name: str) -> Channel:
+        """Create the channel of a call that is nobody's here, whatever its driver calls it."""
+        uniqueid = self._next_id()
+        return self._add(
+            Channel(name, "elsewhere", "s", uniqueid, uniqueid, self._clock.now(), state="Up")
+        )
+
+    def add_caller(self, name: str, exten: str, context: str, caller: str) -> Channel:
+        """Create the channel of somebody who calls in, which runs the dialplan."""
+        uniqueid, born = self._next_id(), self._clock.now()
+        number = f"{self._legs:08x}"
+        self._legs += 1
+        channel = Channel(f"{name}-{number}", context, exten, uniqueid, uniqueid, born)
+        channel.state, channel.caller = "Ring", caller
+        return self._add(channel)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Call a channel otherwise, as a peer of another name would have."""
+        channel = self._live.pop(name.lower())
+        channel.name = new_name
+        self._add(channel)
+
     def _add(self, channel: Channel) -> Channel:
         self._live[channel.name.lower()] = channel
         return channel
 
     def _next_id(self) -> str:
         self._ids += 1
-        return f"{int(time.time())}.{self._ids}"
-
-
-def join_bridge(*channels: Channel) -> None:
-    """Put the channels into one new bridge."""
-    bridge = str(uuid.uuid4())
-    for channel in channels:
-        channel.bridge = bridge
+        return f"{int(self._clock.now())}.{self._ids}"

@@ -7,11 +7,14 @@ and the command is kept in the exchange's `refused` and logged.
 import logging
 import re
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Awaitable, Callable
 
 from demo.pbx import texts
-from demo.pbx.calls import Exchange, parse_local
+from demo.pbx.call import Call, parse_local
+from demo.pbx.calls import Exchange
 from demo.pbx.devices import show_device
+from demo.pbx.listing import concise, describe
 from demo.pbx.show import show_dialplan, show_hint
 
 log = logging.getLogger(__name__)
@@ -38,12 +41,15 @@ def split_words(line: str) -> list[str]:
 class Cli:
     """Runs one command after the other against the calls of an exchange."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, entity_id: str) -> None:
         self.exchange = exchange
+        self.entity_id = entity_id
         self.born = time.monotonic()
         self.originate_loaded = True
-        self._commands: dict[tuple[str, ...], Callable[[list[str], str], str]] = {
+        self.uuid = str(uuid.uuid4())
+        self._commands: dict[tuple[str, ...], Callable[[list[str], str], str | Awaitable[str]]] = {
             ("core", "show", "version"): self._version,
+            ("core", "show", "settings"): self._settings,
             ("core", "show", "uptime"): self._uptime,
             ("core", "show", "channeltypes"): self._channel_types,
             ("core", "show", "channels"): self._channels,
@@ -59,20 +65,27 @@ class Cli:
             ("channel", "redirect"): self._redirect,
         }
 
+    @property
+    def _new(self) -> bool:
+        """Whether the texts are those of 22."""
+        return self.exchange.profile.technology == "PJSIP"
+
     def reset(self) -> None:
         """Count from zero again, as a restarted Asterisk does."""
         self.born = time.monotonic()
+        self.uuid = str(uuid.uuid4())
         self.exchange.processed = 0
 
-    def run(self, line: str) -> str:
-        """Run one command and return what the console prints."""
+    async def run(self, line: str) -> str:
+        """Run one command and return what the console prints, when it has come to its end."""
         words = split_words(line)
         if not words:
             return ""
         for length in (3, 2):
             handler = self._commands.get(tuple(word.lower() for word in words[:length]))
             if handler is not None:
-                return handler(words[length:], line)
+                answer = handler(words[length:], line)
+                return answer if isinstance(answer, str) else await answer
         return self._refuse(line)
 
     def _refuse(self, line: str) -> str:
@@ -94,11 +107,14 @@ class Cli:
     def _version(self, words: list[str], _line: str) -> str:
         if words:
             return texts.VERSION_USAGE
-        technology = self.exchange.technology
-        return (
-            f"Asterisk {texts.VERSIONS[technology]} built by nobody @ buildd.debian.org "
-            f"on a unknown running Linux on {texts.BUILDS[technology]}\n"
-        )
+        profile = self.exchange.profile
+        return f"Asterisk {profile.version} built by {profile.built}\n"
+
+    def _settings(self, words: list[str], line: str) -> str:
+        """Tell who it is, and of the many other settings two."""
+        if words:
+            return self._refuse(line)
+        return texts.settings(self.exchange.profile, self.entity_id, self.uuid)
 
     def _uptime(self, words: list[str], line: str) -> str:
         if not words:
@@ -111,20 +127,22 @@ class Cli:
     def _channel_types(self, words: list[str], _line: str) -> str:
         if words:
             return texts.CHANNELTYPES_USAGE
-        return texts.channel_types(self.exchange.technology)
+        return texts.channel_types(self.exchange.profile)
 
     def _channels(self, words: list[str], line: str) -> str:
         match [word.lower() for word in words]:
             case ["concise"]:
-                return "".join(live.concise() for live in self.exchange.channels.snapshot())
+                exchange, now = self.exchange, self.exchange.clock.now()
+                live = exchange.channels.snapshot()
+                return "".join(concise(each, exchange.profile, now) for each in live)
             case ["count"]:
                 count = len(self.exchange.channels)
                 return f"{count} active channel{'' if count == 1 else 's'}\n{self._calls([], line)}"
             case [] | ["verbose"]:
                 return self._refuse(line)  # they cut names short: of no use to a program
             case _:
-                old = texts.CHANNELS_USAGE_16 if self.exchange.technology == "SIP" else ""
-                return texts.CHANNELS_USAGE + old
+                deprecated = "" if self._new else texts.CHANNELS_USAGE_16
+                return texts.CHANNELS_USAGE + deprecated
 
     def _calls(self, words: list[str], line: str) -> str:
         if words in (["uptime"], ["uptime", "seconds"]):
@@ -143,8 +161,7 @@ class Cli:
         channel = self.exchange.channels.find(words[0])
         if channel is None:
             return f"{words[0]} is not a known channel\n"
-        old = self.exchange.technology == "SIP"
-        return channel.describe(identifier="Call Identifer" if old else "Call Identifier")
+        return describe(channel, self.exchange.profile, self.exchange.clock.now())
 
     def _hint(self, words: list[str], _line: str) -> str:
         return show_hint(self.exchange, words[0]) if words else texts.HINT_USAGE
@@ -153,17 +170,17 @@ class Cli:
         return "Asterisk has fully booted.\n"  # whoever runs commands has waited for it
 
     def _cdr_status(self, words: list[str], line: str) -> str:
-        return self._refuse(line) if words else texts.CDR_STATUS[self.exchange.technology]
+        return self._refuse(line) if words else texts.CDR_STATUS[self.exchange.profile.name]
 
     def _show_device_words(self) -> tuple[str, ...]:
         """The driver's own words: the other driver's are no command."""
         kind = ("sip", "show", "peer"), ("pjsip", "show", "endpoint")
-        return kind[self.exchange.technology == "PJSIP"]
+        return kind[self._new]
 
     def _device(self, words: list[str], line: str) -> str:
         if len(words) != 1:
             return self._refuse(line)
-        return show_device(self.exchange.technology, words[0])
+        return show_device(self.exchange.profile, words[0])
 
     def _dialplan(self, words: list[str], line: str) -> str:
         if len(words) > 1:
@@ -172,7 +189,7 @@ class Cli:
             return self._refuse(line)
         return show_dialplan(self.exchange, words[0] if words else "", line)
 
-    def _originate(self, words: list[str], line: str) -> str:
+    def _originate(self, words: list[str], line: str) -> str | Awaitable[str]:
         if not self.originate_loaded:
             return self._no_such_command(line)
         if len(words) < ORIGINATE_WORDS or words[1].lower() not in {"application", "extension"}:
@@ -182,13 +199,18 @@ class Cli:
         address = parse_local(words[0])
         if address is None or words[1].lower() == "extension":
             return self._refuse(line)
-        self.exchange.originate(address, words[2], words[3] if len(words) > ORIGINATE_WORDS else "")
+        data = words[3] if len(words) > ORIGINATE_WORDS else ""
+        return self._dialled(self.exchange.originate(address, words[2], data))
+
+    async def _dialled(self, call: Call) -> str:
+        """Print nothing: at once, or up to Asterisk 11 once the extension has answered or not."""
+        if self.exchange.profile.old:
+            await call.dialled.wait()
         return ""
 
     def _hangup(self, words: list[str], line: str) -> str:
-        old = self.exchange.technology == "SIP"
-        if not words or (old and len(words) > 1):
-            return texts.HANGUP_USAGE_16 if old else texts.HANGUP_USAGE_22
+        if not words or (len(words) > 1 and not self._new):
+            return texts.HANGUP_USAGE_22 if self._new else texts.HANGUP_USAGE_16
         if any(set("*?[") & set(word) or word.startswith("/") for word in words):
             return self._refuse(line)
         if words == ["all"]:

@@ -1,6 +1,7 @@
 """The stand-in's sense of time: it can be scaled, and it stops while Asterisk is frozen."""
 
 import asyncio
+import time
 
 
 class Clock:
@@ -9,8 +10,17 @@ class Clock:
     def __init__(self, time_scale: float) -> None:
         """Run at once; `time_scale` 0.05 makes a two-second ring last a tenth of a second."""
         self.time_scale = time_scale
+        self._epoch = time.time() - time.monotonic()
         self._running = asyncio.Event()
         self._running.set()
+
+    def now(self) -> float:
+        """Seconds of the epoch by the event loop's clock, so that both always agree."""
+        return self._epoch + asyncio.get_running_loop().time()
+
+    def since(self, moment: float) -> float:
+        """Unscaled seconds that passed since a moment."""
+        return (self.now() - moment) / self.time_scale
 
     def freeze(self) -> None:
         """Stop, as Asterisk does on SIGSTOP."""

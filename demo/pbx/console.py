@@ -96,9 +96,12 @@ class Console:
         if faults.strikes_kill(Stage.WRITTEN, text):
             self._daemon.crash()
             return False
-        output = []
+        output: list[str] = []
         for command in text.split("\0")[:-1]:
             if command:
+                if self._daemon.blocks(command):  # what came before it is not held up
+                    self._send("".join(output).encode())
+                    output.clear()
                 output.append(await self._daemon.execute(command))
                 await asyncio.sleep(0)  # other connections' commands come in between, as in life
         if faults.strikes_drop(Stage.EXECUTED, text):

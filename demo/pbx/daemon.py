@@ -11,6 +11,7 @@ from demo.pbx.cli import Cli
 from demo.pbx.clock import Clock
 from demo.pbx.console import PREFIX, Console
 from demo.pbx.faults import Faults
+from demo.pbx.profiles import Profile
 
 
 class Daemon:
@@ -21,15 +22,17 @@ class Daemon:
         commands: Every command line executed, in order.
     """
 
-    def __init__(self, technology: str, clock: Clock, faults: Faults, hostname: str) -> None:
+    def __init__(
+        self, profile: Profile, clock: Clock, faults: Faults, hostname: str, entity_id: str
+    ) -> None:
         self.clock = clock
         self.faults = faults
-        self.exchange = Exchange(technology, clock, refused=[])
-        self.cli = Cli(self.exchange)
+        self.exchange = Exchange(profile, clock, refused=[])
+        self.cli = Cli(self.exchange, entity_id)
         self.commands: list[str] = []
         self.pid = random.randint(1000, 30000)
         self._hostname = hostname
-        self._version = texts.VERSIONS[technology]
+        self._version = profile.version
         self._booted = asyncio.Event()
         self._booted.set()
         self._waiting = 0
@@ -45,6 +48,11 @@ class Daemon:
     def booted(self) -> bool:
         """Whether it runs and `core waitfullybooted` would answer at once."""
         return self._booted.is_set() and not self.faults.asterisk_down
+
+    @property
+    def waiting(self) -> int:
+        """Connections in the backlog of its socket."""
+        return self._waiting
 
     def listens(self) -> bool:
         """Whether there is a socket that this user may connect to."""
@@ -82,7 +90,8 @@ class Daemon:
         """Wait until Asterisk takes the next connection off its backlog."""
         if self.faults.accept_delay_s:
             await asyncio.sleep(self.faults.accept_delay_s)
-        await self.clock.while_frozen()
+        if not self.faults.accepts_while_frozen:
+            await self.clock.while_frozen()
         self._waiting -= 1
 
     async def ask(self, command: str, cut: Callable[[], None]) -> tuple[int, str]:
@@ -104,11 +113,15 @@ class Daemon:
         return 0, bytes(output).partition(b"\n")[2].decode()
 
     async def execute(self, command: str) -> str:
-        """Run one command; `core waitfullybooted` takes as long as booting does."""
+        """Run one command to its end; `core waitfullybooted` takes as long as booting does."""
         self.commands.append(command)
         if command.split()[:2] == ["core", "waitfullybooted"]:
             await self._booted.wait()
-        return self.cli.run(command)
+        return await self.cli.run(command)
+
+    def blocks(self, command: str) -> bool:
+        """Whether this command may block its console until an extension has answered."""
+        return self.exchange.profile.old and command.startswith("channel originate ")
 
     def crash(self) -> None:
         """Die as on SIGKILL: every call and every connection ends, nothing listens."""

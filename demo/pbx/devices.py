@@ -7,6 +7,8 @@ told by the channels alone, also where Asterisk would say it here.
 import hashlib
 from pathlib import Path
 
+from demo.pbx.profiles import Profile
+
 TEXTS = Path(__file__).parent / "devices"
 # Where each phone listens, above the first one; 157 is one that nobody answers.
 PORTS = {
@@ -21,16 +23,17 @@ PORTS = {
     "157": 70,
     "159": 62,
 }
-FIRST_PORT = {"SIP": 15250, "PJSIP": 15450}
+FIRST_PORT = {"11": 5250, "13": 5250, "16": 15250, "22": 15450}
 UNKNOWN = {"SIP": "Peer {number} not found.\n\n", "PJSIP": "Unable to find object {number}.\n\n"}
 
 
-def show_device(technology: str, number: str) -> str:
+def show_device(profile: Profile, number: str) -> str:
     """Answer for one phone."""
     if number not in PORTS:
-        return UNKNOWN[technology].format(number=number)
-    port = FIRST_PORT[technology] + PORTS[number]
+        return UNKNOWN[profile.technology].format(number=number)
+    port = FIRST_PORT[profile.name] + PORTS[number]
     contact = f"sip:{number}@127.0.0.1:{port}"
     digest = hashlib.md5(contact.encode(), usedforsecurity=False).hexdigest()[:10]
-    text = (TEXTS / f"{technology}.txt").read_text("utf-8")
+    name = "SIP-11" if profile.old else profile.technology
+    text = (TEXTS / f"{name}.txt").read_text("utf-8")
     return text.format(number=number, port=port, digest=digest)

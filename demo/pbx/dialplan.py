@@ -2,21 +2,27 @@
 
 The same dialplan as that of the tests' real Asterisk, line by line, and the context office:
 agents 150..159 and 1501, and customers +375290000001..6 that differ in what their phone does.
+Where 11 and 13 were recorded, inoffice includes nothing and 155 rings before it says busy.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
+
+from demo.pbx.profiles import Profile
 
 SILENT_S = 3600.0
 
 
 class Ending(Enum):
-    """What a phone does once it has rung for its time."""
+    """What a phone does once it has rung for its time, or how a call to a number ends."""
 
     ANSWER = "answer"
     BUSY = "busy"
     NOT_FOUND = "not found"
+    SILENCE = "its time to ring is up"
+    UNREACHABLE = "no such phone"
+    NOWHERE = "no such extension"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,10 @@ PHONES = {
     "trunkrtp": Phone(rings_s=2, talks_s=4, rtp=True),
     "trunk": Phone(talks_s=60),
 }
+
+
+# 155 says busy at once, or so soon after ringing that hardly anybody sees it ring.
+RINGS_ONCE = {"155": Phone(rings_s=0.01, ending=Ending.BUSY)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +160,27 @@ CONTEXTS = {
 }
 
 
-def find_destination(number: str, context: str, technology: str) -> Destination | None:
+SOURCE_CONTEXTS = {**CONTEXTS, "inoffice": replace(INOFFICE, includes=())}
+
+
+def contexts_of(profile: Profile) -> Mapping[str, Context]:
+    """The dialplan of a version's host."""
+    return SOURCE_CONTEXTS if profile.source else CONTEXTS
+
+
+def find_destination(number: str, context: str, profile: Profile) -> Destination | None:
     """Where `number` leads in `context`, its includes and switches; None if nothing matches."""
-    for extension in _walk(number, context):
+    phones = PHONES | RINGS_ONCE if profile.source else PHONES
+    for extension in _walk(number, context, contexts_of(profile)):
         if extension.is_hint:
             continue
         app, _, data = extension.steps[-1].rstrip(")").partition("(")
         if len(extension.steps) > 1:
             return Destination(app, data, len(extension.steps))
-        data = data.replace("{tech}", technology).replace("${EXTEN}", number)
+        data = data.replace("{tech}", profile.technology).replace("${EXTEN}", number)
         target, _, timeout = data.partition(",")
         peer = target.partition("/")[2].rpartition("@")[2]
-        return Destination("Dial", data, 1, peer, float(timeout), PHONES.get(peer))
+        return Destination("Dial", data, 1, peer, float(timeout), phones.get(peer))
     return None
 
 
@@ -173,12 +192,12 @@ def find_hints(number: str) -> Iterator[tuple[Extension, Context]]:
                 yield extension, context
 
 
-def _walk(number: str, name: str) -> Iterator[Extension]:
-    context = CONTEXTS.get(name)
+def _walk(number: str, name: str, contexts: Mapping[str, Context]) -> Iterator[Extension]:
+    context = contexts.get(name)
     if context is None:
         return
     yield from (extension for extension in context.extensions if extension.matches(number))
     for include in context.includes:
-        yield from _walk(number, include)
+        yield from _walk(number, include, contexts)
     for switch in context.switches:
-        yield from _walk(number, switch.removeprefix(LOOPBACK))
+        yield from _walk(number, switch.removeprefix(LOOPBACK), contexts)

@@ -34,11 +34,18 @@ class Faults:
         asterisk_down: Nothing listens on the control socket.
         backlog: How many connections may wait for a banner; one more is refused.
         max_sessions: sshd's MaxSessions, for each SSH connection.
+        accepts_while_frozen: A frozen Asterisk still sends its banner: it froze right after.
         accept_delay_s: How long Asterisk takes to accept a connection.
         reply_delay_s: How long an executed command's reply is held back.
+        sudo_says: What sudo prints before each program that it starts.
+        no_shell: A forced command that does nothing stands in the place of every command.
+        clock_ahead_s: How far the host's clock is ahead of this machine's.
         refuse_sftp: sshd has no SFTP subsystem.
         cdr_missing: There is no file of call detail records.
         cdr_denied: The user may not read it.
+        disk_free_bytes: The room on the disk of the call detail records; None does not tell.
+        disk_free_files: How many files may be made there.
+        cdr_written_s: When it was last written, in seconds of the epoch; None does not tell it.
     """
 
     def __init__(self) -> None:
@@ -47,11 +54,18 @@ class Faults:
         self.asterisk_down = False
         self.backlog = 3
         self.max_sessions = 10
+        self.accepts_while_frozen = False
         self.accept_delay_s = 0.0
         self.reply_delay_s = 0.0
+        self.sudo_says = ""
+        self.no_shell = False
+        self.clock_ahead_s = 0
         self.refuse_sftp = False
         self.cdr_missing = False
         self.cdr_denied = False
+        self.disk_free_bytes: int | None = 2**34
+        self.disk_free_files = 2**20
+        self.cdr_written_s: float | None = None
         self._drop: Armed | None = None
         self._kill: Armed | None = None
 

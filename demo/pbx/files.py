@@ -4,6 +4,7 @@ Anything else that is asked for is refused loudly, and kept with what the CLI re
 """
 
 import logging
+from pathlib import PurePosixPath
 from typing import NoReturn, cast
 
 import asyncssh
@@ -14,6 +15,8 @@ from demo.pbx.cdr import PATH
 from demo.pbx.faults import Faults
 
 log = logging.getLogger(__name__)
+
+_BLOCK_BYTES, _DISK_BYTES = 4096, 2**36
 
 
 class Files(asyncssh.SFTPServer):
@@ -57,9 +60,11 @@ class Files(asyncssh.SFTPServer):
         del file_obj
 
     def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
-        """Tell the file's size."""
+        """Tell the file's size, and when it was last written."""
         self._find(path)
-        return asyncssh.SFTPAttrs(size=len(self._exchange.ledger), permissions=0o100644)
+        size, written_s = len(self._exchange.ledger), self._faults.cdr_written_s
+        times = {} if written_s is None else {"atime": written_s, "mtime": written_s}
+        return asyncssh.SFTPAttrs(size=size, permissions=0o100644, **times)
 
     def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """Tell the same: it is no link."""
@@ -69,6 +74,25 @@ class Files(asyncssh.SFTPServer):
         """Tell the open file's size."""
         del file_obj
         return self.stat(PATH.encode())
+
+    def statvfs(self, path: bytes) -> asyncssh.SFTPVFSAttrs:
+        """Tell the room of the partition that has the file's folder."""
+        free = self._faults.disk_free_bytes
+        if path != str(PurePosixPath(PATH).parent).encode():
+            self._refuse(path, "is not imitated")
+        if free is None:
+            raise asyncssh.SFTPOpUnsupported("statvfs is not supported")
+        blocks = free // _BLOCK_BYTES
+        return asyncssh.SFTPVFSAttrs(
+            bsize=_BLOCK_BYTES,
+            frsize=_BLOCK_BYTES,
+            blocks=_DISK_BYTES // _BLOCK_BYTES,
+            bfree=blocks,
+            bavail=blocks,
+            files=2**21,
+            ffree=self._faults.disk_free_files,
+            favail=self._faults.disk_free_files,
+        )
 
     def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
         """Refuse."""

@@ -1,4 +1,4 @@
-"""The stand-in's login shell: `asterisk -rx '...'`, `echo`, `true`, chained by `&&`.
+"""The stand-in's login shell: `asterisk -rx '...'`, `echo`, `true`, `date +%s`, chained by `&&`.
 
 Anything else is refused loudly: exit status 127, and kept with what the CLI refused.
 """
@@ -6,6 +6,7 @@ Anything else is refused loudly: exit status 127, and kept with what the CLI ref
 import logging
 import re
 import shlex
+import time
 from collections.abc import Callable
 
 from demo.pbx.daemon import Daemon
@@ -49,6 +50,8 @@ class Shell:
         self, line: str, write: Callable[[str, str], None], cut: Callable[[], None]
     ) -> int:
         """Run the chain up to its first failure; `write` gets (stdout, stderr) on the way."""
+        if self._daemon.faults.no_shell:
+            return 1
         chain = split_chain(line)
         if chain is None:
             return self._refuse(line, line, write)
@@ -67,6 +70,9 @@ class Shell:
     ) -> int:
         if words == ["true"]:
             return 0
+        if words == ["date", "+%s"]:
+            write(f"{int(time.time()) + self._daemon.faults.clock_ahead_s}\n", "")
+            return 0
         if words[0] == "echo" and len(words) == ECHO_WORDS and PLAIN.fullmatch(words[1]):
             write(f"{words[1]}\n", "")
             return 0
@@ -74,6 +80,8 @@ class Shell:
             if words[: len(program)] == program:
                 match words[len(program) :]:
                     case ["-rx", command]:
+                        if program[0] == "sudo":
+                            write("", self._daemon.faults.sudo_says)
                         status, output = await self._daemon.ask(command, cut)
                         write(*(("", output) if status else (output, "")))
                         return status

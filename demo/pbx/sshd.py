@@ -3,9 +3,10 @@
 A real SSH server; only asyncssh is used here, and in files.py.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.channel import SSHChannel
@@ -71,6 +72,11 @@ class Server(asyncssh.SSHServer):
         for session in self._sockets:
             session.connection_lost(None)  # one that never came to be started is not told
 
+    @property
+    def running(self) -> int:
+        """How many exec and SFTP sessions it has open."""
+        return len(self._running)
+
     def begin_auth(self, username: str) -> bool:
         """Nobody enters without authenticating."""
         del username
@@ -117,6 +123,41 @@ class Server(asyncssh.SSHServer):
         session = ExecSession(self._door, self, self._running)
         self._running.add(session)
         return session
+
+
+async def listen(host: str, port: int, **options: Any) -> asyncssh.SSHAcceptor:
+    """Listen as `asyncssh.listen` does, for connections that end well whenever they end."""
+    return await asyncssh.listen(host, port, tunnel=Listening(), **options)
+
+
+class Listening:
+    """What asyncssh takes for a tunnel: it listens, and stands before each connection."""
+
+    async def create_server(
+        self, factory: Callable[[str, int], asyncio.Protocol], host: str, port: int
+    ) -> asyncio.Server:
+        """Listen as the loop does."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(lambda: _Before(factory(host, port)), host, port)
+
+
+class _Before(asyncio.Protocol):
+    """Passes on whatever happens, and lets asyncssh alone end it.
+
+    asyncio's own closing at the peer's end, of a socket that is written to in the same turn, would
+    leave a transport whose abort, which asyncssh has scheduled, is an AttributeError (Python 3.11).
+    """
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self._protocol = protocol
+        self.connection_made = protocol.connection_made  # type: ignore[method-assign] # as it is
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign] # as it is
+        self.data_received = protocol.data_received  # type: ignore[method-assign] # as it is
+
+    def eof_received(self) -> bool:
+        """Pass it on, and leave the transport as it is."""
+        self._protocol.eof_received()
+        return True
 
 
 class SocketSession(asyncssh.SSHUNIXSession[bytes]):

@@ -1,7 +1,6 @@
-"""Texts of Asterisk 16 and 22, word for word as their consoles print them."""
+"""Texts of Asterisk 11, 13, 16 and 22, word for word as their consoles print them."""
 
-VERSIONS = {"SIP": "16.28.0~dfsg-0+deb11u4", "PJSIP": "22.10.1+dfsg+~cs6.17.60671434-1"}
-BUILDS = {"SIP": "2024-01-04 17:58:50 UTC", "PJSIP": "2026-07-20 21:35:32 UTC"}
+from demo.pbx.profiles import Profile
 
 UNABLE = "Unable to connect to remote asterisk (does /var/run/asterisk/asterisk.ctl exist?)\n"
 RESET = "read() failed: Connection reset by peer\n"
@@ -108,9 +107,25 @@ Usage: channel request hangup <all>|<channel> [<channel> ...]
        Local channels, you must specify Local/* and not Loc*.
 """
 
-# chan_sip's time has fewer settings; the blank behind `(suspended)` is Asterisk's own.
+# Later versions have more settings; the blank behind `(suspended)` is Asterisk's own.
+_SOURCE_CDR_STATUS = """
+Call Detail Record (CDR) settings
+----------------------------------
+  Logging:                    Enabled
+  Mode:                       Simple
+  Log unanswered calls:       No
+  Log congestion:             No
+
+* Registered Backends
+  -------------------
+    csv
+    cdr-custom
+
+"""
 CDR_STATUS = {
-    "SIP": """
+    "11": _SOURCE_CDR_STATUS,
+    "13": _SOURCE_CDR_STATUS,
+    "16": """
 Call Detail Record (CDR) settings
 ----------------------------------
   Logging:                    Enabled
@@ -127,7 +142,7 @@ Call Detail Record (CDR) settings
     cdr-custom
 
 """,
-    "PJSIP": """
+    "22": """
 Call Detail Record (CDR) settings
 ----------------------------------
   Logging:                    Enabled
@@ -151,33 +166,54 @@ Call Detail Record (CDR) settings
 """,
 }
 
-_ROW = "{:<15}  {:<40.40} {:<13} {:<13} {:<13} {:<13}\n"
-_HEAD = _ROW.format(
-    "Type", "Description", "Devicestate", "Presencestate", "Indications", "Transfer"
-) + _ROW.format("-" * 13, "-" * 13, *["-" * 13] * 4)
-_ONLY_22 = (
+_WIDE = "{:<15}  {:<40.40} {:<13} {:<13} {:<13} {:<13}\n"
+_NARROW = "{:<15}  {:<40.40} {:<12} {:<12} {:<12}\n"
+_RECORDER = ("Recorder", "Bridge Media Recording Channel Driver", "no", "no", "yes", "no")
+_ANNOUNCER = ("Announcer", "Bridge Media Announcing Channel Driver", "no", "no", "yes", "no")
+_CONFERENCE = (
+    ("CBAnn", "Conference Bridge Announcing Channel", "no", "no", "yes", "no"),
+    ("CBRec", "Conference Bridge Recording Channel", "no", "no", "no", "no"),
+)
+_NEW = (
     ("AudioSocket", "AudioSocket Channel Driver", "no", "no", "no", "no"),
     ("WebSocket", "Media over WebSocket Channel Driver", "no", "no", "no", "no"),
 )
-_PHONES = {
-    "SIP": ("SIP", "Session Initiation Protocol (SIP)", "yes", "no", "yes", "yes"),
-    "PJSIP": ("PJSIP", "PJSIP Channel Driver", "yes", "no", "yes", "yes"),
+_UNICAST = ("UnicastRTP", "Unicast RTP Media Channel Driver", "no", "no", "no", "no")
+_MULTICAST = ("MulticastRTP", "Multicast RTP Paging Channel Driver", "no", "no", "no", "no")
+_LOCAL = ("Local", "Local Proxy Channel Driver", "yes", "no", "yes", "no")
+_BRIDGE = ("Bridge", "Bridge Interaction Channel", "no", "no", "no", "no")
+_AGENT = ("Agent", "Call Agent Proxy Channel", "yes", "no", "yes", "no")
+_SURROGATE = ("Surrogate", "Surrogate channel used to pull channel frame", "no", "no", "no", "no")
+_SIP = ("SIP", "Session Initiation Protocol (SIP)", "yes", "no", "yes", "yes")
+_PJSIP = ("PJSIP", "PJSIP Channel Driver", "yes", "no", "yes", "yes")
+_BASE = (_RECORDER, _ANNOUNCER, *_CONFERENCE)
+_CHANNEL_TYPES = {
+    "11": (_MULTICAST, _LOCAL, _BRIDGE, _SIP, _AGENT),
+    "13": (_RECORDER, _ANNOUNCER, _UNICAST, _MULTICAST, _SIP, _LOCAL, _SURROGATE),
+    "16": (*_BASE, _UNICAST, _MULTICAST, _SIP, _LOCAL, _SURROGATE),
+    "22": (*_BASE, *_NEW, _UNICAST, _MULTICAST, _PJSIP, _LOCAL, _SURROGATE),
 }
 
 
-def channel_types(technology: str) -> str:
-    """What `core show channeltypes` prints."""
-    rows = (
-        ("Recorder", "Bridge Media Recording Channel Driver", "no", "no", "yes", "no"),
-        ("Announcer", "Bridge Media Announcing Channel Driver", "no", "no", "yes", "no"),
-        ("CBAnn", "Conference Bridge Announcing Channel", "no", "no", "yes", "no"),
-        ("CBRec", "Conference Bridge Recording Channel", "no", "no", "no", "no"),
-        *(_ONLY_22 if technology == "PJSIP" else ()),
-        ("UnicastRTP", "Unicast RTP Media Channel Driver", "no", "no", "no", "no"),
-        ("MulticastRTP", "Multicast RTP Paging Channel Driver", "no", "no", "no", "no"),
-        _PHONES[technology],
-        ("Local", "Local Proxy Channel Driver", "yes", "no", "yes", "no"),
-        ("Surrogate", "Surrogate channel used to pull channel frame", "no", "no", "no", "no"),
-    )
-    body = "".join(_ROW.format(*row) for row in rows)
-    return f"{_HEAD}{body}----------\n{len(rows)} channel drivers registered.\n"
+def settings(profile: Profile, entity_id: str, uuid: str) -> str:
+    """What `core show settings` tells of who it is; `uuid` is another one after each start."""
+    lines = {
+        "Version": profile.version,
+        "System name": "",
+        "Entity ID": entity_id,
+        **({} if profile.old else {"PBX UUID": uuid}),
+    }
+    told = "".join(f"  {f'{name}:':<28} {value}\n" for name, value in lines.items())
+    return f"\nPBX Core settings\n-----------------\n{told}\n"
+
+
+def channel_types(profile: Profile) -> str:
+    """What `core show channeltypes` prints; up to 13 without presence."""
+    rows = _CHANNEL_TYPES[profile.name]
+    head = ("Type", "Description", "Devicestate", "Presencestate", "Indications", "Transfer")
+    if profile.source:
+        lines = (head, ["-" * 11] * 6, *rows)
+        body = "".join(_NARROW.format(*line[:3], *line[4:]) for line in lines)
+    else:
+        body = "".join(_WIDE.format(*line) for line in (head, ["-" * 13] * 6, *rows))
+    return f"{body}----------\n{len(rows)} channel drivers registered.\n"

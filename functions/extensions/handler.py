@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
 from shared.asterisk.devices import DeviceState
 from shared.asterisk.models import Extension, Technology
-from shared.auth import ReaderOf
+from shared.auth.credentials import CallerOf
+from shared.auth.enterprise import identify
 from shared.errors import NoSuchExtension
-from shared.fields import ExtensionText
-from shared.identity import identify
-from shared.pbx import load_pbx
-from shared.web import FOLLOWS_CALLS, create_app, lambda_handler
+from shared.http.fields import ExtensionText
+from shared.http.gateway import lambda_handler
+from shared.http.problems import TellingRoute, quota_headers
+from shared.pbx.hosts import the_pbx
+from shared.pbx.neighbours import the_neighbours
+from shared.settings import the_settings
+from shared.store.database import the_database
 
-router = APIRouter(tags=[FOLLOWS_CALLS])
+router = APIRouter(tags=["following"], route_class=TellingRoute)
 
 
 class ChannelOfExtension(BaseModel):
@@ -41,13 +46,19 @@ class ExtensionState(BaseModel):
 
 
 @router.get("/api/extensions/{extension}", summary="Is an extension free?")
-async def get(extension: Annotated[ExtensionText, Path()], caller: ReaderOf) -> ExtensionState:
+async def get(
+    extension: Annotated[ExtensionText, Path()], caller: CallerOf, response: Response
+) -> ExtensionState:
     """Ask the PBX now; 404 where no phone has this number."""
-    enterprise = await identify(caller)
+    learn = partial(the_neighbours().learn, deadline=caller.deadline)
+    enterprise = await identify(
+        the_database().reads, the_settings(), caller, "pbx_reads", learn=learn
+    )
+    response.headers.update(quota_headers(enterprise.quota))
     enterprise.check_extension(extension)
-    device = await load_pbx().find_device(enterprise.host, Extension(extension), caller.deadline)
+    device = await the_pbx().find_device(enterprise.host, Extension(extension), caller.deadline)
     if device is None:
-        raise NoSuchExtension(f"The PBX has no SIP or PJSIP device named {extension}")
+        raise NoSuchExtension(f"The PBX has no phone named {extension}")
     return ExtensionState(
         extension=extension,
         state=device.state,
@@ -67,5 +78,4 @@ async def get(extension: Annotated[ExtensionText, Path()], caller: ReaderOf) -> 
     )
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

@@ -7,12 +7,18 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from shared.auth import ReaderOf
-from shared.hanging_up import hang_up
-from shared.identity import identify
-from shared.web import FOLLOWS_CALLS, create_app, lambda_handler, status_url
+from shared.auth.credentials import CallerOf
+from shared.auth.enterprise import identify
+from shared.calls.hanging_up import hang_up
+from shared.calls.telling import status_url
+from shared.following.wake import the_waker
+from shared.http.gateway import lambda_handler
+from shared.http.problems import TellingRoute
+from shared.pbx.hosts import the_pbx
+from shared.settings import the_settings
+from shared.store.database import the_database
 
-router = APIRouter(tags=[FOLLOWS_CALLS])
+router = APIRouter(tags=["following"], route_class=TellingRoute)
 
 
 class HungUp(BaseModel):
@@ -25,17 +31,23 @@ class HungUp(BaseModel):
 
 
 @router.delete("/api/calls/{call_id}", summary="Hang a call up")
-async def delete(call_id: UUID, caller: ReaderOf) -> HungUp:
+async def delete(call_id: UUID, caller: CallerOf) -> HungUp:
     """Hang up whoever rings or talks; 409 once the call is over."""
-    enterprise = await identify(caller)
-    call = await hang_up(enterprise, call_id, caller.deadline)
+    enterprise = await identify(the_database(), the_settings(), caller)
+    call = await hang_up(
+        enterprise,
+        call_id,
+        caller.deadline,
+        database=the_database(),
+        pbx=the_pbx(),
+        waker=the_waker(),
+    )
     return HungUp(
         success=True,
-        message=f"Call hung up: {call.code} -> {call.phone}",
+        message=f"Call hung up: {call.code} -> {call.to}",
         call_id=call.call_id,
         call_status_url=status_url(call.call_id),
     )
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from shared.settings import SERVICE, load_settings
-from shared.web import create_app, lambda_handler
+from shared.http.gateway import lambda_handler
+from shared.settings import SERVICE, the_settings
 
 router = APIRouter(tags=["service"])
 
@@ -22,8 +22,7 @@ class Health(BaseModel):
 @router.get("/health", summary="Is the process alive?")
 async def health() -> Health:
     """Answer without asking anybody else."""
-    return Health(status="healthy", service=SERVICE, port=load_settings().service_port)
+    return Health(status="healthy", service=SERVICE, port=the_settings().port)
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
-from shared.asterisk.pastcalls import Disposition
-from shared.auth import ReaderOf
-from shared.fields import ExtensionText, Moment, PhoneText
-from shared.history import Entry, Page, Wanted, load_page
-from shared.identity import identify
-from shared.settings import load_settings
-from shared.sheet import render_sheet
-from shared.web import FOLLOWS_CALLS, create_app, lambda_handler
+from shared.asterisk.cdr.pastcalls import Disposition
+from shared.asterisk.cdr.whose import Direction
+from shared.asterisk.models import Kind
+from shared.auth.credentials import CallerOf
+from shared.auth.enterprise import identify
+from shared.auth.under_way import the_histories
+from shared.calls.telling import SideOfCall, tell_side
+from shared.errors import Quota
+from shared.history.page import Entry, Page, Wanted, load_page
+from shared.http.fields import ExtensionText, Moment, PhoneInUrl
+from shared.http.gateway import lambda_handler
+from shared.http.problems import TellingRoute, quota_headers
+from shared.http.sheet import render_sheet
+from shared.numbering import spellings
+from shared.pbx.hosts import the_pbx
+from shared.pbx.neighbours import the_neighbours
+from shared.settings import the_settings
+from shared.store.database import the_database
 
-router = APIRouter(tags=[FOLLOWS_CALLS])
+_FILE = "history.csv"
+
+router = APIRouter(tags=["following"], route_class=TellingRoute)
 
 
 class HistoryCall(BaseModel):
-    """A call, whatever the number of its legs; `call_id` if this service placed it for you."""
+    """A call, whatever the number of its legs; `call_id` if this service placed it for you.
+
+    The customer is who called from outside, else who was called; the agent is the other one.
+    """
 
     started_at: datetime
     answered_at: datetime | None
@@ -35,6 +52,10 @@ class HistoryCall(BaseModel):
     uniqueid: str
     channel: str
     call_id: str | None
+    kind: Kind
+    direction: Direction
+    agent: SideOfCall
+    customer: SideOfCall
 
 
 class CallRecords(BaseModel):
@@ -45,7 +66,7 @@ class CallRecords(BaseModel):
 
 
 class History(BaseModel):
-    """A page, the newest call first; `next` is the cursor of the page before it in time."""
+    """A page by the calls' begin, the newest first; `next` is the cursor of the page before it."""
 
     calls: list[HistoryCall]
     next: str | None
@@ -59,27 +80,60 @@ class History(BaseModel):
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 async def get_history(
-    reader: ReaderOf,
+    caller: CallerOf,
+    response: Response,
     *,
     since: Annotated[Moment | None, Query()] = None,
     until: Annotated[Moment | None, Query()] = None,
     extension: Annotated[ExtensionText | None, Query()] = None,
-    number: Annotated[PhoneText | None, Query()] = None,
+    number: Annotated[PhoneInUrl | None, Query()] = None,
     disposition: Annotated[Disposition | None, Query()] = None,
+    direction: Annotated[Direction | None, Query()] = None,
+    missed: Annotated[
+        bool | None, Query(description="`true`: came in, and no phone answered")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: Annotated[str | None, Query(description="`next` of an earlier answer")] = None,
-    format_: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
+    format_: Annotated[
+        Literal["json", "csv", "excel"] | None,
+        Query(alias="format", description="`excel`: CSV as Excel opens it, to be saved as a file"),
+    ] = None,
     accept: Annotated[str, Header(description="`text/csv` is `format=csv`")] = "",
 ) -> History | Response:
     """Tell calls that are over, one entry each; those that this service did not place too."""
-    enterprise = await identify(reader)
-    wanted = Wanted(since, until, extension, number, disposition, limit, enterprise.extensions)
-    page = await load_page(enterprise, wanted, cursor, reader.deadline)
+    settings, database = the_settings(), the_database().reads
+    learn = partial(the_neighbours().learn, deadline=caller.deadline)
+    enterprise = await identify(database, settings, caller, "pbx_reads", learn=learn)
+    response.headers.update(quota_headers(enterprise.quota))
+    wanted = Wanted(
+        *(since, until, extension, _spellings(number), disposition, limit),
+        *(enterprise.extensions, direction, missed, settings.extension_digits),
+    )
+    async with the_histories().one_more(enterprise, settings.pbx_queue_s):
+        page = await load_page(
+            the_pbx(),
+            database,
+            enterprise,
+            wanted,
+            cursor,
+            path=settings.cdr_file,
+            deadline=caller.deadline,
+        )
     calls = [_call(entry) for entry in page.entries]
-    if (format_ or ("csv" if accept.startswith("text/csv") else "json")) == "csv":
-        return _sheet(calls, page)
-    records = CallRecords(file=load_settings().cdr_file, size=page.size)
-    return History(calls=calls, next=page.next, cdr=records)
+    form = format_ or ("csv" if accept.startswith("text/csv") else "json")
+    if form != "json":
+        return _sheet(calls, page, enterprise.quota, for_excel=form == "excel")
+    return History(
+        calls=calls, next=page.next, cdr=CallRecords(file=settings.cdr_file, size=page.size)
+    )
+
+
+def _spellings(number: str | None) -> frozenset[str] | None:
+    """List what a record may have of a number: as it was dialled, or as a caller's phone says."""
+    if number is None:
+        return None
+    every = spellings(number, the_settings().region)
+    return frozenset(spelling.removeprefix("+") for spelling in every)
 
 
 def _call(entry: Entry) -> HistoryCall:
@@ -96,17 +150,45 @@ def _call(entry: Entry) -> HistoryCall:
         legs=call.legs,
         uniqueid=call.uniqueid,
         channel=call.channel,
-        call_id=entry.call_id,
+        call_id=entry.call_id and str(entry.call_id),
+        kind=call.kind,
+        direction=entry.direction,
+        agent=tell_side(call.agent),
+        customer=tell_side(call.customer),
     )
 
 
-def _sheet(calls: list[HistoryCall], page: Page) -> Response:
-    rows = [call.model_dump(mode="json", by_alias=True) for call in calls]
-    head = [field.serialization_alias or name for name, field in HistoryCall.model_fields.items()]
-    text = render_sheet(head, (list(row.values()) for row in rows))
-    headers = {"X-Next-Cursor": page.next} if page.next else {}
+def _sheet(
+    calls: list[HistoryCall], page: Page, quota: Quota | None, *, for_excel: bool
+) -> Response:
+    rows = (_flat(call.model_dump(mode="json", by_alias=True)) for call in calls)
+    text = render_sheet(
+        _columns(), ([value for _, value in row] for row in rows), for_excel=for_excel
+    )
+    headers = quota_headers(quota) | ({"X-Next-Cursor": page.next} if page.next else {})
+    if for_excel:
+        headers["Content-Disposition"] = f'attachment; filename="{_FILE}"'
     return Response(text, media_type="text/csv", headers=headers)
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+def _flat(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give what has parts a column for each: `agent_ring_s`."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}_{part}", each) for part, each in value.items())
+        else:
+            yield name, value
+
+
+def _columns() -> list[str]:
+    """Name the columns of a sheet, also of one without a call."""
+    sides = dict.fromkeys(SideOfCall.model_fields)
+    fields = HistoryCall.model_fields.items()
+    names = {
+        field.serialization_alias or name: sides if field.annotation is SideOfCall else None
+        for name, field in fields
+    }
+    return [name for name, _ in _flat(names)]
+
+
+handler = lambda_handler(router)

@@ -8,23 +8,17 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, Field
 
-from shared.asterisk.models import Extension, Phone
-from shared.auth import CallerOf, NoPrefetch, placed_headers
-from shared.caller import Caller
-from shared.fields import ExtensionText, PhoneText
-from shared.placing import CallIntent, Phase, place
-from shared.web import PLACES_CALLS, create_app, lambda_handler, status_url
+from shared.asterisk.models import CallOrder, Extension, Phase, Phone, Reason
+from shared.auth.caller import Caller, Wishes
+from shared.auth.credentials import CallerOf, NoPrefetch, WishesOf, placed_headers
+from shared.calls.placing import the_placing
+from shared.calls.telling import status_url
+from shared.calls.words import summary
+from shared.http.fields import ExtensionText, PhoneInUrl, PhoneText
+from shared.http.gateway import lambda_handler
+from shared.http.problems import RingingRoute
 
-router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
-
-_MESSAGES: dict[Phase, str] = {
-    "accepted": "Call initiated successfully",
-    "agent_ringing": "Call initiated successfully",
-    "agent_answered": "Call initiated successfully",
-    "ended": "Call ended before the extension answered",
-    "placing": "Call is already being placed",
-    "unknown": "Call was sent before, whether it rings is unknown",
-}
+router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
 
 
 class NewCall(BaseModel):
@@ -35,7 +29,10 @@ class NewCall(BaseModel):
 
 
 class CallPlaced(BaseModel):
-    """The specification's answer; the fields after `response_time_ms` are additions."""
+    """The specification's answer; the fields after `response_time_ms` are additions.
+
+    `reason` is why a call has ended; `detail` says in a sentence why it is no success.
+    """
 
     success: bool
     message: str
@@ -48,33 +45,42 @@ class CallPlaced(BaseModel):
     call_id: str
     call_status_url: str
     phase: Phase
+    reason: Reason | None = None
     repeated: bool
+    detail: str | None = None
 
 
-@router.get("/api/makecallexternal", summary="Place a call, as in the specification")
+@router.get(
+    "/api/makecallexternal",
+    summary="Place a call, as in the specification",
+    response_model_exclude_none=True,
+)
 async def make_call_external(
     code: Annotated[ExtensionText, Query()],
-    phone: Annotated[PhoneText, Query()],
+    phone: Annotated[PhoneInUrl, Query()],
     caller: CallerOf,
+    wishes: WishesOf,
     response: Response,
 ) -> CallPlaced:
     """Ring `code`; once it answers, call `phone`. Asterisk accepting it is what 200 promises."""
-    return await _place(code, phone, caller, response, field="code")
+    return await _place(code, phone, caller, wishes, response, field="code")
 
 
 @router.post(
     "/api/calls",
     summary="Place a call",
     status_code=status.HTTP_201_CREATED,
+    response_model_exclude_none=True,
     responses={status.HTTP_200_OK: {"model": CallPlaced, "description": "The repeat of a call"}},
 )
 async def create_call(
     call: NewCall,
     caller: CallerOf,
+    wishes: WishesOf,
     response: Response,
 ) -> CallPlaced:
     """Do the same; 201 for a new call, 200 for the repeat of one."""
-    placed = await _place(call.from_, call.to, caller, response, field="from")
+    placed = await _place(call.from_, call.to, caller, wishes, response, field="from")
     response.headers["Location"] = placed.call_status_url
     if placed.repeated:
         response.status_code = status.HTTP_200_OK
@@ -82,15 +88,22 @@ async def create_call(
 
 
 async def _place(
-    code: str, phone: str, caller: Caller, response: Response, *, field: Literal["code", "from"]
+    code: str,
+    phone: str,
+    caller: Caller,
+    wishes: Wishes,
+    response: Response,
+    *,
+    field: Literal["code", "from"],
 ) -> CallPlaced:
     started = time.perf_counter()
-    intent = CallIntent(Extension(code), Phone(phone), field)
-    placed = await place(intent, caller)
-    response.headers.update(placed_headers(placed.admitted.quota, caller))
+    order = CallOrder(Extension(code), Phone(phone))
+    placed = await the_placing().place(order, caller, wishes, field=field)
+    response.headers.update(placed_headers(placed.admitted.quota, wishes))
+    told = summary("Call", placed.phase, placed.reason)
     return CallPlaced(
         success=placed.success,
-        message=f"{_MESSAGES[placed.phase]}: {intent}",
+        message=f"{told}: {order}",
         enterprise=placed.admitted.enterprise_name,
         enterprise_number=placed.admitted.enterprise_number,
         from_ext=code,
@@ -100,9 +113,10 @@ async def _place(
         call_id=str(placed.admitted.call_id),
         call_status_url=status_url(placed.admitted.call_id),
         phase=placed.phase,
+        reason=placed.reason,
         repeated=placed.admitted.repeated,
+        detail=None if placed.success else told,
     )
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

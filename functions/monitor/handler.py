@@ -8,27 +8,24 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from shared.asterisk.models import Extension, SpyMode, Technology
-from shared.auth import CallerOf, NoPrefetch, placed_headers
+from shared.asterisk.models import Extension, MonitorOrder, Phase, Reason, SpyMode, Technology
+from shared.auth.credentials import CallerOf, NoPrefetch, WishesOf, placed_headers
+from shared.calls.placing import the_placing
+from shared.calls.telling import status_url
+from shared.calls.words import summary
 from shared.errors import FieldError, InvalidParameter
-from shared.fields import ExtensionText, SpyModeText
-from shared.placing import MonitorIntent, Phase, place
-from shared.web import PLACES_CALLS, create_app, lambda_handler, status_url
+from shared.http.fields import ExtensionText, SpyModeText, SupervisorText
+from shared.http.gateway import lambda_handler
+from shared.http.problems import RingingRoute
 
-router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
-
-_MESSAGES: dict[Phase, str] = {
-    "accepted": "Monitoring initiated successfully",
-    "agent_ringing": "Monitoring initiated successfully",
-    "agent_answered": "Monitoring initiated successfully",
-    "ended": "Monitoring ended before the extension answered",
-    "placing": "Monitoring is already being placed",
-    "unknown": "Monitoring was sent before, whether it rings is unknown",
-}
+router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
 
 
 class MonitoringPlaced(BaseModel):
-    """The specification's answer; the fields after `response_time_ms` are additions."""
+    """The specification's answer; the fields after `response_time_ms` are additions.
+
+    `reason` is why it has ended; `detail` says in a sentence why it is no success.
+    """
 
     success: bool
     message: str
@@ -44,15 +41,23 @@ class MonitoringPlaced(BaseModel):
     call_id: str
     call_status_url: str
     phase: Phase
+    reason: Reason | None = None
     repeated: bool
+    detail: str | None = None
 
 
-@router.get("/api/monitor", summary="Listen to, whisper into or join a call")
+@router.get(
+    "/api/monitor",
+    summary="Listen to, whisper into or join a call",
+    response_model_exclude_none=True,
+)
 async def monitor(
+    *,
     action: Annotated[SpyModeText, Query(description="09 listen, 01 whisper, 02 barge")],
     target: Annotated[ExtensionText, Query()],
-    monitor_from: Annotated[ExtensionText, Query()],
+    monitor_from: Annotated[SupervisorText, Query()],
     caller: CallerOf,
+    wishes: WishesOf,
     response: Response,
 ) -> MonitoringPlaced:
     """Ring `monitor_from`; once it answers, let it into `target`'s call."""
@@ -60,13 +65,14 @@ async def monitor(
     if monitor_from == target:
         raise InvalidParameter(FieldError("monitor_from", "must be another extension than target"))
     mode = SpyMode(action)
-    intent = MonitorIntent(Extension(monitor_from), Extension(target), mode, "monitor_from")
-    placed = await place(intent, caller)
-    response.headers.update(placed_headers(placed.admitted.quota, caller))
+    order = MonitorOrder(Extension(monitor_from), Extension(target), mode)
+    placed = await the_placing().place(order, caller, wishes, field="monitor_from")
+    response.headers.update(placed_headers(placed.admitted.quota, wishes))
     target_channel = f"{(placed.technology or Technology.SIP).value}/{target}"
+    told = summary("Monitoring", placed.phase, placed.reason)
     return MonitoringPlaced(
         success=placed.success,
-        message=f"{_MESSAGES[placed.phase]}: {mode.title} for {target_channel}",
+        message=f"{told}: {mode.title} for {target_channel}",
         action=action,
         action_name=mode.title,
         target=target,
@@ -79,9 +85,10 @@ async def monitor(
         call_id=str(placed.admitted.call_id),
         call_status_url=status_url(placed.admitted.call_id),
         phase=placed.phase,
+        reason=placed.reason,
         repeated=placed.admitted.repeated,
+        detail=None if placed.success else told,
     )
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

@@ -7,9 +7,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from shared.database import load_database
-from shared.settings import SERVICE, VERSION, load_settings
-from shared.web import create_app, lambda_handler
+from shared.http.gateway import lambda_handler
+from shared.settings import SERVICE, VERSION, the_settings
+from shared.store.database import the_database
 
 router = APIRouter(tags=["service"])
 
@@ -34,8 +34,8 @@ class Status(BaseModel):
 @router.get("/api/status", summary="Version, database, SSH settings")
 async def get_status() -> Status:
     """Answer 200 also while the database is away: that is what it tells."""
-    settings = load_settings()
-    connected = await load_database().connected()
+    settings = the_settings()
+    connected = await the_database().connected()
     return Status(
         service=SERVICE,
         version=VERSION,
@@ -46,5 +46,4 @@ async def get_status() -> Status:
     )
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

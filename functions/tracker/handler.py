@@ -9,29 +9,32 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from uuid import UUID
 
 from shared.asterisk.commands import OriginateCall
-from shared.asterisk.models import Context, Extension, Phone
-from shared.database import load_database
-from shared.following import FollowedCall, Lease, untracked_hosts
-from shared.late import UnknownCall, load_late_calls
-from shared.pbx import load_pbx
-from shared.settings import load_settings
+from shared.asterisk.models import CallOrder, Context, Extension, Phone
+from shared.aws.environment import begin_environment, run_pinned
+from shared.following.expiry import the_expiry
+from shared.following.late import UnknownCall, the_late_calls
+from shared.following.pace import the_pace
+from shared.following.tracker import Tracker
+from shared.following.wake import the_waker
+from shared.pbx.hosts import the_pbx
+from shared.pbx.neighbours import the_neighbours
+from shared.settings import on_lambda, the_settings
+from shared.store.database import the_database
+from shared.store.leases import FollowedCall, Lease, untracked_hosts
 from shared.telemetry import LOG, configure_logging, count
-from shared.tracker import Tracker
-from shared.wake import invoke_tracker
-from shared.web import begin_environment, run_pinned
 
 # What is left of the invocation's time for giving the lease back and the hand-over.
 _RESERVE_S = 20.0
 
-begin_environment()
+if on_lambda():
+    begin_environment()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Follow one host until nothing is left, or start what is missing; what was done is told."""
-    configure_logging(load_settings())
+    configure_logging(the_settings())
     host = event.get("host")
     if host is None:
         return run_pinned(start_missing())
@@ -41,33 +44,35 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 async def start_missing() -> dict[str, Any]:
     """Start a tracker for each host that has something to follow and nobody who does."""
-    hosts = await untracked_hosts(load_database())
+    hosts = await untracked_hosts(the_database())
     count("HostsUntracked", len(hosts))
     for host in hosts:
-        await invoke_tracker(host)
+        await the_waker().start_function(host)
+    await the_expiry().remove_if_due()
+    await the_neighbours().refresh_if_due()
     return {"started": list(hosts)}
 
 
 async def follow(host: str, seconds: float) -> dict[str, Any]:
     """Follow a host; hand over when the time is up."""
-    lease = await Lease.take(load_database(), host)
+    lease = await Lease.take(the_database(), host)
     if lease is None:
         return {"host": host, "end": "replaced"}
-    tracker = Tracker(lease, load_pbx(), load_settings(), on_unknown=_watch)
+    tracker = Tracker(lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch)
     try:
         end = await tracker.run(seconds)
     finally:
-        await load_late_calls().close()
+        await the_late_calls().close()
     if end == "time":
-        await invoke_tracker(host)
+        await the_waker().start_function(host)
+    await the_expiry().remove_if_due()
     LOG.info("👁 Трекер %s: %s", host, end)
     return {"host": host, "end": end}
 
 
 def _watch(host: str, call: FollowedCall) -> None:
     """Look for a call of unknown outcome: whoever sent it may do nothing after its answer."""
-    command = OriginateCall(
-        Extension(call.code), Phone(call.phone), Context(load_settings().dialplan_context)
-    )
+    order = CallOrder(Extension(call.code), Phone(call.to))
+    command = OriginateCall(order, Context(the_settings().dialplan_context))
     sent_at = time.monotonic() - call.age_s
-    load_late_calls().watch(UnknownCall(UUID(call.call_id), host, command, None, sent_at))
+    the_late_calls().watch(UnknownCall(call.call_id, host, command, None, sent_at))

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from shared.auth import NoPrefetch, ReaderOf
-from shared.fields import ExtensionText
-from shared.identity import identify
-from shared.transferring import transfer
-from shared.web import PLACES_CALLS, create_app, lambda_handler, status_url
+from shared.auth.caller import Wishes
+from shared.auth.credentials import CallerOf, NoPrefetch, placed_headers
+from shared.auth.enterprise import identify
+from shared.calls.telling import status_url
+from shared.calls.transferring import transfer
+from shared.http.fields import ExtensionText
+from shared.http.gateway import lambda_handler
+from shared.http.problems import RingingRoute
+from shared.pbx.hosts import the_pbx
+from shared.pbx.neighbours import the_neighbours
+from shared.settings import the_settings
+from shared.store.database import the_database
 
-router = APIRouter(tags=[PLACES_CALLS], dependencies=[NoPrefetch])
+router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
+
+
+_UNKNOWN = "The transfer to {} was sent before, whether it rings is unknown; nothing was sent now"
 
 
 class TransferTo(BaseModel):
@@ -23,30 +33,51 @@ class TransferTo(BaseModel):
 
 
 class Transferred(BaseModel):
-    """Asterisk rings `to` for the customer; the extension that talked before is free."""
+    """Asterisk rings `to` for the customer; the extension that talked before is free.
+
+    `success` is false of a repeat where nobody knows whether the first was executed.
+    """
 
     success: bool
     message: str
+    detail: str | None = None
     call_id: UUID
     call_status_url: str
     to: str
     repeated: bool
 
 
-@router.post("/api/calls/{call_id}/transfer", summary="Hand the customer over")
-async def post(call_id: UUID, target: TransferTo, caller: ReaderOf) -> Transferred:
-    """Connect the customer with another extension; the same again at once is a repeat."""
-    enterprise = await identify(caller)
-    repeated = await transfer(enterprise, call_id, target.to, caller.deadline)
+@router.post(
+    "/api/calls/{call_id}/transfer",
+    summary="Hand the customer over",
+    response_model_exclude_none=True,
+)
+async def post(
+    call_id: UUID, target: TransferTo, caller: CallerOf, response: Response
+) -> Transferred:
+    """Connect the customer with another extension; the same again is told what became of it."""
+    enterprise = await identify(the_database(), the_settings(), caller)
+    handed_over = await transfer(
+        enterprise,
+        call_id,
+        target.to,
+        caller.deadline,
+        database=the_database(),
+        pbx=the_pbx(),
+        neighbours=the_neighbours(),
+        settings=the_settings(),
+    )
+    response.headers.update(placed_headers(handed_over.admitted.quota, Wishes()))
+    is_known = handed_over.state == "executed"
     return Transferred(
-        success=True,
-        message=f"Call transferred to {target.to}",
+        success=is_known,
+        message=f"Call transferred to {target.to}" if is_known else _UNKNOWN.format(target.to),
+        detail=None if is_known else _UNKNOWN.format(target.to),
         call_id=call_id,
         call_status_url=status_url(call_id),
         to=target.to,
-        repeated=repeated,
+        repeated=handed_over.admitted.repeated,
     )
 
 
-app = create_app(router)
-handler = lambda_handler(app)
+handler = lambda_handler(router)

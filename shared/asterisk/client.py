@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
+from shared.asterisk.asking import channels_in, check, read, read_all
 from shared.asterisk.commands import (
     SHOW_CDR_STATUS,
     SHOW_CHANNEL_TYPES,
     SHOW_CHANNELS,
     SHOW_VERSION,
-    Originate,
     Redirect,
     RequestHangup,
     ShowChannel,
@@ -19,8 +18,17 @@ from shared.asterisk.commands import (
     ShowDevice,
     ShowExtension,
 )
-from shared.asterisk.console import Console, Pending, Unacknowledged, in_writes
-from shared.asterisk.devices import Device, channels_of, parse_reach
+from shared.asterisk.console import Console, Unacknowledged
+from shared.asterisk.devices import (
+    Device,
+    Tap,
+    begins_any,
+    channels_of,
+    parse_reach,
+    pick_channel,
+    spied_as,
+)
+from shared.asterisk.drivers import LOCAL, begin_of_next, device_of
 from shared.asterisk.models import (
     CdrMode,
     Channel,
@@ -31,106 +39,29 @@ from shared.asterisk.models import (
 )
 from shared.asterisk.parsers import (
     has_switch,
-    is_rejection,
+    is_hangup,
     parse_cdr_mode,
-    parse_channels,
     parse_dialplan,
     parse_includes,
     parse_linkedid,
     parse_technologies,
+    parse_version,
 )
-from shared.asterisk.phases import RINGING, UP, Root, is_local
+from shared.asterisk.phases import RINGING, UP
+from shared.asterisk.releases import spies_exactly
+from shared.asterisk.socket_console import in_writes
 from shared.deadline import Deadline
 from shared.errors import (
-    CommandRejected,
+    ChannelUnaskable,
     ConnectionLost,
     ContextMissing,
-    NoChannel,
     OutcomeUnknown,
 )
 
 AgentPhase: TypeAlias = Literal["accepted", "agent_ringing", "agent_answered", "ended"]
 _AGENT_PHASES: dict[str, AgentPhase] = {RINGING: "agent_ringing", UP: "agent_answered"}
-
 # An operator's dialplan includes a few contexts; a bound keeps a ring of includes harmless.
 _MAX_CONTEXTS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Originated:
-    """An originate that Asterisk acknowledged.
-
-    `roots` are the first legs that appeared with it: one, unless another program originated to
-    the same extension within the same millisecond; then all of them, since nothing tells which
-    is ours until the extension answers. None where the console has gaps and the call was over
-    before it was looked for, e.g. an extension that is busy at once.
-    """
-
-    roots: tuple[Channel, ...]
-
-
-class OriginateUnknown(OutcomeUnknown):
-    """An originate that was written and not acknowledged.
-
-    `pending`, if the socket is still open, brings Asterisk's late answer; who catches this owns it.
-    """
-
-    def __init__(self, reason: str, pending: Pending | None) -> None:
-        super().__init__(reason)
-        self.pending = pending
-
-
-async def originate(console: Console, command: Originate, deadline: Deadline) -> Originated:
-    """Send an originate once and find its root channel in the same exchange.
-
-    `channel originate` prints nothing, whatever becomes of the call, so the channels before and
-    after it are compared. The caller holds a lock per extension meanwhile.
-
-    Raises:
-        NotExecuted: certainly nothing was dialled.
-        OutcomeUnknown: it may have been; never to be sent again.
-    """
-    try:
-        replies = await console.ask(
-            SHOW_CHANNELS, command.render(), SHOW_CHANNELS, deadline=deadline
-        )
-    except Unacknowledged as error:
-        rejected = len(error.replies) > 1 and is_rejection(error.replies[1])
-        if (rejected or error.begun <= 1) and error.pending is not None:
-            error.pending.close()
-        if rejected:
-            raise _rejected(error.replies[1]) from error
-        if error.begun <= 1:
-            raise ConnectionLost(error.reason) from error
-        raise OriginateUnknown(error.reason, error.pending) from error
-    if is_rejection(replies[1]):
-        raise _rejected(replies[1])
-    roots = find_roots(command, replies)
-    if not roots and console.is_gapless:
-        raise NoChannel("Asterisk accepted the call but opened no channel for it")
-    return Originated(roots)
-
-
-def find_roots(command: Originate, replies: tuple[str, ...]) -> tuple[Channel, ...]:
-    """Find the root channels that appeared with an originate, in the replies of its exchange."""
-    before, _, after = replies
-    known = {channel.uniqueid for channel in parse_channels(before)}
-    return tuple(
-        channel
-        for channel in parse_channels(after)
-        if channel.uniqueid not in known and is_root(channel, command)
-    )
-
-
-def is_root(channel: Channel, command: Originate) -> bool:
-    """Tell whether a channel is the first leg of an originate to this extension."""
-    prefix = f"Local/{command.extension.number}@{command.context.name}-"
-    return channel.name.startswith(prefix) and channel.name.endswith(";1")
-
-
-def _rejected(reply: str) -> CommandRejected:
-    first_line = reply.strip().splitlines()[0]
-    return CommandRejected(f"Asterisk refused the command: {first_line[:120]}")
 
 
 async def is_known(
@@ -145,7 +76,7 @@ async def is_known(
         ContextMissing: the context does not exist on this host.
         NotExecuted: Asterisk could not be asked.
     """
-    text = await _read(console, ShowExtension(extension, context).render(), deadline)
+    text = await read(console, ShowExtension(extension, context).render(), deadline)
     match parse_dialplan(text):
         case DialplanAnswer.KNOWN:
             return True
@@ -158,19 +89,21 @@ async def is_known(
 
 async def _may_know_more(console: Console, context: Context, deadline: Deadline) -> bool:
     """Look for a switch in a context and all that it includes."""
-    seen: set[str] = set()
+    asked = 0
+    known = {context.name}
     waiting = [context.name]
-    while waiting and len(seen) < _MAX_CONTEXTS:
+    while waiting and asked < _MAX_CONTEXTS:
         name = waiting.pop()
-        seen.add(name)
-        text = await _read(console, ShowContext(Context(name)).render(), deadline)
+        asked += 1
+        text = await read(console, ShowContext(Context(name)).render(), deadline)
         if has_switch(text):
             return True
         for include in parse_includes(text):
             plain = include.split("|")[0].split(",")[0]  # it may carry times of the day
             if not _is_context(plain):
                 return True  # a name that we cannot ask about: nothing is certain
-            if plain not in seen:
+            if plain not in known:
+                known.add(plain)
                 waiting.append(plain)
     return bool(waiting)
 
@@ -183,9 +116,9 @@ def _is_context(name: str) -> bool:
     return True
 
 
-async def find_technologies(console: Console, deadline: Deadline) -> frozenset[Technology]:
+async def load_technologies(console: Console, deadline: Deadline) -> frozenset[Technology]:
     """Tell which of SIP and PJSIP this Asterisk speaks. Raises NotExecuted."""
-    return parse_technologies(await _read(console, SHOW_CHANNEL_TYPES, deadline))
+    return parse_technologies(await read(console, SHOW_CHANNEL_TYPES, deadline))
 
 
 async def find_device(
@@ -195,39 +128,86 @@ async def find_device(
 
     Raises NotExecuted.
     """
-    for technology in technologies:
-        text, listed = await _read_all(
-            console, (ShowDevice(technology, extension).render(), SHOW_CHANNELS), deadline
-        )
-        reach = parse_reach(technology, text)
-        if reach is not None:
-            own = channels_of(technology, extension, parse_channels(listed))
-            return Device(technology, extension, reach, own)
-    return None
+    phones, _ = await _load_phones(console, technologies, extension, deadline)
+    return next(iter(phones), None)
 
 
-async def find_cdr_mode(console: Console, deadline: Deadline) -> CdrMode:
+async def find_tap(
+    console: Console,
+    technologies: Sequence[Technology],
+    extension: Extension,
+    context: Context,
+    deadline: Deadline,
+) -> Tap:
+    """Find the channel by which an extension can be heard. Raises NotExecuted."""
+    phones, channels = await _load_phones(console, technologies, extension, deadline)
+    own = [channel for phone in phones for channel in phone.channels]
+    channel = pick_channel(own, extension, context, channels)
+    busy = [phone.technology for phone in phones if channel in phone.channels]
+    technology = next(iter((*busy, *(phone.technology for phone in phones), *technologies)))
+    does = phones[0].state if phones else "no phone of this PBX"
+    if channel is None:
+        strangers = (c for c in channels if c not in own)
+        spied = begin_of_next(technology, extension)
+        is_clear = spied is not None and not begins_any(spied, strangers)
+        return Tap(technology, None, does, spied if is_clear else None)
+    version = console.version or await load_version(console, deadline)
+    is_exact = spies_exactly(version)
+    spied = spied_as(channel, channels, is_exact=is_exact)
+    return Tap(technology, channel, does, spied, is_exact)
+
+
+async def _load_phones(
+    console: Console, technologies: Iterable[Technology], extension: Extension, deadline: Deadline
+) -> tuple[list[Device], tuple[Channel, ...]]:
+    """Ask every driver for its phone of an extension, in one exchange; with all live channels."""
+    shows = {technology: ShowDevice(technology, extension).render() for technology in technologies}
+    *texts, listed = await read_all(console, (*shows.values(), SHOW_CHANNELS), deadline)
+    channels = await channels_in(listed)
+    phones = [
+        Device(technology, extension, reach, channels_of(technology, extension, channels))
+        for technology, text in zip(shows, texts, strict=True)
+        if (reach := parse_reach(technology, text)) is not None
+    ]
+    return phones, channels
+
+
+async def load_cdr_mode(console: Console, deadline: Deadline) -> CdrMode:
     """Tell how this Asterisk writes its call records. Raises NotExecuted."""
-    return parse_cdr_mode(await _read(console, SHOW_CDR_STATUS, deadline))
+    return parse_cdr_mode(await read(console, SHOW_CDR_STATUS, deadline))
 
 
 async def list_channels(console: Console, deadline: Deadline) -> tuple[Channel, ...]:
     """List the live channels. Raises NotExecuted."""
-    return parse_channels(await _read(console, SHOW_CHANNELS, deadline))
+    return await channels_in(await read(console, SHOW_CHANNELS, deadline))
 
 
-async def find_linkedids(
+def is_askable(channel: Channel) -> bool:
+    """Tell whether a command can name this channel."""
+    try:
+        ShowChannel(channel.name).render()
+    except ChannelUnaskable:
+        return False
+    return True
+
+
+async def load_linkedids(
     console: Console, channels: Iterable[Channel], deadline: Deadline
 ) -> dict[str, str]:
     """Find the uniqueid of the root of each channel's call, by the channel's own uniqueid.
 
-    A channel that has left meanwhile is missing. Raises NotExecuted.
+    A channel that has left meanwhile is missing, and one that is not `is_askable`: what one trunk
+    is called must not hide all other calls. Raises NotExecuted.
     """
-    asked = {ShowChannel(channel.name).render(): channel.uniqueid for channel in channels}
+    asked = {
+        ShowChannel(channel.name).render(): channel.uniqueid
+        for channel in channels
+        if is_askable(channel)
+    }
     found = {}
     for commands in in_writes(asked):
         for command, reply in zip(
-            commands, await _read_all(console, commands, deadline), strict=True
+            commands, await read_all(console, commands, deadline), strict=True
         ):
             linkedid = parse_linkedid(reply)
             if linkedid is not None:
@@ -235,36 +215,51 @@ async def find_linkedids(
     return found
 
 
-async def find_legs(
+async def load_legs(
     console: Console, root_uniqueid: str, deadline: Deadline
 ) -> tuple[Channel, ...]:
-    """Find every live channel of a call, by asking each channel whose it is. Raises NotExecuted."""
-    return await _legs_among(
+    """Find every live channel of a call, by asking each channel whose it is.
+
+    One that cannot be asked is of the call that it is bridged with. Raises NotExecuted.
+    """
+    return await legs_among(
         console, root_uniqueid, await list_channels(console, deadline), deadline
     )
 
 
-async def _legs_among(
+async def legs_among(
     console: Console, root_uniqueid: str, channels: tuple[Channel, ...], deadline: Deadline
 ) -> tuple[Channel, ...]:
-    linkedids = await find_linkedids(console, channels, deadline)
-    return tuple(c for c in channels if linkedids.get(c.uniqueid) == root_uniqueid)
+    """Find those of a call among all live channels. Raises NotExecuted."""
+    linkedids = await load_linkedids(console, channels, deadline)
+    legs = {c.uniqueid: c.bridge for c in channels if linkedids.get(c.uniqueid) == root_uniqueid}
+    bridges = set(legs.values()) - {""}
+    return tuple(
+        c
+        for c in channels
+        if c.uniqueid in legs or (c.bridge in bridges and c.uniqueid not in linkedids)
+    )
 
 
-async def hang_up(console: Console, root: Root, known: frozenset[str], deadline: Deadline) -> bool:
-    """End a call, whatever is left of it; False if nothing is. Raises NotExecuted.
+class HangupUnacknowledged(ConnectionLost):
+    """The command to hang up was written, and may have ended the call; once more is harmless."""
 
-    One channel is enough: Asterisk takes the others along. The root, while it is there; after
-    Asterisk has taken the Local channels out of the call, either phone's.
+
+async def request_hangup(console: Console, channel: Channel, deadline: Deadline) -> bool:
+    """Have a channel hang up; False if it has left.
+
+    Raises:
+        HangupUnacknowledged: it may hang up.
+        NotExecuted: any other; nothing was sent that ends it.
     """
-    channels = await list_channels(console, deadline)
-    legs = tuple(c for c in channels if c.uniqueid == root.uniqueid or c.uniqueid in known)
-    legs = legs or await _legs_among(console, root.uniqueid, channels, deadline)
-    if not legs:
-        return False
-    last = _find(root.uniqueid, legs) or next((c for c in legs if not is_local(c)), legs[0])
-    reply = await _read(console, RequestHangup(last.name).render(), deadline)
-    return reply.startswith("Requested Hangup")
+    try:
+        (reply,) = await console.ask(RequestHangup(channel.name).render(), deadline=deadline)
+    except Unacknowledged as error:
+        if error.pending is not None:
+            error.pending.close()
+        raise HangupUnacknowledged(error.reason) from error
+    check(reply)
+    return is_hangup(reply)
 
 
 async def redirect(
@@ -283,22 +278,11 @@ async def redirect(
         if error.pending is not None:
             error.pending.close()
         raise OutcomeUnknown(error.reason) from error
-    if is_rejection(reply):
-        raise _rejected(reply)
+    check(reply)
     return "successfully redirected" in reply
 
 
-async def hang_up_unanswered(console: Console, root: Channel, deadline: Deadline) -> bool:
-    """Hang a call up unless its extension has answered; tell whether it was. Raises NotExecuted."""
-    channels = await list_channels(console, deadline)
-    now = _find(root.uniqueid, channels)
-    if now is None or now.state == UP:
-        return False
-    await _read(console, RequestHangup(now.name).render(), deadline)
-    return True
-
-
-async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) -> AgentPhase:
+async def load_agent_phase(console: Console, root: Channel, deadline: Deadline) -> AgentPhase:
     """Tell how far the extension that rings first is. Raises NotExecuted.
 
     A root that is gone does not prove that the call is over: with audio flowing Asterisk takes the
@@ -309,10 +293,11 @@ async def find_agent_phase(console: Console, root: Channel, deadline: Deadline) 
     if now is not None:
         return _AGENT_PHASES.get(now.state, "accepted")
     extension = root.name.removeprefix("Local/").partition("@")[0]
-    prefixes = tuple(f"{technology.value}/{extension}-" for technology in Technology)
     for channel in channels:
-        if channel.name.startswith(prefixes):
-            text = await _read(console, ShowChannel(channel.name).render(), deadline)
+        device = device_of(channel.name)
+        is_local_half = device is not None and device.technology == LOCAL
+        if device is not None and not is_local_half and device.extension == extension:
+            text = await read(console, ShowChannel(channel.name).render(), deadline)
             if parse_linkedid(text) == root.uniqueid:
                 return "agent_answered"
     return "ended"
@@ -322,28 +307,17 @@ def _find(uniqueid: str, channels: tuple[Channel, ...]) -> Channel | None:
     return next((channel for channel in channels if channel.uniqueid == uniqueid), None)
 
 
+async def has_context(console: Console, context: Context, deadline: Deadline) -> bool:
+    """Tell whether the dialplan has a context. Raises NotExecuted."""
+    text = await read(console, ShowContext(context).render(), deadline)
+    return parse_dialplan(text) is not DialplanAnswer.NO_CONTEXT
+
+
+async def load_version(console: Console, deadline: Deadline) -> str | None:
+    """Tell Asterisk's version, None where it says something else. Raises NotExecuted."""
+    return parse_version(await read(console, SHOW_VERSION, deadline))
+
+
 async def ping(console: Console, deadline: Deadline) -> None:
     """Make sure that this console reaches Asterisk. Raises NotExecuted."""
-    await _read(console, SHOW_VERSION, deadline)  # not the uptime, whose text is the sentinel's
-
-
-async def _read(console: Console, command: str, deadline: Deadline) -> str:
-    """Ask a command that changes nothing; a broken exchange leaves nothing unknown."""
-    (reply,) = await _read_all(console, (command,), deadline)
-    return reply
-
-
-async def _read_all(
-    console: Console, commands: tuple[str, ...], deadline: Deadline
-) -> tuple[str, ...]:
-    """Ask several of them in one exchange."""
-    try:
-        replies = await console.ask(*commands, deadline=deadline)
-    except Unacknowledged as error:
-        if error.pending is not None:
-            error.pending.close()
-        raise ConnectionLost(error.reason) from error
-    for reply in replies:
-        if is_rejection(reply):
-            raise _rejected(reply)
-    return replies
+    await read(console, SHOW_VERSION, deadline)  # not the uptime, whose text is the sentinel's

@@ -6,10 +6,13 @@ command; `checked` refuses whatever Asterisk would lose or split without a word.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from shared.asterisk.models import Context, Extension, Phone, SpyMode, Technology
+from shared.asterisk.drivers import DRIVERS, begin_of_next
+from shared.asterisk.models import CallOrder, Context, Extension, MonitorOrder, Technology
+from shared.errors import ChannelUnaskable
 
 # Asterisk reads its control socket once, 512 bytes: 15 of prefix, the command, a NUL.
 MAX_COMMAND_BYTES = 496
@@ -17,6 +20,7 @@ MAX_COMMAND_BYTES = 496
 SHOW_CDR_STATUS = "cdr show status"
 SHOW_CHANNELS = "core show channels concise"
 SHOW_CHANNEL_TYPES = "core show channeltypes"
+SHOW_SETTINGS = "core show settings"
 SHOW_UPTIME = "core show uptime seconds"
 SHOW_VERSION = "core show version"
 WAIT_FULLY_BOOTED = "core waitfullybooted"
@@ -40,16 +44,15 @@ def checked(command: str) -> str:
 class OriginateCall:
     """Ring the extension; once it answers, call the phone."""
 
-    extension: Extension
-    phone: Phone
+    order: CallOrder
     context: Context
 
     def render(self) -> str:
         """The specification's command, letter by letter."""
         context = self.context.name
         return checked(
-            f"channel originate LOCAL/{self.extension.number}@{context}"
-            f" application Dial LOCAL/{self.phone.number}@{context}"
+            f"channel originate LOCAL/{self.order.extension.number}@{context}"
+            f" application Dial LOCAL/{self.order.phone.number}@{context}"
         )
 
 
@@ -57,29 +60,36 @@ class OriginateCall:
 class OriginateMonitor:
     """Ring the supervisor's extension; once it answers, attach it to the target's call.
 
-    ChanSpy takes a prefix: `SIP/150` also taps 1501. `exact` ends it with the dash that only
-    150's own channels have, and adds E and S, so that the supervisor is not left in silence when
-    there is nothing (left) to hear; `prefix` is the specification's literal text.
+    ChanSpy takes a prefix: `SIP/150` also taps 1501, and `SIP/150-` a trunk of that name. `exact`
+    names the one channel that was seen, `tapped`, and adds E and S, so that the supervisor is not
+    left in silence when there is nothing (left) to hear; `is_exact` adds u, by which that is no
+    prefix. Who waits for a call to come, `tapped` being None, gets the device's own channels and
+    is let go when the call ends. `prefix` is the specification's literal text.
     """
 
-    extension: Extension
-    target: Extension
+    order: MonitorOrder
     context: Context
-    mode: SpyMode
     technology: Technology
     match: Literal["exact", "prefix"]
-
-    @property
-    def target_channel(self) -> str:
-        """The tapped device, e.g. `SIP/150`."""
-        return f"{self.technology.value}/{self.target.number}"
+    tapped: str | None = None
+    is_exact: bool = False
 
     def render(self) -> str:
-        """E.g. `channel originate LOCAL/151@inoffice application ChanSpy SIP/150-,bqES`."""
-        dash, leave = ("-", "ES") if self.match == "exact" else ("", "")
+        """E.g. `channel originate LOCAL/151@inoffice application ChanSpy SIP/150-0000002a,bqESu`.
+
+        Raises:
+            ValueError: nothing tells the channels that are waited for from another device's.
+        """
+        spied, leave = self.tapped, "ESu" if self.is_exact else "ES"
+        if self.match == "prefix":
+            spied, leave = f"{self.technology.value}/{self.order.target.number}", ""
+        elif spied is None:
+            spied, leave = begin_of_next(self.technology, self.order.target), "E"
+        if spied is None:
+            raise ValueError("the channels of an IAX2 phone cannot be waited for")
         return checked(
-            f"channel originate LOCAL/{self.extension.number}@{self.context.name}"
-            f" application ChanSpy {self.target_channel}{dash},{self.mode.options}{leave}"
+            f"channel originate LOCAL/{self.order.extension.number}@{self.context.name}"
+            f" application ChanSpy {spied},{self.order.mode.options}{leave}"
         )
 
 
@@ -107,8 +117,7 @@ class ShowDevice:
 
     def render(self) -> str:
         """E.g. `sip show peer 150`, or `pjsip show endpoint 150`."""
-        kind = "sip show peer" if self.technology is Technology.SIP else "pjsip show endpoint"
-        return checked(f"{kind} {self.extension.number}")
+        return checked(f"{DRIVERS[self.technology].show} {self.extension.number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +138,8 @@ class ShowChannel:
     name: str
 
     def render(self) -> str:
-        """E.g. `core show channel SIP/150-0000002a`."""
-        return checked(f"core show channel {_one_word(self.name)}")
+        """E.g. `core show channel SIP/150-0000002a`. Raises ChannelUnaskable."""
+        return _about_channel("core show channel", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +149,12 @@ class RequestHangup:
     name: str
 
     def render(self) -> str:
-        """E.g. `channel request hangup SIP/150-0000002a`; never `all`, which ends them all."""
-        return checked(f"channel request hangup {_one_word(self.name)}")
+        """E.g. `channel request hangup SIP/150-0000002a`; never `all`, which ends them all.
+
+        Raises:
+            ChannelUnaskable: nothing can be sent.
+        """
+        return _about_channel("channel request hangup", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +166,29 @@ class Redirect:
     context: Context
 
     def render(self) -> str:
-        """E.g. `channel redirect SIP/trunk-0000002b inoffice,151,1`."""
+        """E.g. `channel redirect SIP/trunk-0000002b inoffice,151,1`. Raises ChannelUnaskable."""
         place = f"{self.context.name},{self.extension.number},1"
-        return checked(f"channel redirect {_one_word(self.name)} {place}")
+        return _about_channel("channel redirect", self.name, place)
 
 
-def _one_word(name: str) -> str:
-    """Refuse a channel's name that is more than one argument, or no channel's."""
-    if "/" not in name or any(character in name for character in " \"'\\"):
-        raise ValueError(f"not a channel's name: {name!r}")
-    return name
+def _about_channel(words: str, name: str, *others: str) -> str:
+    """Write a command about one channel.
+
+    Without a slash a name is no channel's, and may be `all`; one that begins with a slash is a
+    pattern to Asterisk, which ends every channel that it fits.
+    """
+    if "/" in name and not name.startswith("/"):
+        with suppress(ValueError):
+            return checked(" ".join((words, _one_word(name), *others)))
+    raise ChannelUnaskable(f"Asterisk cannot be asked about a channel of this name: {name[:80]!a}")
+
+
+def _one_word(text: str) -> str:
+    """Quote what Asterisk would split or change: it takes quotes and backslashes as a shell does.
+
+    A name may have them: a SIP peer's, or a trunk's, is the administrator's to choose.
+    """
+    if not any(character in text for character in " \"'\\"):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from shared.asterisk.models import Banner, CdrMode, Channel, DialplanAnswer, Technology
 
 _CONCISE_FIELDS = 14
-_SENTINEL = re.compile(r"^System uptime: \d+\n(?:Last reload: \d+\n)?", re.MULTILINE)
+_SENTINEL = re.compile(r"^System uptime: [0-9]+\n(?:Last reload: [0-9]+\n)?", re.MULTILINE)
+_SENTINEL_BYTES = re.compile(rb"^System uptime: [0-9]+\n", re.MULTILINE)
 # Any line with a priority 1 counts, whatever its label: a doubtful extension is dialled, only
 # one that is certainly absent is refused. A hint alone has no priority and rings nobody.
 _PRIORITY_ONE = re.compile(r"\s1\. ")
+# The spaces at a line's begin; \s* would go over from line to line, and do so for each anew.
+_INDENT = r"^[^\S\n]*"
+_REJECTION = re.compile(
+    r"^(?:No such command '|Usage\d?: |You don't have permissions to run ').*$", re.MULTILINE
+)
+# A row has one long text, what an application was told; names have some eighty characters.
+_LONGEST_ROW = 16_384
+_LONGEST_NAME = 1_000
+# Asterisk's have at most 149 characters; calls are found by theirs, and no index takes long ones.
+_LONGEST_UNIQUEID = 200
+# No whole number of Asterisk's has more digits; int() refuses those that have thousands.
+_MOST_DIGITS = 9
+
+
+def text_of(data: bytes | bytearray) -> str:
+    """Decode what a PBX says; U+FFFD stands for what is no text, and for a NUL.
+
+    A NUL no database holds, and no caller's name has it.
+    """
+    return data.decode("utf-8", errors="replace").replace("\0", "\ufffd")
 
 
 def parse_banner(line: str) -> Banner | None:
     """Parse the line `HOST/PID/VERSION`; None for `No more connections allowed` and the like."""
-    match = re.fullmatch(r"([^/\n]+)/(\d+)/([^\n]+)\n", line)
+    match = re.fullmatch(r"([^/\n]+)/([0-9]{1,10})/([^\n]+)\n", line)
     return Banner(match[1], int(match[2]), match[3]) if match else None
+
+
+def parse_entity_id(text: str) -> str | None:
+    """Parse who an Asterisk is from `core show settings`, made of the host's MAC by default.
+
+    None where it says nothing, as before 1.8, or all zeros, as without a network.
+    """
+    match = re.search(r"^  Entity ID: {1,40}([0-9a-f]{2}(?::[0-9a-f]{2}){5})$", text, re.MULTILINE)
+    return match[1] if match and match[1].strip("0:") else None
 
 
 def split_replies(text: str) -> tuple[str, ...]:
@@ -24,38 +56,67 @@ def split_replies(text: str) -> tuple[str, ...]:
     return tuple(_SENTINEL.split(text)[:-1])
 
 
+def count_sentinels(data: bytearray, begin: int) -> int:
+    """Count the sentinels from the begin of a line on, as `split_replies` would find them."""
+    return len(_SENTINEL_BYTES.findall(data, begin))
+
+
 def parse_channels(text: str) -> tuple[Channel, ...]:
     """Parse `core show channels concise`.
 
     Fields are separated by `!` and never escaped, so a `!` in an application's data is told from
     a separator by counting from both ends. One reply may list a channel twice (seen on 22): the
-    later row holds.
+    later row holds. Up to Asterisk 11 a missing text is `(None)`, and there are no bridges: a row
+    names the peer instead. Two channels that name each other share one bridge here, too.
     """
     channels: dict[str, Channel] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines, which takes a caller's form feed for an end
+        if len(line) > _LONGEST_ROW:
+            continue
         fields = line.split("!")
         if len(fields) < _CONCISE_FIELDS:
             continue
         name, context, extension, _priority, state, application = fields[:6]
         caller, _account, _peer, _flags, duration, bridge, uniqueid = fields[-7:]
+        if len(name) > _LONGEST_NAME or len(uniqueid) > _LONGEST_UNIQUEID:
+            continue
         channels[uniqueid] = Channel(
             name=name,
             context=context,
             extension=extension,
             state=state,
-            application=application,
+            application=_named(application),
             data="!".join(fields[6:-7]),
             caller=caller,
-            duration_s=int(duration) if duration.isdecimal() else 0,
-            bridge=bridge,
+            duration_s=_seconds(duration),
+            bridge=_named(bridge),
             uniqueid=uniqueid,
         )
-    return tuple(channels.values())
+    peers = {c.name: c for c in channels.values() if "/" in c.bridge}
+    return tuple(_bridged(c, peers) for c in channels.values())
+
+
+def _named(text: str) -> str:
+    return "" if text == "(None)" else text
+
+
+def _bridged(channel: Channel, peers: Mapping[str, Channel]) -> Channel:
+    """Give a channel that names its peer their common bridge, if the peer names it too."""
+    if "/" not in channel.bridge:
+        return channel
+    peer = peers.get(channel.bridge)
+    is_mutual = peer is not None and peer.bridge == channel.name
+    names = sorted((channel.name, channel.bridge)) if is_mutual else ()
+    return replace(channel, bridge="+".join(names))
+
+
+def _seconds(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
 def parse_technologies(text: str) -> frozenset[Technology]:
     """Parse `core show channeltypes`: which of SIP and PJSIP this Asterisk has."""
-    types = {line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip()}
+    types = {line.split(maxsplit=1)[0] for line in text.split("\n") if line.strip()}
     return frozenset(technology for technology in Technology if technology.value in types)
 
 
@@ -68,29 +129,47 @@ def parse_dialplan(text: str) -> DialplanAnswer:
 
 def parse_includes(text: str) -> tuple[str, ...]:
     """Parse the included contexts that `dialplan show CONTEXT` lists."""
-    return tuple(re.findall(r"^\s*Include =>\s+'([^']+)'", text, re.MULTILINE))
+    pattern = rf"{_INDENT}Include =>[^\S\n]+'([^'\n]+)'"
+    return tuple(re.findall(pattern, text, re.MULTILINE))
 
 
 def has_switch(text: str) -> bool:
     """Tell whether `dialplan show ...` lists a switch: another place that may know extensions."""
-    return re.search(r"^\s*Alt\. Switch =>", text, re.MULTILINE) is not None
+    return re.search(rf"{_INDENT}Alt\. Switch =>", text, re.MULTILINE) is not None
 
 
 def parse_linkedid(text: str) -> str | None:
     """Parse the LinkedID of `core show channel NAME`: the uniqueid of its call's root channel."""
-    match = re.search(r"^\s*LinkedID: (\S+)$", text, re.MULTILINE)
+    # As long as _LONGEST_UNIQUEID.
+    match = re.search(rf"{_INDENT}LinkedID: (\S{{1,200}})$", text, re.MULTILINE)
     return match[1] if match else None
 
 
 def parse_cdr_mode(text: str) -> CdrMode:
     """Parse `cdr show status`: how call records are written to files of comma-separated values."""
-    lines = {line.strip() for line in text.splitlines()}
+    lines = {line.strip() for line in text.split("\n")}
     settings = dict(line.split(":", 1) for line in lines if ":" in line)
     if settings.get("Logging", "").strip() != "Enabled" or "csv" not in lines:
         return "off"
     return "simple" if settings.get("Mode", "").strip() == "Simple" else "batch"
 
 
-def is_rejection(text: str) -> bool:
-    """Tell whether Asterisk refused a command: unknown (it may still be booting), or its usage."""
-    return re.search(r"^(?:No such command '|Usage\d?: )", text, re.MULTILINE) is not None
+def find_rejection(text: str) -> str | None:
+    """Find the line by which Asterisk refused a command, which it did not execute then.
+
+    The command is unknown (it may still be booting), its usage was told, or cli_permissions.conf
+    does not let us run it.
+    """
+    match = _REJECTION.search(text)
+    return match[0] if match else None
+
+
+def is_hangup(text: str) -> bool:
+    """Tell whether Asterisk ended a channel; other lines, e.g. sudo's, may stand around it."""
+    return re.search(r"^Requested Hangup on channel ", text, re.MULTILINE) is not None
+
+
+def parse_version(text: str) -> str | None:
+    """Parse `core show version`: what the banner calls the version."""
+    match = re.search(r"^Asterisk ([^\s]{1,100}) built by ", text, re.MULTILINE)
+    return match[1] if match else None

@@ -1,1 +1,1 @@
-"""Connections to PBX hosts; knows no Asterisk. `connection` is the only importer of asyncssh."""
+"""Connections to PBX hosts, all of asyncssh; knows no Asterisk."""

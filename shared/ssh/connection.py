@@ -1,4 +1,4 @@
-"""One SSH connection to a PBX host; the only importer of asyncssh.
+"""One SSH connection to a PBX host.
 
 Every failure says how far things had got, since only that decides whether another attempt is
 safe: an error of `shared.errors` with `again` means that nothing was sent.
@@ -7,31 +7,40 @@ safe: an error of `shared.errors` with `again` means that nothing was sent.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from asyncio import FIRST_COMPLETED
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import asyncssh
 
 from shared.deadline import Deadline
 from shared.errors import (
-    AuthenticationFailed,
-    ConnectFailed,
     ConnectionLost,
-    ConnectTimeout,
-    HostKeyChanged,
+    NotExecuted,
     SocketRefused,
+    TooMuchSent,
 )
-from shared.telemetry import count
+from shared.ssh.channels import MAX_BYTES, WINDOW_BYTES, Received, Session, Socket
+from shared.ssh.files import (
+    FileSlice,
+    FileUnreadable,
+    Space,
+    read_slice,
+    read_space,
+    why_unreadable,
+)
+from shared.ssh.intake import Intake
 
-# Preferred over asyncssh's default chacha20: 1.5 to 2 ms less for each exchange.
-_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 # Opening a socket or a session is one round trip; a connection that takes longer stands still.
 _OPEN_TIMEOUT_S = 3.0
-_READ_BYTES = 65536
+# Channels that were closed, and that the host has not let go of, still cost memory: sockets and
+# sessions little, an SFTP session what it had begun to read.
+_MOST_CHANNELS = 256
+_MOST_SFTP = 4
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,106 +52,65 @@ class Target:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A password, or a private key: its text or the path of its file.
-
-    `setting` is where the key came from, and `user` another than the target's.
-    """
-
-    user: str | None = None
-    password: str = field(default="", repr=False)
-    private_key: str = field(default="", repr=False)
-    setting: str = "SSH_PRIVATE_KEY"
-
-
-class HostKeys(Protocol):
-    """Remembers the key of each host; keys are OpenSSH public key texts."""
-
-    async def find(self, host: str, port: int) -> str | None:
-        """Return the pinned key, if any."""
-
-    async def pin(self, host: str, port: int, key: str) -> str:
-        """Pin a host's first key, and return the one that holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """How to prove ourselves to a host, and the host to us.
-
-    `host_keys` is a store of pinned keys, the path of a known_hosts file, or None to trust
-    whoever answers.
-    """
-
-    credentials: Credentials
-    host_keys: HostKeys | Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """A shell command's end; `exit_status` is None when it may still be running."""
-
-    exit_status: int | None
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileSlice:
-    """A part of a file, and how long the whole file was at that moment."""
-
-    size: int
-    offset: int
-    data: bytes
-
-
-class FileUnreadable(Exception):
-    """The host does not let us read a file; asking again changes nothing."""
-
-    def __init__(self, cause: Literal["no-sftp", "missing", "denied", "failed"]) -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-
 class UnixStream:
     """An open Unix socket of the host."""
 
-    def __init__(
-        self, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, connection: Connection, session: Socket, end: Callable[[], None]) -> None:
+        self._connection = connection
+        self._session = session
+        self._end = end
 
     async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end. Raises ConnectionLost."""
-        try:
-            return await self._reader.read(_READ_BYTES)
-        except (asyncssh.Error, OSError) as error:
-            raise ConnectionLost("Connection lost") from error
+        """Return the next bytes, b"" at the end. Raises ConnectionLost, TooMuchSent."""
+        data = await self._session.read()
+        if not data and self._session.is_lost:
+            raise self._connection.lost()
+        return data
 
     def write(self, data: bytes) -> None:
         """Send in one piece. Raises ConnectionLost, and sends nothing, if it is closed already."""
         try:
-            self._writer.write(data)
+            self._session.channel.write(data)
         except OSError as error:
             raise ConnectionLost("Connection lost") from error
 
     def close(self) -> None:
         """Let go, without waiting."""
-        self._writer.close()
+        self._session.close()
+        self._end()
 
 
 class Connection:
-    """An authenticated connection, shared by any number of exchanges at once."""
+    """An authenticated connection, shared by any number of exchanges at once.
 
-    def __init__(self, target: Target, connection: asyncssh.SSHClientConnection) -> None:
+    `intake` counts what the host sends.
+    """
+
+    def __init__(
+        self, target: Target, connection: asyncssh.SSHClientConnection, intake: Intake
+    ) -> None:
         self.target = target
         self._connection = connection
+        self._intake = intake
+        self._channels: set[Received] = set()
+        self._sftp: set[asyncio.Future[None]] = set()
         self.used_at = time.monotonic()
         self.leases = 0
 
     def is_closed(self) -> bool:
         """Tell whether either side has ended it."""
         return self._connection.is_closed()
+
+    @property
+    def peer(self) -> str:
+        """The address that it goes to."""
+        peer = self._connection.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    def host_key_fingerprint(self) -> str | None:
+        """Return that of the key which the host has shown: `SHA256:...`."""
+        key = self._connection.get_server_host_key()
+        return None if key is None else key.get_fingerprint()
 
     async def open_socket(self, path: str, deadline: Deadline) -> UnixStream:
         """Open a Unix socket of the host.
@@ -151,47 +119,54 @@ class Connection:
             SocketRefused: policy, permission, backlog or nobody listening; the host does not say.
             ConnectionLost: this connection is of no more use.
         """
-        self.used_at = time.monotonic()
+        self._use(self._channels, _MOST_CHANNELS)
+        session = Socket(self._channels)
+        end = self._intake.expect(MAX_BYTES)
         try:
             async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
-                reader, writer = await self._connection.open_unix_connection(path, encoding=None)
+                await self._connection.create_unix_connection(
+                    lambda: session, path, encoding=None, window=WINDOW_BYTES
+                )
         except TimeoutError:
+            end()
             raise ConnectionLost("Connection stands still") from None
         except (asyncssh.Error, OSError) as error:
+            end()
             if self.is_closed():
-                raise ConnectionLost("Connection lost") from error
+                raise self.lost() from error
             raise SocketRefused("Asterisk's control socket could not be opened") from error
-        return UnixStream(reader, writer)
+        except BaseException:
+            end()
+            raise
+        return UnixStream(self, session, end)
 
-    async def run(self, command: str, deadline: Deadline) -> Completed:
-        """Run a shell command; once it may have begun, this returns and never raises.
+    async def start(self, command: str, deadline: Deadline) -> Running:
+        """Start a shell command; once it may have begun, this returns and never raises.
 
         Raises:
             SocketRefused, ConnectionLost: the command was certainly not sent.
         """
-        self.used_at = time.monotonic()
-        session = _Session()
+        self._use(self._channels, _MOST_CHANNELS)
+        session = Session(self._channels, self._intake.expect(MAX_BYTES))
         opening = asyncio.ensure_future(
-            self._connection.create_session(session.started, command, encoding=None)
+            self._connection.create_session(
+                session.started, command, encoding=None, window=WINDOW_BYTES
+            )
         )
+        # Whoever gives up before it has ended does not ask why it failed.
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())
         begun = asyncio.ensure_future(session.begun.wait())
         limit_s = deadline.sooner(_OPEN_TIMEOUT_S).remaining_s()
         try:
             await asyncio.wait({opening, begun}, timeout=limit_s, return_when=FIRST_COMPLETED)
-            if not session.begun.is_set():
-                raise self._not_begun(opening.exception() if opening.done() else None)
-            async with deadline.enforce():
-                await opening
-                await session.ended.wait()
-        except (asyncssh.Error, OSError) as error:
-            if isinstance(error, asyncssh.ChannelOpenError) and not self.is_closed():
-                raise SocketRefused("The host runs no commands for us") from error
-        except TimeoutError:
-            session.close()
         finally:
             begun.cancel()
-            opening.cancel()
-        return Completed(session.exit_status, session.output())
+            if not session.begun.is_set():
+                opening.cancel()
+                session.expected()
+        if not session.begun.is_set():
+            raise self._not_begun(opening.exception() if opening.done() else None)
+        return Running(self, session, opening)
 
     async def read_file(self, path: str, offset: int, length: int, deadline: Deadline) -> FileSlice:
         """Read at most `length` bytes from `offset`; a negative one counts from the file's end.
@@ -203,27 +178,66 @@ class Connection:
             SocketRefused: the host opens no session now.
             ConnectionLost: this connection is of no more use.
         """
-        self.used_at = time.monotonic()
+        return await self._ask_files(
+            lambda sftp: read_slice(sftp, path, offset, length), length, deadline
+        )
+
+    async def load_space(self, path: str, deadline: Deadline) -> Space:
+        """Tell the room of the partition that a path is on; one question of SFTP, no command.
+
+        Raises:
+            FileUnreadable: says why; also of an sshd that does not tell it.
+            SocketRefused: the host opens no session now.
+            ConnectionLost: this connection is of no more use.
+        """
+        return await self._ask_files(lambda sftp: read_space(sftp, path), 0, deadline)
+
+    async def _ask_files(
+        self,
+        ask: Callable[[asyncssh.SFTPClient], Awaitable[T]],
+        length: int,
+        deadline: Deadline,
+    ) -> T:
+        self._use(self._sftp, _MOST_SFTP)
         sftp: asyncssh.SFTPClient | None = None
+        end = self._intake.expect(length + MAX_BYTES)
         try:
             async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
                 sftp = await self._connection.start_sftp_client()
             async with deadline.enforce():
-                return await _read_slice(sftp, path, offset, length)
+                return await ask(sftp)
         except TimeoutError:
             raise ConnectionLost("Connection stands still") from None
-        except (asyncssh.Error, OSError) as error:
+        except FileUnreadable:
+            raise
+        except Exception as error:  # whatever the answers of a hostile host make asyncssh raise
             if self.is_closed():
-                raise ConnectionLost("Connection lost") from error
-            raise _why_unreadable(error) from error
+                raise self.lost() from error
+            raise why_unreadable(error) from error
         finally:
+            end()
             if sftp is not None:
                 sftp.exit()
+                self._sftp.add(closed := asyncio.ensure_future(sftp.wait_closed()))
+                closed.add_done_callback(self._sftp.discard)
 
-    def _not_begun(self, error: BaseException | None) -> ConnectionLost | SocketRefused:
-        if error is not None and not self.is_closed():
-            return SocketRefused("The host opens no more sessions")
-        return ConnectionLost("Connection lost" if error else "Connection stands still")
+    def _use(self, channels: Collection[object], most: int) -> None:
+        """Note that it is used, unless the host keeps too many channels that were closed."""
+        if len(channels) >= most:
+            self.abort()
+            raise ConnectionLost("The host does not let go of what is closed")
+        self.used_at = time.monotonic()
+
+    def lost(self) -> ConnectionLost | TooMuchSent:
+        """Return the error of a connection that is there no more."""
+        return too_much() if self._intake.is_exceeded else ConnectionLost("Connection lost")
+
+    def _not_begun(self, error: BaseException | None) -> NotExecuted:
+        if error is None:
+            return ConnectionLost("Connection stands still")
+        if self.is_closed():
+            return self.lost()
+        return SocketRefused("The host opens no more sessions")
 
     def abort(self) -> None:
         """End it at once; what was under way on it fails."""
@@ -235,179 +249,76 @@ class Connection:
         await self._connection.wait_closed()
 
 
-class _Session(asyncssh.SSHClientSession[bytes]):
-    """Collects a command's output and notes how far it got.
+class Running:
+    """A shell command that may have begun; see `asterisk.exec_console.Running`."""
 
-    asyncssh asks for the session once the channel is open and right before it sends the command:
-    from `begun` on, the command may run.
-    """
+    def __init__(
+        self, connection: Connection, session: Session, opening: asyncio.Future[Any]
+    ) -> None:
+        self._connection = connection
+        self._session = session
+        self._opening = opening
+        opening.add_done_callback(self._opened)
 
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.exit_status: int | None = None
-        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
-        self._chunks: list[bytes] = []
+    def _opened(self, opening: asyncio.Future[Any]) -> None:
+        if not opening.cancelled():
+            opening.exception()  # looked at, or asyncio complains
+        self._session.news.set()
 
-    def started(self) -> _Session:
-        self.begun.set()
-        return self
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs, and when the connection was lost: it may still be running."""
+        return self._session.exit_status
 
-    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        self._channel = chan
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing more of it will come."""
+        return self._session.ended or (self._failure() is not None and not self._was_refused())
 
-    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        del datatype  # standard error too: it says why `asterisk -rx` failed
-        self._chunks.append(data)
+    @property
+    def output(self) -> bytearray:
+        """What it printed so far, standard error left out."""
+        return self._session.received
 
-    def exit_status_received(self, status: int) -> None:
-        self.exit_status = status
+    @property
+    def errors(self) -> bytearray:
+        """What it printed to its standard error so far."""
+        return self._session.errors
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc  # without an exit status the outcome is unknown, whatever the cause
-        self.ended.set()
+    @property
+    def is_cut(self) -> bool:
+        """Whether it printed so much that it was let go of; it may still be running."""
+        return self._session.is_cut
+
+    async def progress(self, deadline: Deadline) -> None:
+        """Wait until it has printed more, or ended.
+
+        Raises:
+            TimeoutError: it has not.
+            SocketRefused: it was certainly not started.
+        """
+        news = self._session.news
+        async with deadline.enforce():
+            await news.wait()
+        news.clear()
+        if self._was_refused():
+            raise SocketRefused("The host runs no commands for us") from self._failure()
+
+    def _was_refused(self) -> bool:
+        refused = isinstance(self._failure(), asyncssh.ChannelOpenError)
+        return refused and not self._connection.is_closed()
+
+    def _failure(self) -> BaseException | None:
+        """Return why the session was not opened, if that is so."""
+        is_over = self._opening.done() and not self._opening.cancelled()
+        return self._opening.exception() if is_over else None
 
     def close(self) -> None:
-        if self._channel is not None:
-            self._channel.close()
-
-    def output(self) -> str:
-        return b"".join(self._chunks).decode("utf-8", errors="replace")
+        """Let go, without waiting; the command may go on."""
+        self._opening.cancel()
+        self._session.close()
 
 
-async def _read_slice(sftp: asyncssh.SFTPClient, path: str, offset: int, length: int) -> FileSlice:
-    file = await sftp.open(path, "rb")
-    # Asked of the open file: the path may be another file's by now.
-    size = (await file.stat()).size or 0
-    start = max(0, size + offset) if offset < 0 else offset
-    return FileSlice(size, start, await file.read(max(0, min(length, size - start)), start))
-
-
-def _why_unreadable(error: Exception) -> FileUnreadable | SocketRefused:
-    match error:
-        case asyncssh.ChannelOpenError(code=code) if code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
-            return SocketRefused("The host opens no more sessions")
-        case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
-            return FileUnreadable("missing")
-        case asyncssh.SFTPPermissionDenied():
-            return FileUnreadable("denied")
-        # A forced command, or no such program, accepts the subsystem and ends at once.
-        case asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost():
-            return FileUnreadable("no-sftp")
-    return FileUnreadable("failed")
-
-
-async def connect(
-    target: Target, security: Security, *, deadline: Deadline, keepalive_s: float
-) -> Connection:
-    """Connect and authenticate; `keepalive_s` of 0 sends no keepalives.
-
-    Raises:
-        ConnectTimeout, ConnectFailed, ConnectionLost, AuthenticationFailed, HostKeyChanged
-    """
-    user = security.credentials.user or target.user
-    options = _options(security.credentials, keepalive_s)
-    pinned = None
-    try:
-        async with deadline.enforce():
-            if security.host_keys is not None and not isinstance(security.host_keys, Path):
-                pinned = await _pinned_key(target, security.host_keys)
-            connection = await asyncssh.connect(
-                target.host,
-                target.port,
-                username=user,
-                options=options,
-                **_trust(security.host_keys, pinned),
-            )
-            return await _warmed(Connection(target, connection), connection)
-    except TimeoutError:
-        raise ConnectTimeout("Connection timeout") from None
-    except asyncssh.PermissionDenied as error:
-        raise AuthenticationFailed(
-            f"{target.host} does not accept the password or key of {user}"
-        ) from error
-    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
-        if isinstance(error, asyncssh.KeyExchangeFailed) and pinned is None:
-            raise ConnectFailed("No SSH algorithm in common with the host") from error
-        count("HostKeysChanged")
-        raise HostKeyChanged(
-            f"The host key of {target.host} is not the known one; no password was sent"
-        ) from error
-    except (asyncssh.DisconnectError, ConnectionResetError, BrokenPipeError) as error:
-        # Among them sshd's limit of pending log-ins, which arrives as a reset.
-        raise ConnectionLost("Connection closed by the host before log-in") from error
-    except ConnectionRefusedError as error:
-        raise ConnectFailed("Connection refused") from error
-    except (OSError, asyncssh.Error) as error:
-        raise ConnectFailed("Host unreachable") from error
-
-
-async def _warmed(connection: Connection, raw: asyncssh.SSHClientConnection) -> Connection:
-    """Run one command: until the first, OpenSSH 8.4 leaves Nagle's algorithm on, 88 ms a turn."""
-    try:
-        await raw.run("true", check=False)
-    except asyncssh.ChannelOpenError:
-        if connection.is_closed():
-            raise
-    except BaseException:
-        connection.abort()
-        raise
-    return connection
-
-
-def _options(credentials: Credentials, keepalive_s: float) -> asyncssh.SSHClientConnectionOptions:
-    # A uid without a name, as on Lambda, makes asyncssh ask for one of these.
-    os.environ.setdefault("LOGNAME", "asterisk")
-    return asyncssh.SSHClientConnectionOptions(
-        config=None,
-        agent_path=None,
-        client_keys=_load_keys(credentials),
-        password=credentials.password or None,
-        encryption_algs=[*_CIPHERS, "chacha20-poly1305@openssh.com"],
-        compression_algs=None,
-        keepalive_interval=keepalive_s,
-        keepalive_count_max=3,
-    )
-
-
-def _load_keys(credentials: Credentials) -> list[asyncssh.SSHKey] | None:
-    private_key = credentials.private_key
-    if not private_key:
-        return None
-    try:
-        if private_key.lstrip().startswith("-----BEGIN"):
-            return [asyncssh.import_private_key(private_key)]
-        return [asyncssh.read_private_key(Path(private_key).expanduser())]
-    except (OSError, ValueError) as error:
-        raise AuthenticationFailed(
-            f"{credentials.setting} is not a key that can be read"
-        ) from error
-
-
-async def _pinned_key(target: Target, host_keys: HostKeys) -> asyncssh.SSHKey:
-    """Find the host's key, or fetch and pin it before anything secret is sent."""
-    pinned = await host_keys.find(target.host, target.port)
-    if pinned is None:
-        first = await asyncssh.get_server_host_key(target.host, target.port, config=None)
-        if first is None:
-            raise ConnectFailed("The host has no host key")
-        text = first.export_public_key().decode().strip()
-        pinned = await host_keys.pin(target.host, target.port, text)
-    return asyncssh.import_public_key(pinned)
-
-
-def _trust(host_keys: HostKeys | Path | None, pinned: asyncssh.SSHKey | None) -> dict[str, Any]:
-    """Say which keys to accept; beside a pinned key not even another algorithm is offered."""
-    if pinned is not None:
-        return {
-            "known_hosts": ([pinned], [], []),
-            "server_host_key_algs": [name.decode() for name in pinned.sig_algorithms],
-        }
-    return {"known_hosts": _known_hosts(host_keys) if isinstance(host_keys, Path) else None}
-
-
-def _known_hosts(path: Path) -> asyncssh.SSHKnownHosts:
-    try:
-        return asyncssh.read_known_hosts(str(path.expanduser()))
-    except (OSError, ValueError) as error:
-        raise ConnectFailed("SSH_KNOWN_HOSTS_FILE cannot be read") from error
+def too_much() -> TooMuchSent:
+    """Make the error of a host that was cut off."""
+    return TooMuchSent("The host sends more than was asked for")

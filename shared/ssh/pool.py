@@ -2,33 +2,67 @@
 
 A connection carries any number of exchanges at once, so a host needs only one. The gate keeps
 its concurrency under what Asterisk's control socket (a backlog of 2) and sshd (MaxSessions 10)
-take without refusing; the lock around connecting keeps a burst of requests from becoming a burst
-of log-ins, which sshd would drop (MaxStartups 10:30:100).
+take without refusing. Files have places of their own: reading one takes a session of sshd's,
+perhaps for seconds, and nothing of Asterisk's. The lock around connecting keeps a burst of
+requests from becoming a burst of log-ins, which sshd would drop (MaxStartups 10:30:100).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from shared.deadline import Deadline
 from shared.errors import ConnectTimeout, NotExecuted, PbxBusy
 from shared.ssh.connection import Connection, Target
+from shared.turns import Turn, Turns
+
+Use: TypeAlias = Literal["console", "file"]
+
+# One of them is kept for whoever follows calls.
+_FILES, _FILES_OF_READS = 2, 1
+# Of three exchanges at once one may be a read's.
+_READS_SHARE = 3
 
 
 @dataclass(slots=True)
 class _Host:
     """What the pool knows of one target."""
 
-    gate: asyncio.Semaphore
+    turns: Mapping[Use, Turns]
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: Connection | None = None
-    waiting: int = 0
     failure: NotExecuted | None = None
     failed_at: float = 0.0
+
+    @classmethod
+    def of(cls, concurrency: int) -> _Host:
+        """Make one that takes so many exchanges at once."""
+        reads = max(1, concurrency // _READS_SHARE)
+        return cls(
+            {
+                "console": Turns(concurrency, most_reads=reads),
+                "file": Turns(_FILES, most_reads=_FILES_OF_READS, kept_for_calls=0),
+            }
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a turn."""
+        return sum(turns.waiting for turns in self.turns.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How many may use a host at once, how many do, how many wait for that."""
+
+    size: int
+    leased: int
+    waiting: int
 
 
 class Pool:
@@ -36,7 +70,7 @@ class Pool:
 
     Args:
         connect: opens one; what it raises, `lease` raises.
-        concurrency: leases at once for one target.
+        concurrency: exchanges at once with one target.
         queue_s: longest wait for a lease.
         connect_timeout_s: longest wait for a connection, whoever makes it.
         idle_s: an unused connection older than this is replaced, not trusted.
@@ -63,7 +97,9 @@ class Pool:
         self._hosts: dict[Target, _Host] = {}
 
     @asynccontextmanager
-    async def lease(self, target: Target, deadline: Deadline) -> AsyncGenerator[Connection]:
+    async def lease(
+        self, target: Target, deadline: Deadline, turn: Turn = "call", use: Use = "console"
+    ) -> AsyncGenerator[Connection]:
         """Wait for a turn at the host and lend its connection.
 
         Raises:
@@ -72,8 +108,14 @@ class Pool:
         """
         host = self._hosts.get(target)
         if host is None:
-            host = self._hosts[target] = _Host(asyncio.Semaphore(self._concurrency))
-        await self._take_turn(target, host, deadline)
+            host = self._hosts[target] = _Host.of(self._concurrency)
+        turns = host.turns[use]
+        try:
+            await turns.take(turn, deadline.sooner(self._queue_s))
+        except TimeoutError:
+            raise PbxBusy(
+                f"Too many requests wait for {target.host}", retry_after_s=self._queue_s
+            ) from None
         try:
             connection = await self._usable(target, host, deadline)
             release = self.hold(connection)
@@ -82,7 +124,26 @@ class Pool:
             finally:
                 release()
         finally:
-            host.gate.release()
+            turns.give_back(turn)
+
+    def connection(self, target: Target) -> Connection | None:
+        """Return a host's connection, if it has a live one."""
+        host = self._hosts.get(target)
+        live = host and host.connection
+        return live if live and not live.is_closed() else None
+
+    def gate(self, target: Target) -> Gate:
+        """Tell how much is asked of a host now."""
+        host = self._hosts.get(target)
+        leased = host.connection.leases if host and host.connection else 0
+        return Gate(self._concurrency, leased, host.waiting if host else 0)
+
+    def failure(self, target: Target) -> tuple[NotExecuted, float] | None:
+        """Return why a host is not connected just now, and for how many seconds that is known."""
+        host = self._hosts.get(target)
+        if host is None or host.failure is None:
+            return None
+        return host.failure, time.monotonic() - host.failed_at
 
     def hold(self, connection: Connection) -> Callable[[], None]:
         """Keep a connection open, also once retired, until the function returned is called."""
@@ -103,18 +164,6 @@ class Pool:
             host.connection = None
         if not connection.leases:
             connection.abort()
-
-    async def _take_turn(self, target: Target, host: _Host, deadline: Deadline) -> None:
-        host.waiting += 1
-        try:
-            async with deadline.sooner(self._queue_s).enforce():
-                await host.gate.acquire()
-        except TimeoutError:
-            raise PbxBusy(
-                f"Too many requests wait for {target.host}", retry_after_s=self._queue_s
-            ) from None
-        finally:
-            host.waiting -= 1
 
     async def _usable(self, target: Target, host: _Host, deadline: Deadline) -> Connection:
         if host.failure is not None and host.connecting.locked():

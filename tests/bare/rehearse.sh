@@ -179,7 +179,7 @@ rehearse() { # log, command: it must succeed and leave no process behind
   wait "$show" || true
   job=''
   [ "$status" -eq 0 ] || die "on a bare machine '$*' failed with exit code $status: see $log."
-  within 5 none_left || die "on a bare machine '$*' left behind: $(named)"
+  within 30 none_left || die "on a bare machine '$*' left behind: $(named)"
   say "'$*' succeeded in $((SECONDS - began)) s."
 }
 
@@ -200,7 +200,7 @@ halt() { # ends and unmounts all that a rehearsal, this or a killed one, started
   local mounted
   kill_all TERM
   within 5 all_ended || kill_all KILL
-  within 5 all_ended || die "these do not end: $(named)"
+  within 60 all_ended || die "these do not end: $(named)"
   for mounted in "$root/dev/shm" "$root/dev/pts" "$root/proc"; do
     if mountpoint -q "$mounted"; then umount "$mounted"; fi
   done

@@ -1,7 +1,7 @@
-"""Every test here runs against the stand-in, as both Asterisks, and against the real ones.
+"""Tests that ask for a host run against the stand-in, as 16 and 22, and against the real ones.
 
 The real ones take part when CONFORMANCE_REAL is set, as `tests/run pbx` does: then one that is
-missing is an error.
+missing is an error. To 11 and 13 the stand-in is held by recordings alone.
 """
 
 from __future__ import annotations

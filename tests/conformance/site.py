@@ -10,10 +10,11 @@ import anyio
 import asyncssh
 
 from demo.pbx.dialplan import find_destination
+from demo.pbx.profiles import PROFILES
 from demo.standin import StandIn
-from shared.asterisk.client import find_roots
 from shared.asterisk.commands import SHOW_CHANNELS, SHOW_UPTIME, OriginateCall
-from shared.asterisk.models import Channel, Context, Extension, Phone
+from shared.asterisk.models import CallOrder, Channel, Context, Extension, Phone
+from shared.asterisk.originating import roots_of
 from shared.asterisk.parsers import parse_channels, split_replies
 from tests.pbx.lab import Lab
 
@@ -44,6 +45,9 @@ class Site(Protocol):
 
     def spied(self) -> list[str]:
         """List the channels that a ChanSpy has begun to listen to, since the host's start."""
+
+    def waiting(self) -> int:
+        """Count the connections to the control socket that Asterisk has not accepted yet."""
 
     def freeze(self) -> None:
         """Stop Asterisk as SIGSTOP does."""
@@ -81,8 +85,7 @@ class Imitated:
     @contextlib.asynccontextmanager
     async def running(cls, version: Version) -> AsyncIterator[Imitated]:
         """One that runs until the block ends."""
-        technology = "SIP" if version == "16" else "PJSIP"
-        async with StandIn(password=PASSWORD, technology=technology, time_scale=TIME_SCALE) as pbx:
+        async with StandIn(password=PASSWORD, version=version, time_scale=TIME_SCALE) as pbx:
             yield cls(version, pbx)
 
     def invites(self, phone: str) -> int:
@@ -90,7 +93,7 @@ class Imitated:
         return sum(
             count
             for number, count in self._pbx.invites.items()
-            if (found := find_destination(number, "inoffice", self.technology))
+            if (found := find_destination(number, "inoffice", PROFILES[self.version]))
             and found.peer == phone
         )
 
@@ -101,6 +104,10 @@ class Imitated:
     def spied(self) -> list[str]:
         """See Site."""
         return [tapped for _, tapped in self._pbx.spied]
+
+    def waiting(self) -> int:
+        """See Site."""
+        return self._pbx.waiting
 
     def freeze(self) -> None:
         """See Site."""
@@ -170,6 +177,10 @@ class Real:
     def spied(self) -> list[str]:
         """See Site."""
         return self._lab.spied_since(self._mark)
+
+    def waiting(self) -> int:
+        """See Site."""
+        return self._lab.waiting()
 
     def freeze(self) -> None:
         """See Site."""
@@ -269,12 +280,12 @@ class Host:
 
     async def originate(self, agent: str, customer: str) -> Channel:
         """Place a call; its root, found as the service finds it."""
-        command = OriginateCall(Extension(agent), Phone(customer), Context("inoffice"))
+        command = OriginateCall(CallOrder(Extension(agent), Phone(customer)), Context("inoffice"))
         asked = (SHOW_CHANNELS, command.render(), SHOW_CHANNELS)
         text = await self.ask(*(part for each in asked for part in (each, SHOW_UPTIME)))
         replies = split_replies(text.decode())
         assert replies[1] == ""
-        (root,) = find_roots(command, replies)
+        (root,) = roots_of(command, replies)
         return root
 
     async def seen(self, *wanted: Callable[[Channel], bool]) -> tuple[Channel, ...]:

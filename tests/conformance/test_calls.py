@@ -237,11 +237,12 @@ async def bring_into_a_call(host: Host, extension: str) -> str:
     return pick(channels, device).name
 
 
+SPY = "channel originate LOCAL/151@inoffice application ChanSpy"
+
+
 async def spy(host: Host, argument: str) -> None:
     """Let 151 into a call."""
-    await host.ask(
-        f"channel originate LOCAL/151@inoffice application ChanSpy {host.technology}/{argument}"
-    )
+    await host.ask(f"{SPY} {host.technology}/{argument}")
 
 
 async def test_a_spy_s_argument_is_a_prefix(host: Host) -> None:
@@ -251,6 +252,27 @@ async def test_a_spy_s_argument_is_a_prefix(host: Host) -> None:
     await spy(host, "150,bq")
     await until(lambda: len(host.site.spied()) > before)
     assert host.site.spied()[before:] == [wrong]
+
+
+async def test_with_u_a_spy_s_argument_is_a_whole_name_or_a_uniqueid(host: Host) -> None:
+    """No begin of one: whoever has no such channel to hear leaves at once."""
+    await bring_into_a_call(host, "1501")
+    right = await bring_into_a_call(host, "150")
+    uniqueid = pick(await host.channels(), right).uniqueid
+    before = len(host.site.spied())
+    for begin in (f"{host.technology}/150", f"{host.technology}/150-", right[:-1]):
+        await host.ask(f"{SPY} {begin},bqu")
+        while any("151@" in channel.name for channel in await host.channels()):
+            pass
+    assert host.site.spied()[before:] == []
+    for spied in (right, uniqueid):
+        told_before = len(host.site.spied())
+        await host.ask(f"{SPY} {spied},bqESu")
+        await until(lambda at=told_before: len(host.site.spied()) > at)  # type: ignore[misc]
+    await host.ask(f"channel request hangup {right}")
+    while any("151@" in channel.name for channel in await host.channels()):
+        pass
+    assert set(host.site.spied()[before:]) == {right}
 
 
 @pytest.mark.parametrize("options", ["bqES", "bqwES", "BbqwES"])

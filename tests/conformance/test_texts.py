@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.asterisk.commands import ShowChannel
 from shared.asterisk.devices import parse_reach
 from shared.asterisk.models import DialplanAnswer, Technology
 from shared.asterisk.parsers import (
+    find_rejection,
     has_switch,
-    is_rejection,
     parse_cdr_mode,
     parse_channels,
     parse_dialplan,
@@ -67,6 +68,15 @@ async def test_a_phone_is_as_recorded(
     assert parse_reach(Technology(host.site.technology), text.decode()) == reach
 
 
+@pytest.mark.parametrize(
+    "name", ["CBAnn/sales room-0;1", "Local/1'2@x-1;1", 'SIP/the "best"-1', "SIP/a\\b\\-1"]
+)
+async def test_a_quoted_name_is_one_word(host: Host, name: str) -> None:
+    """Asterisk splits the command into the very name, whatever is in it."""
+    text = await host.ask(ShowChannel(name).render())
+    assert text.decode() == f"{name} is not a known channel\n"
+
+
 async def test_how_records_are_written_is_understood(host: Host) -> None:
     """Each at its call's end, to a file of comma-separated values."""
     assert parse_cdr_mode((await host.ask("cdr show status")).decode()) == "simple"
@@ -75,7 +85,7 @@ async def test_how_records_are_written_is_understood(host: Host) -> None:
 @pytest.mark.parametrize("name", [name for name in IMITATED if name.startswith("usage-")])
 async def test_usage_is_a_rejection(host: Host, name: str) -> None:
     """The parser knows a usage text from an answer: nothing was executed."""
-    assert is_rejection((await host.ask(PLAIN[name])).decode())
+    assert find_rejection((await host.ask(PLAIN[name])).decode())
 
 
 @pytest.mark.parametrize("command", ["chanel originate x", "core show", "nosuch"])
@@ -83,7 +93,7 @@ async def test_an_unknown_command_is_a_rejection(host: Host, command: str) -> No
     """`No such command`, which repeats it."""
     text = (await host.ask(command)).decode()
     assert text.startswith(f"No such command '{command}' (type 'core show help ")
-    assert is_rejection(text)
+    assert find_rejection(text)
     host.site.complaints().clear()  # the stand-in takes it for something it lacks
 
 

@@ -27,20 +27,20 @@ def reach(folder: str) -> Reach:
         seen.add(name)
         unseen |= {imported for imported in MODULES[name].imports() if imported in MODULES} - seen
     return Reach(
-        database="shared.database" in seen,
+        database="shared.store.database" in seen,
         ssh="shared.ssh.connection" in seen,
-        tracker=any(_starts_tracker(MODULES[name].tree) for name in seen - {"shared.wake"}),
+        tracker=any(
+            _starts_tracker(MODULES[name].tree) for name in seen - {"shared.following.wake"}
+        ),
     )
 
 
 def _starts_tracker(tree: ast.Module) -> bool:
-    """Tell whether a module may invoke it: not where a tracker is known to be live."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            tracked = [ast.unparse(word.value) for word in node.keywords if word.arg == "tracked"]
-            if node.func.id in {"wake_tracker", "invoke_tracker"} and tracked != ["True"]:
-                return True
-    return False
+    """Tell whether a module may start it, by the two methods of the waker that do."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in {"see_followed", "start_function"}
+        for node in ast.walk(tree)
+    )
 
 
 @cache

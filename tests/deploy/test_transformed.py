@@ -99,7 +99,7 @@ def test_deployment_rolls_back_on_alarms(resources: dict[str, Any]) -> None:
     aliases = of_type(resources, "AWS::Lambda::Alias")
     assert len(groups) == len(aliases) == len(load_template().functions)
     for group in groups.values():
-        assert len(group["Properties"]["AlarmConfiguration"]["Alarms"]) == 3
+        assert len(group["Properties"]["AlarmConfiguration"]["Alarms"]) == 4
         rolled_back = group["Properties"]["AutoRollbackConfiguration"]
         assert rolled_back["Enabled"]
         assert "DEPLOYMENT_STOP_ON_ALARM" in rolled_back["Events"]

@@ -23,7 +23,7 @@ from tests.emulator.runtime import Runtime, free_address
 from tests.processes import descendants
 
 _INVOCATIONS = "/2015-03-31/functions/function/invocations"
-_LIMIT_S = 60.0
+_LIMIT_S = 180.0
 
 
 @dataclass

@@ -22,7 +22,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         )
         serving = asyncio.create_task(server.serve([listening]))
         try:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while not server.started:  # noqa: ASYNC110 - it tells nobody
                     await anyio.sleep(0.005)
             yield f"127.0.0.1:{port}"

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from shared.deadline import Deadline
-from shared.ssh import connection
-from shared.trackers import Trackers
+from shared.following.trackers import Trackers
+from shared.ssh import channels, connection
 from tests.pbx.lab import Lab
 
 Moment = Literal["opened", "banner", "written", "executed"]
@@ -60,6 +60,7 @@ class Moments:
 
         async def opens(self_: Any, path: str, deadline: Deadline) -> connection.UnixStream:
             stream = await open_socket(self_, path, deadline)
+            written.discard(id(stream))  # that of an earlier one, which is gone
             self._is("opened")
             return stream
 
@@ -84,17 +85,17 @@ class Moments:
         self._monkeypatch.setattr(connection.UnixStream, "write", writes)
 
     def _watch_shells(self) -> None:
-        run, session = connection.Connection.run, connection._Session
+        start, session = connection.Connection.start, channels.Session
         made, received = session.connection_made, session.data_received
         placing = False
 
-        async def runs(self_: Any, command: str, deadline: Deadline) -> connection.Completed:
+        async def starts(self_: Any, command: str, deadline: Deadline) -> connection.Running:
             nonlocal placing
             placing = "originate" in command
             if placing:
                 self._is("opened")
                 self._is("banner")
-            return await run(self_, command, deadline)
+            return await start(self_, command, deadline)
 
         def makes(self_: Any, chan: Any) -> None:
             made(self_, chan)
@@ -110,7 +111,7 @@ class Moments:
 
         self._monkeypatch.setattr(session, "connection_made", makes)
         self._monkeypatch.setattr(session, "data_received", receives)
-        self._monkeypatch.setattr(connection.Connection, "run", runs)
+        self._monkeypatch.setattr(connection.Connection, "start", starts)
 
 
 class Harm:
@@ -142,7 +143,7 @@ class Harm:
                 self._stopped.append(pid)
 
     def undo(self) -> None:
-        """Let everything go on."""
+        """Let everything go on, and wait for what goes on by itself."""
         for pid in self._stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
@@ -150,13 +151,14 @@ class Harm:
         with contextlib.suppress(ProcessLookupError):
             self._lab.thaw()
         self._lab.up()
+        self._lab.wait_commands()
 
 
 def verdict(answer: httpx.Response) -> Verdict:
     """What an answer tells: status, code, whether it was dialled ("yes" of an accepted call)."""
     body = answer.json()
     if answer.is_success:
-        accepted = body["phase"] in {"accepted", "agent_ringing", "agent_answered"}
+        accepted = body["phase"] not in {"placing", "unknown", "ended"}
         return answer.status_code, body["phase"], "yes" if accepted else "unknown"
     return answer.status_code, body["code"], body["dialled"]
 

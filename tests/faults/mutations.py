@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.faults.process import ROOT
 
 # Few clicks, and the faults that leave a call executed and its answer lost.
-CALLS, SEEDS = 40, (1, 2, 3)
+CALLS, SEEDS = 40, (1, 2, 3, 4, 5, 6)
 FAULTS = "replies lost,link cut,sshd sessions killed"
 
 
@@ -48,12 +48,12 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "a repeat is not looked for",
-        "shared/placing.py",
+        "shared/calls/placing.py",
         (("    if admitted.repeated:\n", "    if False:\n"),),
     ),
     Mutation(
         "an unknown outcome is tried again",
-        "shared/pbx.py",
+        "shared/pbx/hosts.py",
         (
             ("            except NotExecuted as error:", "            except Exception as error:"),
             ("if not error.again or ", "if "),
@@ -61,7 +61,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an unknown outcome releases its claim",
-        "shared/placing.py",
+        "shared/calls/placing.py",
         (('"unknown": "unknown"}', '"unknown": "not_executed"}'),),
     ),
 )

@@ -17,9 +17,11 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import asterisk
-from shared import placing
-from shared.asterisk.console import Pending
-from shared.ssh.connection import Connection, _Session
+from shared.asterisk.socket_console import SocketExchange
+from shared.calls.placing import Placing
+from shared.pbx.hosts import Pbx
+from shared.ssh.channels import Session
+from shared.ssh.connection import Connection
 
 
 def die(*_arguments: Any, **_values: Any) -> NoReturn:
@@ -30,36 +32,36 @@ def die(*_arguments: Any, **_values: Any) -> NoReturn:
 
 def die_once_written() -> None:
     """End with the originate on its way; the questions before it are answered."""
-    replies, run = Pending.replies, Connection.run
-    made = _Session.connection_made
+    replies, start = SocketExchange.replies, Connection.start
+    made = Session.connection_made
 
-    async def replies_or_die(pending: Any, deadline: Any) -> Any:
-        if any("originate" in command for command in pending._commands):
+    async def replies_or_die(exchange: Any, *arguments: Any) -> Any:
+        if any("originate" in command for command in exchange._commands):
             die()
-        return await replies(pending, deadline)
+        return await replies(exchange, *arguments)
 
-    async def run_or_die(self: Any, command: str, deadline: Any) -> Any:
+    async def start_or_die(self: Any, command: str, deadline: Any) -> Any:
         if "originate" in command:
-            setattr(_Session, "connection_made", die_soon)  # noqa: B010 - mypy knows no other way
-        return await run(self, command, deadline)
+            setattr(Session, "connection_made", die_soon)  # noqa: B010 - mypy knows no other way
+        return await start(self, command, deadline)
 
     def die_soon(session: Any, chan: Any) -> None:
         made(session, chan)
         asyncio.get_running_loop().call_later(0.02, die)  # asyncssh sends right after this
 
-    setattr(Pending, "replies", replies_or_die)  # noqa: B010
-    setattr(Connection, "run", run_or_die)  # noqa: B010
+    setattr(SocketExchange, "replies", replies_or_die)  # noqa: B010
+    setattr(Connection, "start", start_or_die)  # noqa: B010
 
 
 def main() -> None:
     """Serve until the point is reached."""
     match sys.argv[1]:
         case "claimed":
-            placing._send = die
+            setattr(Pbx, "originate", die)  # noqa: B010
         case "written":
             die_once_written()
         case "executed":
-            placing._settle = die
+            setattr(Placing, "_settle", die)  # noqa: B010
         case point:
             raise SystemExit(f"no such point: {point}")
     asterisk.main()

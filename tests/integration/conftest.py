@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.database import Database
+from shared.store.database import Database
 from tests.integration.service import Service, Services, seed
 from tests.postgres import Postgres
 

@@ -2,28 +2,71 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from shared import tracker, trackers
+import pytest
+
+from functions.tracker import handler as function
+from shared.following.pace import Pace
+from shared.following.wake import Waker
 from tests.integration.service import Service, Services, make_pbx, until
 
 BUSY, NO_ANSWER, TALKS_ON, TALKS_RTP = (f"+37529000000{digit}" for digit in "2356")
 
+# For a test that has something to do in a phase that passes by itself, or needs to see each one.
+SLOW = 0.5
+
+QUICK = Pace(busy_s=0.03, talk_s=0.03, unreachable_s=0.03, idle_s=0.2, left_behind_s=0.2)
+
 
 async def follow(
-    start: Services, time_scale: float = 0.1, *, in_process: bool = True, **settings: object
+    start: Services,
+    time_scale: float = 0.1,
+    *,
+    version: str = "16",
+    in_process: bool = True,
+    pace: Pace = QUICK,
+    **settings: object,
 ) -> Service:
     """Start a service that follows its calls, beside a PBX with whose phones it can keep up.
 
     Not `in_process`: somebody else is to follow them, as on AWS.
     """
     start.follow = in_process
-    for pause in ("_BUSY_PAUSE_S", "_TALK_PAUSE_S", "_UNREACHABLE_PAUSE_S"):
-        start.monkeypatch.setattr(tracker, pause, 0.03)
-    start.monkeypatch.setattr(tracker, "_IDLE_PAUSE_S", 0.2)
-    start.monkeypatch.setattr(trackers, "_SWEEP_S", 0.2)
-    pbx = await start.stack.enter_async_context(make_pbx(time_scale=time_scale))
+    start.pace = pace
+    pbx = await start.stack.enter_async_context(make_pbx(time_scale=time_scale, version=version))
     return await start.on(pbx, **settings)
+
+
+by_either = pytest.mark.parametrize("by", ["process", "function"])
+
+
+@asynccontextmanager
+async def tracked(start: Services, by: str, **settings: Any) -> AsyncIterator[Service]:
+    """Run a service whose calls its own process follows, or the tracker's function as on AWS."""
+    service = await follow(start, in_process=by == "process", **settings)
+    if by == "process":
+        yield service
+        return
+
+    async def start_function(_waker: Waker, _host: str) -> None:
+        """Invoke nobody: it is invoked again and again anyway."""
+
+    async def invoke() -> None:
+        while True:
+            await function.follow("127.0.0.1", 30)
+            await asyncio.sleep(0.02)
+
+    start.monkeypatch.setattr(Waker, "start_function", start_function)
+    invoked = asyncio.create_task(invoke())
+    try:
+        yield service
+    finally:
+        invoked.cancel()
+        await asyncio.gather(invoked, return_exceptions=True)
 
 
 async def place(service: Service, code: str, phone: str) -> str:
@@ -49,4 +92,4 @@ async def reach(service: Service, call_id: str, phase: str) -> dict[str, Any]:
 
 async def elsewhere(service: Service, command: str) -> None:
     """Run a command on the PBX as another program does."""
-    await service.pbx._daemon.execute(command)
+    await service.pbx.run(command)

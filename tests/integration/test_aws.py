@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from botocore.stub import Stubber
 
-from shared.aws import load_client
-from shared.settings import load_settings
-from shared.wake import wake_tracker
+from shared.aws.clients import the_clients
+from shared.following.wake import the_waker
+from shared.process import forget_all
 from tests.integration.service import forget_process
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     monkeypatch.setenv("TRACKER_FUNCTION", FUNCTION)
     monkeypatch.setenv("LOG_FILE", "")
     forget_process()
-    with Stubber(load_client("lambda")) as stubber:
+    with Stubber(the_clients().of("lambda")) as stubber:
         yield stubber
     forget_process()
 
@@ -49,7 +49,7 @@ async def test_tracker_is_invoked_without_waiting_for_it(
 ) -> None:
     """TRACKER_FUNCTION gets an asynchronous invocation that names the host, once."""
     expect(functions)
-    await wake_tracker(HOST, tracked=False)
+    await the_waker().see_followed(HOST, tracked=False)
     functions.assert_no_pending_responses()
     assert caplog.text == ""
 
@@ -58,7 +58,7 @@ async def test_live_tracker_is_not_invoked_again(
     functions: Stubber, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Only an idle host's first call pays for the invocation; any here would be an error."""
-    await wake_tracker(HOST, tracked=True)
+    await the_waker().see_followed(HOST, tracked=True)
     assert caplog.text == ""
 
 
@@ -67,8 +67,8 @@ async def test_without_a_tracker_nobody_is_invoked(
 ) -> None:
     """An empty TRACKER_FUNCTION means that nobody follows."""
     monkeypatch.setenv("TRACKER_FUNCTION", "")
-    load_settings.cache_clear()
-    await wake_tracker(HOST, tracked=False)
+    forget_all()
+    await the_waker().see_followed(HOST, tracked=False)
     assert caplog.text == ""
 
 
@@ -77,6 +77,6 @@ async def test_failed_invocation_fails_no_call(
 ) -> None:
     """A throttled or forbidden invocation is logged: the watchdog starts the tracker later."""
     functions.add_client_error("invoke", "TooManyRequestsException")
-    await wake_tracker(HOST, tracked=False)
+    await the_waker().see_followed(HOST, tracked=False)
     assert f"Трекер для {HOST} не запущен" in caplog.text
     assert "TooManyRequestsException" in caplog.text

@@ -5,10 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.integration.service import PHONE, Service, Services, make_pbx
+from demo.postgres import free_port
+from tests.integration.service import (
+    PHONE,
+    Service,
+    Services,
+    environment,
+    make_pbx,
+    run_process,
+    seed,
+)
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -62,9 +74,7 @@ async def _silent(port: int) -> AsyncIterator[list[asyncio.StreamWriter]]:
 @pytest.mark.parametrize("host_keys", ["pin", "off"])
 async def test_a_silent_host_is_waited_for_once(start: Services, host_keys: str) -> None:
     """A host that swallows packets costs one caller the time-out, not everybody."""
-    service = await _start(
-        start, PBX_RETRY_S=60, SSH_CONNECT_TIMEOUT_S=0.3, SSH_HOST_KEYS=host_keys
-    )
+    service = await _start(start, PBX_RETRY_S=60, SSH_CONNECT_TIMEOUT_S=2, SSH_HOST_KEYS=host_keys)
     async with _silent(service.pbx.port) as accepted:
         first = await service.call(secret=OTHER)
         assert (first.status_code, first.json()["code"]) == (500, "ssh-connect-timeout")
@@ -78,9 +88,33 @@ async def test_a_silent_host_is_waited_for_once(start: Services, host_keys: str)
     assert (await service.call()).status_code == 200
 
 
+async def test_who_gave_up_on_a_silent_host_is_told_when_asking_again(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """A client of less patience than connecting takes: its repeat learns why, and tries nothing."""
+    seed(postgres)
+    postgres.seed_enterprise("0368", "july", DEAD, OTHER)
+    port = free_port()
+    settings = environment(postgres, port, "")
+    settings |= {"PBX_RETRY_S": "60", "SSH_CONNECT_TIMEOUT_S": "2", "SSH_HOST_KEYS": "off"}
+    query = {"code": "150", "phone": PHONE, "clientId": OTHER}
+    async with (
+        _silent(port) as accepted,
+        run_process(tmp_path, settings) as process,
+        httpx.AsyncClient(base_url=process.url, timeout=30) as http,
+    ):
+        with pytest.raises(httpx.ReadTimeout):
+            await http.get("/api/makecallexternal", params=query, timeout=0.5)
+        for _ in range(2):
+            answer = await http.get("/api/makecallexternal", params=query)
+            assert (answer.status_code, answer.json()["code"]) == (500, "ssh-connect-timeout")
+            assert answer.json()["dialled"] == "no"
+        assert len(accepted) == 1
+
+
 async def test_a_burst_at_a_dead_host_tries_it_once(start: Services) -> None:
     """Twenty calls at once wait for one log-in; each is told that nothing was dialled."""
-    service = await _start(start, PBX_RETRY_S=60, SSH_CONNECT_TIMEOUT_S=0.3, SSH_HOST_KEYS="off")
+    service = await _start(start, PBX_RETRY_S=60, SSH_CONNECT_TIMEOUT_S=2, SSH_HOST_KEYS="off")
     async with _silent(service.pbx.port) as accepted:
         phones = [f"+3752900000{n:02}" for n in range(20)]
         answers = await asyncio.gather(

@@ -12,7 +12,9 @@ import anyio
 import pg8000.exceptions
 import pytest
 
-from shared.database import (
+from shared.errors import DatabaseUnavailable, SchemaMissing
+from shared.settings import SERVICE, SettingsError
+from shared.store.database import (
     NO_ENTERPRISES,
     SCHEMA_MISSING,
     UNAVAILABLE,
@@ -21,9 +23,7 @@ from shared.database import (
     Database,
     TextRefused,
 )
-from shared.errors import DatabaseUnavailable, SchemaMissing
-from shared.hostkeys import PinnedKeys
-from shared.settings import SERVICE, SettingsError
+from shared.store.hostkeys import PinnedKeys
 from tests.postgres import PASSWORD, Postgres, Wire
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMUGAw5QDYEa1qmvhW1TwK9yCRExKLKUnK2qQeUKKRxz"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvSFvI7ekkPFwNoBoWVBa1oI3aLq4IYHRBhsMhcVAAA"
 BACKEND = "SELECT pg_backend_pid() AS pid"
-SPEC = "SELECT number, name, ip FROM enterprises WHERE secret = :secret AND active = true"
+SPEC = "SELECT number, name, ip FROM public.enterprises WHERE secret = :secret AND active = true"
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,13 @@ async def test_the_pool_never_grows_beyond_its_size(postgres: Postgres) -> None:
 
 async def test_waiting_for_a_turn_is_bounded(postgres: Postgres) -> None:
     """A request that gets no connection in time is told so, and the others go on."""
-    pool = Database(postgres.settings(postgres_pool_size=1, postgres_timeout_s=0.6))
+    pool = Database(postgres.settings(postgres_pool_size=1, postgres_timeout_s=2))
+    assert await pool.connected()
     refused: list[DatabaseUnavailable] = []
 
     async def run() -> None:
         try:
-            await pool.run("SELECT pg_sleep(0.25)")
+            await pool.run("SELECT pg_sleep(0.8)")
         except DatabaseUnavailable as error:
             refused.append(error)
 
@@ -148,7 +149,7 @@ async def test_a_connection_silent_for_long_is_replaced(
 ) -> None:
     """A firewall may have forgotten it without a word, so it is not even tried."""
     before = (await database.run(BACKEND))[0]["pid"]
-    monkeypatch.setattr("shared.database._IDLE_LIMIT_S", 0)
+    monkeypatch.setattr("shared.store.database._IDLE_LIMIT_S", 0)
     assert (await database.run(BACKEND))[0]["pid"] != before
 
 
@@ -190,10 +191,10 @@ async def test_a_stopped_server_is_unavailable(
 async def test_a_hung_server_is_unavailable_in_bounded_time(postgres: Postgres) -> None:
     """A server that accepts everything and answers nothing does not hold the request."""
     async with Wire.to(postgres) as wire:
-        pool = Database(postgres.settings(postgres_port=wire.port, postgres_timeout_s=0.3))
+        pool = Database(postgres.settings(postgres_port=wire.port, postgres_timeout_s=1.5))
         assert await pool.connected()
         wire.freeze()
-        with anyio.fail_after(10), pytest.raises(DatabaseUnavailable):
+        with anyio.fail_after(60), pytest.raises(DatabaseUnavailable):
             await pool.run("SELECT 1")
         assert wire.accepted == 2, "the second attempt went to a fresh connection"
         pool.close()
@@ -202,7 +203,7 @@ async def test_a_hung_server_is_unavailable_in_bounded_time(postgres: Postgres) 
 async def test_a_lost_reply_is_asked_again_on_a_fresh_connection(postgres: Postgres) -> None:
     """The statement was executed and its reply lost: it is executed once more."""
     postgres.execute("CREATE SEQUENCE IF NOT EXISTS sent")
-    count = "SELECT nextval('sent') AS times"
+    count = "SELECT nextval('public.sent') AS times"
     async with Wire.to(postgres) as wire:
         pool = Database(postgres.settings(postgres_port=wire.port))
         first = (await pool.run(count))[0]["times"]
@@ -216,9 +217,9 @@ async def test_a_slow_statement_is_ended_by_the_server(
     postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It must not go on after the request that wanted it, and is not sent again."""
-    pool = Database(postgres.settings(postgres_timeout_s=0.3))
+    pool = Database(postgres.settings(postgres_timeout_s=1.5))
     with pytest.raises(DatabaseUnavailable):
-        await pool.run("SELECT pg_sleep(5)")
+        await pool.run("SELECT pg_sleep(20)")
     assert "57014" in caplog.text
     assert repr(pool).endswith("| 1 idle, 0 in use>"), "the connection is still in order"
     pool.close()
@@ -229,10 +230,40 @@ async def test_a_statement_outlives_a_change_of_what_it_returns(
 ) -> None:
     """A migration may run beside the service: a stale prepared statement is prepared again."""
     postgres.execute("DROP TABLE IF EXISTS changing; CREATE TABLE changing (a int)")
-    await database.run("SELECT * FROM changing WHERE a = :a", a=1)
+    statement = "SELECT * FROM public.changing WHERE a = :a"
+    await database.run(statement, a=1)
     postgres.execute("ALTER TABLE changing ADD b int; INSERT INTO changing VALUES (1, 2)")
-    assert await database.run("SELECT * FROM changing WHERE a = :a", a=1) == [{"a": 1, "b": 2}]
-    postgres.execute("DROP TABLE changing")
+    assert await database.run(statement, a=1) == [{"a": 1, "b": 2}]
+    postgres.execute("DROP TABLE public.changing")
+
+
+@pytest.mark.parametrize("meddling", ["DEALLOCATE ALL", "PREPARE pg8000_statement_2 AS SELECT 2"])
+async def test_a_prepared_statement_that_is_lost_is_made_again(
+    postgres: Postgres, meddling: str
+) -> None:
+    """Whatever a pooler that hides itself does to it, the answer is right, on a new connection."""
+    pool = Database(postgres.settings(postgres_pool_size=1))
+    (before,) = await pool.run(question := "SELECT pg_backend_pid() AS pid, 1 AS one")
+    await pool.run(meddling)
+    assert (await pool.run(question))[0]["one"] == 1
+    (after,) = await pool.run(BACKEND)
+    pool.close()
+    assert after["pid"] != before["pid"]
+
+
+@pytest.mark.parametrize("code", ["42P05", "26000"])
+async def test_prepared_statements_that_are_always_lost_are_unavailable(
+    database: Database, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """503 that says what to set, never a crash of which nobody knows whether it dialled."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise pg8000.exceptions.DatabaseError({"S": "ERROR", "C": code, "M": "prepared statement"})
+
+    monkeypatch.setattr(Database, "_attempt", refuse)
+    with pytest.raises(DatabaseUnavailable, match="pool_mode") as refused:
+        await database.run("SELECT 1")
+    assert (refused.value.status, refused.value.dialled) == (503, "no")
 
 
 @pytest.mark.parametrize(
@@ -298,7 +329,7 @@ async def test_missing_tables_are_named(postgres: Postgres, empty: dict[str, str
         await pool.run(SPEC, secret="any")
     assert refused.value.detail == NO_ENTERPRISES
     with pool.transaction() as execute:
-        execute("CREATE TABLE enterprises (number text, name text, ip text, active boolean)")
+        execute("CREATE TABLE public.enterprises (number text, name text, ip text, active boolean)")
     with pytest.raises(SchemaMissing) as refused:
         await pool.run(SPEC, secret="any")
     assert refused.value.detail == WRONG_ENTERPRISES

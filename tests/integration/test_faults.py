@@ -10,11 +10,12 @@ import pytest
 
 from demo.pbx.faults import Stage
 from demo.postgres import free_port
-from shared import placing
+from shared.calls import placing
 from shared.deadline import Deadline
 from shared.errors import ConnectionLost
-from shared.late import UnknownCall
-from shared.ssh.connection import Credentials, Security, Target, connect
+from shared.following.late import UnknownCall
+from shared.ssh.connection import Target
+from shared.ssh.login import Credentials, Security, connect
 from tests.integration.service import (
     OTHER_PHONE,
     PHONE,
@@ -44,7 +45,7 @@ class Unwatched:
 @pytest.fixture
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave calls of unknown outcome to themselves, so that their claims are what is tested."""
-    monkeypatch.setattr(placing, "load_late_calls", Unwatched)
+    monkeypatch.setattr(placing, "the_late_calls", Unwatched)
 
 
 async def _warm(service: Service) -> None:
@@ -138,7 +139,7 @@ async def test_asterisk_killed_in_mid_command_is_unknown(
 
 async def test_a_frozen_asterisk_before_the_banner_dials_nothing(start: Services) -> None:
     """No banner, nothing written: `dialled` no stays true when Asterisk goes on, repeat dials."""
-    service = await start(COMMAND_TIMEOUT_S=0.3)
+    service = await start(COMMAND_TIMEOUT_S=1)
     await _warm(service)
     service.pbx.freeze()
     answer = await service.call()
@@ -158,7 +159,7 @@ async def test_asterisk_frozen_after_the_banner_may_dial_later(start: Services) 
     """Written to a frozen Asterisk is `unknown`: the phone rings when it goes on, once."""
     pbx = FreezesAfterBanner(password=SSH_PASSWORD, time_scale=TIME_SCALE)
     await start.stack.enter_async_context(pbx)
-    service = await start.on(pbx, COMMAND_TIMEOUT_S=0.3)
+    service = await start.on(pbx, COMMAND_TIMEOUT_S=1)
     await _warm(service)
     pbx.armed = True
     answer = await service.call()
@@ -175,7 +176,7 @@ async def test_asterisk_frozen_after_the_banner_may_dial_later(start: Services) 
 @pytest.mark.usefixtures("unwatched")
 async def test_exec_on_a_frozen_asterisk_is_unknown(start: Services) -> None:
     """`asterisk -rx` sends its command whenever Asterisk goes on: `unknown`, and it rings once."""
-    service = await start(ASTERISK_TRANSPORT="exec", COMMAND_TIMEOUT_S=0.4)
+    service = await start(ASTERISK_TRANSPORT="exec", COMMAND_TIMEOUT_S=1)
     await _warm(service)
     service.pbx.freeze()
     answer = await service.call()
@@ -201,8 +202,7 @@ async def test_a_link_lost_while_idle_is_made_anew(service: Service) -> None:
     """A connection that broke between two calls costs the next one nothing but a new one."""
     await _warm(service)
     connections = service.pbx.connections
-    for connection in list(service.pbx._door.live):
-        connection.abort()
+    service.pbx.cut_connections()
     answer = await service.call()
     assert (answer.status_code, answer.json()["repeated"]) == (200, False)
     assert service.pbx.connections == connections + 1
@@ -225,15 +225,15 @@ async def test_a_restarted_asterisk_is_waited_for(service: Service) -> None:
 
 async def test_an_asterisk_that_boots_too_long_dials_nothing(start: Services) -> None:
     """Not booted in time: `dialled` no, no claim, and later the call rings once."""
-    service = await start(COMMAND_TIMEOUT_S=0.3)
+    service = await start(COMMAND_TIMEOUT_S=1)
     await _warm(service)
-    service.pbx.restart_asterisk(down_s=0, commands_s=50, dialplan_s=5)
+    service.pbx.restart_asterisk(down_s=0, commands_s=200, dialplan_s=5)
     await until(lambda: not service.pbx.asterisk_down)
     answer = await service.call()
     assert (answer.status_code, answer.json()["code"]) == (500, "asterisk-no-answer")
     assert answer.json()["dialled"] == "no"
     assert service.originates(PHONE) == []
-    await until(service.pbx._daemon._booted.is_set)
+    await until(lambda: service.pbx.booted)
     assert (await service.call()).json()["repeated"] is False
     assert len(service.originates(PHONE)) == await service.rung(PHONE) == 1
 

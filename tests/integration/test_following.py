@@ -9,12 +9,14 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-from shared.admission import Admitted, Order, Settlement, admit, settle, settle_late
 from shared.asterisk.models import Channel
-from shared.database import Database, Rows
-from shared.following import Change, FollowedCall, Lease, untracked_hosts
+from shared.auth.admission import Admitted, Settlement, admit, settle
 from shared.settings import Settings
+from shared.store.database import Database, Rows
+from shared.store.late import settle_late
+from shared.store.leases import Change, FollowedCall, Lease, untracked_hosts
 from tests.integration.service import until
+from tests.orders import call_order
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +36,7 @@ class Book:
 
     async def place(self, phone: str = "+375296254070", secret: str = SECRET) -> Admitted:
         """Admit a call; nothing is known of it yet."""
-        order = Order("call", "150", phone)
+        order = call_order("150", phone)
         return await admit(
             *(self.database, self.settings, secret, order),
             call_id=uuid4(),
@@ -90,7 +92,7 @@ def book(postgres: Postgres) -> Iterator[Book]:
 
 def change(call_id: UUID, **seen: Any) -> Change:
     """What a tracker saw."""
-    return cast("Change", {"call_id": str(call_id), **seen})
+    return cast("Change", {"call_id": call_id, **seen})
 
 
 async def write(lease: Lease, *changes: Change) -> tuple[FollowedCall, ...]:
@@ -156,7 +158,7 @@ async def test_a_call_that_is_being_placed_keeps_the_tracker(book: Book) -> None
     """It may be accepted the next moment: the host is not given back before."""
     admitted = await book.place()
     (call,) = await write(await book.lease())
-    assert (call.call_id, call.phase, call.root) == (str(admitted.call_id), "placing", None)
+    assert (call.call_id, call.phase, call.root) == (admitted.call_id, "placing", None)
     assert await Lease.take(book.database, HOST) is None
 
 
@@ -211,6 +213,24 @@ async def test_hosts_without_a_tracker_are_found(book: Book) -> None:
     assert await untracked_hosts(book.database) == ()
 
 
+async def test_a_call_that_cannot_be_read_ends_nobody_elses_following(book: Book) -> None:
+    """It is left out and named, and the host is kept, since it has not ended."""
+    broken, whole = await book.accepted(), await book.accepted("+375290000001")
+    book.postgres.execute(
+        """UPDATE callapi.calls SET legs = '[{"channel": "SIP/1-1"}]' WHERE call_id = :id""",
+        id=broken,
+    )
+    lease = await book.lease()
+    following = await lease.write()
+    assert following is not None
+    assert [call.call_id for call in following.calls] == [whole]
+    assert [bad.call_id for bad in following.malformed] == [str(broken)]
+    following = await lease.write([change(whole, phase="ended", reason="busy", cdr="confirmed")])
+    assert following is not None
+    assert (following.calls, following.is_over) == ((), False)
+    assert await Lease.take(book.database, HOST) is None
+
+
 # Phases and events
 
 
@@ -231,7 +251,7 @@ async def test_a_phase_is_told_once_and_goes_forward(book: Book) -> None:
 
 
 async def test_a_call_ends_once(book: Book) -> None:
-    """A second end is nothing; a late record corrects the row, and is not told."""
+    """A second end is nothing; what a late record corrects is told as a correction."""
     call_id = await book.accepted()
     lease = await book.lease()
     await write(lease, change(call_id, phase="ended", reason="unknown", cdr="pending", ago_s=1.0))
@@ -243,7 +263,13 @@ async def test_a_call_ends_once(book: Book) -> None:
     row = book.row(call_id)
     assert (row["reason"], row["disposition"], row["cdr"]) == ("busy", "BUSY", "confirmed")
     assert row["ended_at"] == ended_at
-    assert book.phases() == [(1, "accepted", None), (2, "ended", "unknown")]
+    assert book.phases() == [
+        (1, "accepted", None),
+        (2, "ended", "unknown"),
+        (3, "ended", "busy"),
+    ]
+    types = [event["type"] for event in book.events()]
+    assert types == ["call.phase", "call.phase", "call.corrected"]
 
 
 async def test_events_are_numbered_without_a_gap_whoever_writes(book: Book) -> None:
@@ -309,7 +335,7 @@ async def test_an_unknown_call_that_comes_up_late_is_followed(book: Book) -> Non
     assert [phase for _, phase, _ in book.phases()] == ["unknown", "accepted"]
 
 
-async def test_a_late_call_after_its_end_is_corrected_and_told_no_more(book: Book) -> None:
+async def test_a_late_call_after_its_end_is_corrected(book: Book) -> None:
     """The final event stands; the PBX's record may still say what became of it."""
     admitted = await book.place()
     settlement = Settlement("unknown", error_code="outcome-unknown")
@@ -328,4 +354,20 @@ async def test_a_late_call_after_its_end_is_corrected_and_told_no_more(book: Boo
     assert (call.phase, call.cdr) == ("ended", "pending")
     await write(lease, change(admitted.call_id, reason="answered", cdr="confirmed"))
     assert book.row(admitted.call_id)["reason"] == "answered"
-    assert [phase for _, phase, _ in book.phases()] == ["unknown", "ended"]
+    types = [event["type"] for event in book.events()]
+    # What was hung up late, then what its record says: corrections of the one end.
+    assert types == ["call.phase", "call.phase", "call.corrected", "call.corrected"]
+    assert [phase for _, phase, _ in book.phases()] == ["unknown", "ended", "ended", "ended"]
+
+
+async def test_a_repeat_is_one_for_its_whole_time_after_the_phone_may_ring(book: Book) -> None:
+    """However long the placing took, e.g. on a host that had to be connected first."""
+    admitted = await book.place()
+    book.postgres.execute(
+        "UPDATE callapi.calls SET created_at = created_at - interval '20 s' WHERE call_id = :id",
+        id=admitted.call_id,
+    )
+    settlement = Settlement("executed", (ROOT,))
+    await settle(book.database, book.settings, admitted.call_id, settlement)
+    again = await book.place()
+    assert (again.repeated, again.call_id) == (True, admitted.call_id)

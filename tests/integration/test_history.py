@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.history import Wanted
+from shared.history.page import Wanted
+from shared.store.database import Database, Rows
+from shared.turns import Turn
 from tests.integration.service import OTHER_PHONE, SECRET, Service, Services, until
 from tests.unit.cdr_rows import EPOCH, line
 
@@ -49,7 +51,7 @@ async def all_pages(service: Service, **params: Any) -> list[list[dict[str, Any]
 
 def write(service: Service, *lines: str) -> None:
     """Let the PBX have written these."""
-    service.pbx._daemon.exchange.ledger += "".join(lines).encode()
+    service.pbx.write_cdr("".join(lines))
 
 
 def inbound(number: int, *, extension: str = "150", at: int = 0, talks: int = 30) -> str:
@@ -74,7 +76,7 @@ async def test_calls_of_ours_are_told_with_their_ids(service: Service) -> None:
     """One entry a call, the newest first; the extension is `from`, also if it never answered."""
     answered = await place(service, "154")
     unanswered = await place(service, "153")
-    service.pbx._daemon.exchange.ledger[:0] = inbound(1).encode()
+    service.pbx.replace_cdr(inbound(1) + service.pbx.cdr)
     calls = await told(service)
     shown = [(c["from"], c["to"], c["disposition"], c["legs"], c["call_id"]) for c in calls]
     assert shown == [
@@ -86,7 +88,7 @@ async def test_calls_of_ours_are_told_with_their_ids(service: Service) -> None:
 
 async def test_a_call_with_sound_is_told_when_it_is_over(service: Service) -> None:
     """Its Local channels leave rows as they go; until the talk ends there is no entry."""
-    service.pbx._clock.time_scale = 0.5  # the talk would last for half a minute
+    service.pbx.time_scale = 0.5  # the talk would last for half a minute
     call_id = (await service.call("156")).json()["call_id"]
     await until(lambda: "SIP/trunk" in service.pbx.cdr)
     assert await told(service) == []
@@ -115,6 +117,10 @@ async def test_an_entry_has_every_field(service: Service) -> None:
                 "uniqueid": f"{EPOCH + 60}.14",
                 "channel": "SIP/trunk-0000000e",
                 "call_id": None,
+                "kind": "call",
+                "direction": "in",
+                "agent": {"answered_by": "phone", "ring_s": 5, "talk_s": 9},
+                "customer": {"answered_by": "phone", "ring_s": 0, "talk_s": 9},
             }
         ],
         "next": None,
@@ -177,7 +183,7 @@ async def test_filters(service: Service, params: dict[str, Any], numbers: list[i
         ({"cursor": ""}, "cursor"),
         ({"cursor": "AAAA"}, "cursor"),
         ({"cursor": "не курсор"}, "cursor"),
-        ({"cursor": "A" * 20_000}, "cursor"),
+        ({"cursor": "A" * 7_000}, "cursor"),
     ],
 )
 async def test_a_wrong_parameter_is_named(
@@ -224,8 +230,8 @@ async def test_pages_cover_everything_once(service: Service, limit: int) -> None
     (long_call,) = (call for call in calls if call["legs"] == 4)
     assert (long_call["from"], long_call["to"]) == ("154", "+375290000001")
     assert long_call["talk_s"] == 5295
-    times = [call["ended_at"] for call in calls]
-    assert times == sorted(times, reverse=True)
+    begins = [call["started_at"] for call in calls]
+    assert begins == sorted(begins, reverse=True)
 
 
 async def test_new_calls_move_no_page(service: Service) -> None:
@@ -241,8 +247,8 @@ async def test_a_large_file_is_read_a_part_a_request(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At most MAX_BYTES a request, be the filter ever so rare; `next` leads to the oldest call."""
-    monkeypatch.setattr("shared.cdrfile.MAX_BYTES", 100_000)
-    monkeypatch.setattr("shared.cdrfile._FIRST_BYTES", 10_000)
+    monkeypatch.setattr("shared.history.tail.MAX_BYTES", 100_000)
+    monkeypatch.setattr("shared.history.tail._FIRST_BYTES", 10_000)
     write(service, *(inbound(number, at=1000 * number) for number in range(2000)))
     assert len(service.pbx.cdr) > 400_000
     pages = await all_pages(service, number="+375290000000")
@@ -256,7 +262,7 @@ async def test_what_is_older_than_wanted_is_not_read(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `since` the file's beginning is left alone, and there is no further page."""
-    monkeypatch.setattr("shared.cdrfile._FIRST_BYTES", 10_000)
+    monkeypatch.setattr("shared.history.tail._FIRST_BYTES", 10_000)
     write(service, *(inbound(number, at=1000 * number) for number in range(2000)))
     answer = (await history(service, since=moment(1_995_000))).json()
     assert (len(answer["calls"]), answer["next"]) == (5, None)
@@ -274,17 +280,17 @@ async def test_no_file_content_is_no_calls(service: Service) -> None:
     assert (await history(service)).json()["calls"] == []
 
 
-@pytest.mark.parametrize("content", [b"", b"other rows\n" * 1000])
-async def test_a_rotated_file_ends_its_cursors(service: Service, content: bytes) -> None:
+@pytest.mark.parametrize("content", ["", inbound(7) + "other rows\n" * 1000])
+async def test_a_rotated_file_ends_its_cursors(service: Service, content: str) -> None:
     """Whether the new file is shorter or longer: 422 that says so, and a fresh start works."""
     write(service, *(inbound(number, at=100 * number) for number in range(6)))
     cursor = (await history(service, limit=3)).json()["next"]
-    service.pbx._daemon.exchange.ledger[:] = content
+    service.pbx.replace_cdr(content)
     answer = await history(service, cursor=cursor)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter")
     assert [error["field"] for error in answer.json()["errors"]] == ["cursor"]
     assert "replaced" in answer.json()["detail"]
-    assert await told(service) == []
+    assert len(await told(service)) == bool(content)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +390,48 @@ async def test_another_enterprises_call_has_no_id(start: Services) -> None:
     assert [call["call_id"] for call in others] == [None]
 
 
+async def test_a_name_that_came_again_is_told_apart_by_its_birth(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asterisk counts its channels anew in each life: of the namesakes only ours is read."""
+    call_id = await place(service, "153")
+    service.postgres.execute(
+        "INSERT INTO callapi.calls (call_id, enterprise, host, kind, code, phone, root_channel,"
+        " root_uniqueid)"
+        " SELECT gen_random_uuid(), enterprise, host, kind, code, phone, root_channel,"
+        " 'pbx1-' || split_part(root_uniqueid, '.', 1)::bigint + 9 * n || '.1'"
+        " FROM callapi.calls, generate_series(1, 50) n"
+    )
+    found: list[int] = []
+    run = Database.run_in_turn
+
+    async def counted(database: Database, turn: Turn, sql: str, parameters: dict[str, Any]) -> Rows:
+        rows = await run(database, turn, sql, parameters)
+        if "root_channel" in sql:
+            found.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Database, "run_in_turn", counted)
+    assert [call["call_id"] for call in await told(service)] == [call_id]
+    assert found == [1]
+
+
+async def test_a_table_for_excel(service: Service) -> None:
+    """As a file, with a byte order mark and semicolons, in pages as ever."""
+    write(service, inbound(1), inbound(2, at=100))
+    answer = await history(service, format="excel", limit=1)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="history.csv"'
+    assert answer.content.startswith(b"\xef\xbb\xbfstarted_at;answered_at;")
+    assert answer.content.endswith(b"\r\n")
+    text = answer.content.decode("utf-8-sig")
+    (row,) = csv.DictReader(io.StringIO(text, newline=""), delimiter=";")
+    assert (row["from"], row["to"]) == ("+375290000002", "150")
+    following = await history(service, format="excel", cursor=answer.headers["x-next-cursor"])
+    assert "+375290000001;150;" in following.text
+    assert "content-disposition" not in (await history(service, format="csv")).headers
+
+
 async def test_csv(service: Service) -> None:
     """The same as a table: a header, numbers with their plus, formulas as mere text."""
     evil = line("SIP/trunk-77", "SIP/151-78", at=300, src='=HYPERLINK("http://x")', dst="151")
@@ -403,6 +451,99 @@ async def test_csv(service: Service) -> None:
     assert "x-next-cursor" not in last.headers
     as_json = await service.http.get("/api/history?format=json", headers=accept)
     assert len(as_json.json()["calls"]) == 3
+
+
+def outbound(number: int, *, at: int) -> str:
+    """A call of an extension that shows the company's number: one row."""
+    return line(
+        *("PJSIP/150-0000c001", "PJSIP/trunk-0000c002"),
+        at=at,
+        talks=9,
+        uniqueid=f"{EPOCH + at}.{number}",
+        src="74951234567",
+        dst=f"8029{number:07}",
+        data=f"PJSIP/8029{number:07}@trunk,60",
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "begins"),
+    [
+        ({"direction": "in"}, [500, 400, 100]),
+        ({"direction": "out"}, [200]),
+        ({"direction": "internal"}, [600, 300]),
+        ({"missed": "true"}, [500, 400]),
+        ({"missed": "false"}, [600, 300, 200, 100]),
+        ({"missed": "true", "direction": "out"}, []),
+        ({"extension": "150", "direction": "out"}, [200]),
+        ({"number": "80290000002"}, [200]),
+    ],
+)
+async def test_calls_by_their_way(
+    service: Service, params: dict[str, str], begins: list[int]
+) -> None:
+    """Missed is what came in and no phone answered: a queue that nobody took is none."""
+    queue = line(
+        "SIP/trunk-5", at=500, talks=95, application="Queue", src="+375290000005", dst="700"
+    )
+    write(
+        service,
+        inbound(1, at=100),
+        outbound(2, at=200),
+        line("SIP/150-31", "SIP/151-32", at=300, talks=9, src="150", dst="151"),
+        line("SIP/trunk-41", "SIP/150-42", "BUSY", at=400, src="+375290000004", dst="150"),
+        queue,
+        line("SIP/151-61", at=600, talks=9, application="ChanSpy", data="SIP/150-,bq", dst="*222"),
+    )
+    calls = await told(service, **params)
+    assert [datetime.fromisoformat(call["started_at"]).timestamp() for call in calls] == [
+        EPOCH + at for at in begins
+    ]
+
+
+async def test_parties_are_told_in_every_form(service: Service) -> None:
+    """What came later are the last columns of a table, so that older readers live."""
+    write(service, outbound(2, at=200))
+    (call,) = await told(service)
+    assert (call["from"], call["to"], call["direction"]) == ("150", "80290000002", "out")
+    rows = (await history(service, format="csv")).text.splitlines()
+    assert rows[0].endswith(
+        ",channel,call_id,kind,direction,agent_answered_by,agent_ring_s,agent_talk_s"
+        ",customer_answered_by,customer_ring_s,customer_talk_s"
+    )
+    told_in_full = [call["agent"], call["customer"]]
+    cells = [str(value) for side in told_in_full for value in side.values()]
+    assert rows[1].endswith(f",call,out,{','.join(cells)}")
+
+
+async def test_a_call_of_ours_goes_out(service: Service) -> None:
+    """Also where the extension never answered, and no record tells whom it was to call."""
+    await place(service, "154")
+    await place(service, "153")
+    told_ = [(c["kind"], c["direction"], c["to"]) for c in await told(service)]
+    assert told_ == [("call", "out", OTHER_PHONE)] * 2
+
+
+async def test_records_of_another_layout_are_unreadable(service: Service) -> None:
+    """A history without calls would be untrue: 500 `cdr-unreadable`, and what to do."""
+    write(service, '"150","151","2026-11-22 20:43:16","ANSWERED"\n' * 3)
+    answer = await history(service)
+    assert (answer.status_code, answer.json()["code"]) == (500, "cdr-unreadable")
+    assert "CDR_FILE" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("written_s", [None, EPOCH + 109.0])
+async def test_records_without_uniqueid(service: Service, written_s: float | None) -> None:
+    """Their zone is that of the file's last writing; where that tells none, it is said."""
+    write(service, line("SIP/1-1", "SIP/2-2", at=100, talks=9, uniqueid="-", zone_h=-5))
+    service.pbx.cdr_written_s = written_s
+    answer = await history(service)
+    if written_s is None:
+        assert (answer.status_code, answer.json()["code"]) == (500, "cdr-unreadable")
+        assert "loguniqueid" in answer.json()["detail"]
+    else:
+        (call,) = answer.json()["calls"]
+        assert call["started_at"] == "2026-11-22T20:41:40Z"
 
 
 def test_no_condition_takes_no_list() -> None:

@@ -10,13 +10,13 @@ import asyncssh
 import pytest
 
 from demo.pbx.sshd import Server
-from shared import operate
-from shared.database import Database
 from shared.deadline import Deadline
-from shared.hostkeys import PinnedKeys
-from shared.pbx import open_pool
-from shared.settings import load_settings
+from shared.operate import __main__ as operate
+from shared.pbx.connecting import open_pool
+from shared.settings import the_settings
 from shared.ssh.connection import Target
+from shared.store.database import Database
+from shared.store.hostkeys import PinnedKeys
 from tests.integration.service import SSH_PASSWORD, Service, Services, make_pbx
 from tests.postgres import Postgres
 
@@ -129,8 +129,8 @@ async def test_two_processes_agree_on_the_first_key(postgres: Postgres, start: S
     """Two pools that meet a host at once pin one key, and both connect."""
     service = await start()
     target = Target("127.0.0.1", service.pbx.port, "root")
-    stores = [Database(load_settings()), Database(load_settings())]
-    pools = [open_pool(load_settings(), PinnedKeys(store)) for store in stores]
+    stores = [Database(the_settings()), Database(the_settings())]
+    pools = [open_pool(the_settings(), PinnedKeys(store)) for store in stores]
 
     async def connect(number: int) -> bool:
         async with pools[number].lease(target, Deadline.after(10)) as connection:

@@ -13,19 +13,21 @@ ROOT = Path(__file__).parents[2]
 PARAMETERS = "aws_lambda_powertools.utilities.parameters"
 # What costs a cold start 85 ms or more, or belongs to the local service alone.
 HEAVY = {
-    *("asyncssh", "cryptography", "pg8000", "uvicorn", "prometheus_client"),
+    *("asyncssh", "cryptography", "pg8000", "uvicorn", "httptools", "prometheus_client"),
     *("aws_lambda_powertools", PARAMETERS, "boto3", "botocore.session"),
 }
 DATABASE = {"pg8000"}
 DATABASE_AND_SSH = {"pg8000", "asyncssh", "cryptography"}
 NEEDED: dict[str, set[str]] = {
     "calls": DATABASE,
+    "events": DATABASE,
     "extensions": DATABASE_AND_SSH,
     "hangup": DATABASE_AND_SSH,
     "health": set(),
     "history": DATABASE_AND_SSH,
     "makecallexternal": DATABASE_AND_SSH,
     "monitor": DATABASE_AND_SSH,
+    "ready": DATABASE,
     "status": DATABASE,
     "tracker": DATABASE_AND_SSH,
     "transfer": DATABASE_AND_SSH,
@@ -67,6 +69,52 @@ def test_lambda_adds_the_logger_alone(name: str, tmp_path: Path) -> None:
     loaded = heavy_of(name, tmp_path, AWS_LAMBDA_FUNCTION_NAME=name)
     logger = set() if name == "tracker" else {"aws_lambda_powertools"}
     assert loaded == NEEDED[name] | logger
+
+
+def ask(code: str, tmp_path: Path) -> str:
+    """Run a few lines in a fresh interpreter; what they print."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "LOG_FILE": str(tmp_path / "service.log")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+COUNTED = """
+import logging, fastapi
+made, init = [], fastapi.FastAPI.__init__
+def counting(self, *args, **options):
+    made.append(self)
+    init(self, *args, **options)
+fastapi.FastAPI.__init__ = counting
+import {module}
+print(len(made), len(logging.getLogger("asterisk").handlers))
+"""
+
+
+@pytest.mark.parametrize("name", sorted(set(NEEDED) - {"tracker"}))
+def test_importing_a_handler_configures_nothing(name: str, tmp_path: Path) -> None:
+    """No app, and no log: off Lambda the first event makes them, or asterisk.py has its own."""
+    code = COUNTED.format(module=f"functions.{name}.handler")
+    assert ask(code, tmp_path) == "0 0"
+
+
+def test_the_composed_service_is_one_app(tmp_path: Path) -> None:
+    """Importing asterisk.py builds one, whatever the number of handlers."""
+    apps, _ = ask(COUNTED.format(module="asterisk"), tmp_path).split()
+    assert apps == "1"
+
+
+def test_the_trackers_function_loads_no_web_framework(tmp_path: Path) -> None:
+    """It answers no HTTP request."""
+    code = (
+        "import sys, functions.tracker.handler; print({'fastapi', 'starlette'} & set(sys.modules))"
+    )
+    assert ask(code, tmp_path) == "set()"
 
 
 @pytest.mark.parametrize("setting", ["POSTGRES_SECRET_ARN", "SSH_SECRET_ARN"])

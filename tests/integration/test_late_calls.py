@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from demo.pbx.faults import Stage
 from demo.standin import StandIn
-from shared import admission, late
+from shared.auth import admission
+from shared.following import late
+from shared.store import late as stored
+from shared.store.database import Database
 from tests.integration.service import (
     OTHER_PHONE,
     PHONE,
     SSH_PASSWORD,
-    TIME_SCALE,
     FreezesAfterBanner,
     Service,
     Services,
@@ -43,7 +46,7 @@ async def _start(start: Services, *, scale: float = LIFELIKE, **settings: object
     """Start beside a PBX whose phones ring lifelike, which has served a call already."""
     pbx = FreezesAfterBanner(password=SSH_PASSWORD, time_scale=scale)
     await start.stack.enter_async_context(pbx)
-    own: dict[str, object] = {"COMMAND_TIMEOUT_S": 1, "PRECHECK": "off", "PBX_RETRY_S": 1e-9}
+    own: dict[str, object] = {"COMMAND_TIMEOUT_S": 2, "PRECHECK": "off", "PBX_RETRY_S": 1e-9}
     service = await start.on(pbx, **own | settings)
     assert (await service.call("151", OTHER_PHONE)).status_code == 200
     pbx.hang_up_all()
@@ -87,6 +90,8 @@ async def _assert_hung_up(service: Service, call_id: str, code: str = RINGS) -> 
     """It is over before anybody answered, recorded, logged, and free to be tried again."""
     row = await _told(service, call_id)
     assert row["error_code"] == "late-call-hung-up"
+    told = (await service.http.get(f"/api/calls/{call_id}")).json()
+    assert told["ended_by"] is None, "nobody asked for it"
     assert row["root_channel"].startswith(f"Local/{code}@inoffice-")
     assert row["root_uniqueid"]
     assert service.claims(call_id) == 0
@@ -116,6 +121,7 @@ async def test_a_late_monitoring_is_hung_up_too(start: Services) -> None:
     service = await _start(start)
     assert (await service.monitor(monitor_from="152")).status_code == 200  # the driver is known
     assert isinstance(service.pbx, FreezesAfterBanner)
+    service.pbx.spared = 1  # is there somebody to hear?
     service.pbx.armed = True
     call_id = _unknown(await service.monitor(monitor_from=RINGS))
     service.pbx.thaw()
@@ -139,7 +145,7 @@ async def test_late_calls_may_be_kept(start: Services) -> None:
 
 async def test_a_late_call_that_was_answered_is_never_hung_up(start: Services) -> None:
     """The agent picked up at once: the call goes on, and is told as a late one."""
-    service = await _start(start, scale=TIME_SCALE)
+    service = await _start(start, scale=0.1)
     call_id = await _freeze_and_call(service, "150")
     service.pbx.thaw()
     row = await _told(service, call_id)
@@ -176,9 +182,8 @@ async def test_a_connection_lost_while_listening_is_no_end_of_the_watch(start: S
     """The socket of a frozen Asterisk breaks: from then on its channels are looked at."""
     service = await _start(start)
     call_id = await _freeze_and_call(service)
-    for connection in list(service.pbx._door.live):
-        connection.abort()
-    await until(lambda: not service.pbx._door.live)
+    service.pbx.cut_connections()
+    await until(lambda: not service.pbx.live_connections)
     service.pbx.thaw()
     await _assert_hung_up(service, call_id)
 
@@ -242,9 +247,8 @@ async def test_a_call_whose_root_is_not_known_is_never_hung_up(start: Services) 
 async def test_an_older_root_is_never_hung_up(start: Services) -> None:
     """Somebody else's call to that extension was there before: it is not ours."""
     service = await _start(start)
-    _stranger(service.pbx)
-    for channel in service.pbx._daemon.exchange.channels.snapshot():
-        channel.born -= 60
+    await _stranger(service.pbx)
+    service.pbx.age_channels(60)
     strangers = set(service.pbx.channels)
     service.pbx.drop_after(Stage.WRITTEN, containing=PHONE)
     call_id = _unknown(await service.call(RINGS))
@@ -257,32 +261,27 @@ async def test_after_its_own_answer_nothing_else_is_taken_for_the_call(start: Se
     """Asterisk thaws and refuses the command: the next call to that extension is a stranger's."""
     service = await _start(start)
     call_id = await _freeze_and_call(service)
-    service.pbx._daemon.cli.originate_loaded = False
+    service.pbx.knows_originate = False
     service.pbx.thaw()
-    await until(lambda: not late.load_late_calls()._watches)
-    service.pbx._daemon.cli.originate_loaded = True
-    _stranger(service.pbx)
+    await until(lambda: not late.the_late_calls()._watches)
+    service.pbx.knows_originate = True
+    await _stranger(service.pbx)
     strangers = set(service.pbx.channels)
     assert (await service.call("151", PHONE)).status_code == 200
     assert strangers <= set(service.pbx.channels)
     assert (_hangups(service), service.row(call_id)["state"]) == ([], "unknown")
 
 
-def _stranger(pbx: StandIn) -> None:
+async def _stranger(pbx: StandIn) -> None:
     """Ring the extension from another program."""
-    pbx._daemon.cli.run(f"channel originate LOCAL/{RINGS}@inoffice application Wait 60")
+    await pbx.run(f"channel originate LOCAL/{RINGS}@inoffice application Wait 60")
     assert any(name.startswith(f"Local/{RINGS}@") for name in pbx.channels)
 
 
 async def test_two_unknown_calls_at_once_are_each_accounted_for(start: Services) -> None:
     """Both come up when Asterisk thaws: each is hung up, each recorded with its own root."""
     service = await _start(start)
-    daemon = service.pbx._daemon
-
-    async def accept() -> None:
-        daemon._waiting -= 1  # a banner for each, and then Asterisk stands still
-
-    daemon.accept = accept  # type: ignore[method-assign]
+    service.pbx.accepts_while_frozen = True
     service.pbx.freeze()
     codes = (RINGS, SILENT)
     answers = await asyncio.gather(*(service.call(code) for code in codes))
@@ -305,9 +304,51 @@ async def test_closing_with_a_watch_open_leaks_nothing(start: Services, transpor
     else:
         service.pbx.freeze()
         call_id = _unknown(await service.call(RINGS))
-    assert late.load_late_calls()._watches
+    assert late.the_late_calls()._watches
     await start._running.aclose()
-    await until(lambda: not service.pbx._door.live)
+    await until(lambda: not service.pbx.live_connections)
     watches = [task for task in asyncio.all_tasks() - before if "LateCalls" in repr(task)]
     assert watches == []
     assert service.row(call_id)["state"] == "unknown"
+
+
+async def _unknown_call(database: Database, host: str, root: str | None = None) -> UUID:
+    """Record a call of extension 153 on a host, of unknown outcome unless its root is known."""
+    call_id = uuid4()
+    await database.run(
+        "INSERT INTO callapi.calls (call_id, enterprise, host, kind, code, phone, state, phase,"
+        " root_channel, root_uniqueid) VALUES (:id, '0367', :host, 'call', '153', '+375291234567',"
+        " CASE WHEN CAST(:root AS text) IS NULL THEN 'unknown' ELSE 'executed' END, 'unknown',"
+        " CAST(:root AS text), CAST(:root AS text))",
+        id=call_id,
+        host=host,
+        root=root,
+    )
+    return call_id
+
+
+@pytest.mark.parametrize("host", ["192.0.2.10", "pbx.example.test"])
+async def test_what_a_late_answer_shows_is_ours_unless_another_call_has_it(
+    database: Database, host: str
+) -> None:
+    """By any spelling of its host; two unknown calls do not stand in each other's way."""
+    for spelling in ("192.0.2.10", "pbx.example.test"):
+        await database.run(
+            "INSERT INTO callapi.hosts (host, target, addresses)"
+            " VALUES (:host, :host, ARRAY['192.0.2.10'])",
+            host=spelling,
+        )
+    ours = await _unknown_call(database, "192.0.2.10")
+    await _unknown_call(database, host)
+    await _unknown_call(database, host, "17.7")
+    await _unknown_call(database, "192.0.2.99", "17.9")  # another PBX has uniqueids of its own
+    free = await stored.load_not_owned(
+        database, ours, host="192.0.2.10", uniqueids=["17.7", "17.8", "17.9"]
+    )
+    assert free == {"17.8", "17.9"}
+    await database.run(
+        "UPDATE callapi.calls SET root_uniqueid = '17.8' WHERE call_id = :id", id=ours
+    )
+    assert await stored.load_not_owned(database, ours, host="192.0.2.10", uniqueids=["17.8"]) == {
+        "17.8"
+    }

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.database import Database
-from shared.operate import SCHEMA, fingerprint, main, migrate, migrations
-from shared.settings import load_settings
+from shared.operate.__main__ import main
+from shared.operate.hostkeys import fingerprint
+from shared.process import forget_all
+from shared.store.database import Database
+from shared.store.migrations import SCHEMA, load_functions, load_migrations, migrate
 from tests.postgres import PASSWORD, Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -33,14 +35,16 @@ def operate(
     def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
         for name, value in (postgres.environment() | environment).items():
             monkeypatch.setenv(name, value)
-        load_settings.cache_clear()
+        forget_all()
         code = main(arguments)
         said = capsys.readouterr()
         return code, said.out, said.err
 
     postgres.clear()
+    for number in ("0367", "0368"):
+        postgres.seed_enterprise(number, f"june {number}", HOST, f"secret-of-{number}")
     yield run
-    load_settings.cache_clear()
+    forget_all()
 
 
 @pytest.fixture
@@ -55,15 +59,16 @@ def fresh(postgres: Postgres) -> Iterator[Database]:
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
-    """Files are applied in the order of their numbers, which begin with 1."""
-    versions = [migration.version for migration in migrations()]
-    assert versions == list(range(1, len(versions) + 1))
+    """Files are applied in the order of their numbers; the first one stands for those up to it."""
+    versions = [migration.version for migration in load_migrations()]
+    assert versions == list(range(3, 3 + len(versions)))
     assert len(versions) == len(list(SCHEMA.glob("*.sql")))
 
 
 def test_migrate_says_what_it_did(fresh: Database, operate: Operate) -> None:
-    """The first run applies every migration, the second none; one line for each."""
-    names = [migration.name for migration in migrations()]
+    """The first run applies every migration and function, a line for each; the second none."""
+    names = [migration.name for migration in load_migrations()]
+    names += [f"function {function.name}" for function in load_functions()]
     assert operate("migrate", POSTGRES_DB="fresh") == (
         0,
         "".join(f"{name}: applied\n" for name in names),
@@ -71,7 +76,7 @@ def test_migrate_says_what_it_did(fresh: Database, operate: Operate) -> None:
     )
     assert operate("migrate", POSTGRES_DB="fresh") == (
         0,
-        "".join(f"{name}: already applied\n" for name in names),
+        f"Schema callapi is up to date: {len(names)} files\n",
         "",
     )
 
@@ -83,7 +88,7 @@ def test_two_migrations_at_once_are_one(fresh: Database) -> None:
 
     def run() -> None:
         try:
-            applied.extend(migration.name for migration, now in migrate(fresh) if now)
+            applied.extend(step.name for step in migrate(fresh) if step.applied_now)
         except BaseException as error:  # noqa: BLE001 - a thread's failure is the test's
             failed.append(error)
 
@@ -93,18 +98,19 @@ def test_two_migrations_at_once_are_one(fresh: Database) -> None:
     for thread in threads:
         thread.join()
     assert failed == []
-    assert sorted(applied) == [migration.name for migration in migrations()]
+    assert len(applied) == len(set(applied))
+    assert len(applied) == len([*load_migrations(), *load_functions()])
 
 
 def test_a_failed_migration_leaves_nothing(fresh: Database, tmp_path: Path) -> None:
     """Each file is all or nothing; those before it stay."""
-    first = next(migrations())
+    first = next(load_migrations())
     (tmp_path / f"{first.name}.sql").write_text(first.sql, "utf-8")
-    (tmp_path / "002_broken.sql").write_text("CREATE TABLE callapi.half (); SELECT 1/0;")
+    (tmp_path / "004_broken.sql").write_text("CREATE TABLE callapi.half (); SELECT 1/0;")
     with pytest.raises(Exception, match="22012"):
         list(migrate(fresh, tmp_path))
     with fresh.transaction() as execute:
-        assert execute("SELECT version FROM callapi.migrations") == [{"version": 1}]
+        assert execute("SELECT version FROM callapi.migrations") == [{"version": 3}]
         assert execute("SELECT to_regclass('callapi.half') AS half") == [{"half": None}]
 
 
@@ -219,7 +225,15 @@ def test_it_is_a_program() -> None:
         capture_output=True,
         text=True,
     )
-    commands = ("migrate", "host-keys", "forget-host-key", "accept-host-key", "rules", "sweep")
+    commands = (
+        "check",
+        "migrate",
+        "host-keys",
+        "forget-host-key",
+        "accept-host-key",
+        "rules",
+        "sweep",
+    )
     assert all(f"    {command}" in done.stdout for command in commands)
 
 
@@ -263,6 +277,36 @@ def test_rules_are_one_enterprises(operate: Operate) -> None:
     operate("rules", "0368", "--dialling", "off")
     assert operate("rules", "0367")[1] == NONE
     assert operate("rules", "0368", "--allowed")[1].startswith("enterprise 0368: dialling STOPPED")
+
+
+@pytest.mark.parametrize("options", [[], ["--dialling", "off"], ["--denied", "+7"]])
+def test_rules_of_no_enterprise_are_refused(
+    operate: Operate, postgres: Postgres, options: list[str]
+) -> None:
+    """A typing error stops nobody, and says so: exit 1, the nearest numbers, nothing is set."""
+    postgres.seed_enterprise("9998", "inactive", HOST, "secret-of-9998", active=False)
+    code, out, err = operate("rules", "0376", *options)
+    assert (code, out) == (1, "")
+    assert err == "There is no enterprise 0376. The nearest are 0368, 0367, 9998\n"
+    assert postgres.execute("SELECT * FROM callapi.enterprise_rules") == []
+    assert operate("rules", "9998", *options)[0] == 0  # it may be made active again
+
+
+def test_rules_where_there_is_no_enterprise_at_all(operate: Operate, postgres: Postgres) -> None:
+    """Then there is nothing near it either."""
+    postgres.clear()
+    refused = (1, "", "There is no enterprise 9999. The table has no row\n")
+    assert operate("rules", "9999", "--dialling", "off") == refused
+
+
+def test_a_number_is_trimmed_as_every_request_reads_it(
+    operate: Operate, postgres: Postgres
+) -> None:
+    """The rule is the one that holds for `0367`."""
+    postgres.execute("UPDATE enterprises SET number = ' 0367 ' WHERE number = '0367'")
+    assert operate("rules", "0367 ", "--dialling", "off")[0] == 0
+    rows = postgres.execute("SELECT enterprise, dialling FROM callapi.enterprise_rules")
+    assert rows == [{"enterprise": "0367", "dialling": False}]
 
 
 def test_rules_before_migrate_name_the_command(fresh: Database, operate: Operate) -> None:

@@ -10,7 +10,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from shared.events import change
+from shared.store.calls import Call, get_call_and_newest
 from tests.integration.service import OTHER_PHONE, PHONE, SECRET, Service, until
+from tests.integration.test_feed import tell
 
 pytestmark = pytest.mark.anyio
 
@@ -178,50 +181,70 @@ async def test_an_id_that_is_none_is_named(service: Service, call_id: str) -> No
 # Waiting for a change
 
 
-async def wait(service: Service, call_id: str, query: str) -> tuple[httpx.Response, float]:
-    """Ask with a wait; the answer, and how long it took."""
-    started = asyncio.get_running_loop().time()
-    answer = await service.http.get(f"/api/calls/{call_id}?{query}")
-    return answer, asyncio.get_running_loop().time() - started
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The phases that were read of calls, in order."""
+    seen: list[str] = []
+
+    async def get_and_note(*about: Any) -> tuple[Call, int]:
+        call, newest = await get_call_and_newest(*about)
+        seen.append(call.phase)
+        return call, newest
+
+    monkeypatch.setattr(change, "get_call_and_newest", get_and_note)
+    return seen
 
 
-async def test_a_wait_ends_with_the_change(service: Service) -> None:
-    """The answer comes with the new phase, long before the time is up."""
+async def wait(service: Service, call_id: str, query: str) -> httpx.Response:
+    """Ask with a wait."""
+    return await service.http.get(f"/api/calls/{call_id}?{query}")
+
+
+async def test_a_wait_ends_with_the_change(service: Service, reads: list[str]) -> None:
+    """The answer comes with the new phase; news of another call wakes, and ends no wait."""
     (call_id,) = add(service, 1, phase="accepted", reason=None)
     waiting = asyncio.create_task(wait(service, call_id, "wait=20"))
-    await asyncio.sleep(0.05)
+    await until(lambda: len(reads) == 1)
+    tell(service.postgres, "0367", 1)
+    await until(lambda: len(reads) == 2)
     assert not waiting.done()
     service.postgres.execute("UPDATE callapi.calls SET phase = 'agent_ringing'")
-    answer, _ = await waiting
+    tell(service.postgres, "0367", 1)
+    answer = await waiting
     assert answer.json()["phase"] == "agent_ringing"
+    assert reads == ["accepted", "accepted", "agent_ringing"]
 
 
-async def test_a_change_that_came_before_the_wait_is_not_missed(service: Service) -> None:
+async def test_a_change_that_came_before_the_wait_is_not_missed(
+    service: Service, reads: list[str]
+) -> None:
     """Who says which phase they know is answered at once if it is another."""
     (call_id,) = add(service, 1, phase="talking", reason=None)
-    answer, _ = await wait(service, call_id, "wait=20&phase=customer_ringing")
+    answer = await wait(service, call_id, "wait=20&phase=customer_ringing")
     assert answer.json()["phase"] == "talking"
+    assert reads == ["talking"]
 
 
-async def test_nobody_waits_for_a_call_that_is_over(service: Service) -> None:
+async def test_nobody_waits_for_a_call_that_is_over(service: Service, reads: list[str]) -> None:
     """Nothing will change any more."""
     (call_id,) = add(service, 1)
-    answer, _ = await wait(service, call_id, "wait=20&phase=ended")
+    answer = await wait(service, call_id, "wait=20&phase=ended")
     assert answer.json()["phase"] == "ended"
+    assert reads == ["ended"]
 
 
-async def test_a_wait_without_a_change_is_no_error(service: Service) -> None:
-    """When the time is up the answer is the call as it is."""
+async def test_a_wait_without_a_change_is_no_error(service: Service, reads: list[str]) -> None:
+    """When the time is up the answer is the call as it is, which was read again meanwhile."""
     (call_id,) = add(service, 1, phase="talking", reason=None)
-    answer, took_s = await wait(service, call_id, "wait=0.3")
+    answer = await wait(service, call_id, "wait=1")
     assert (answer.status_code, answer.json()["phase"]) == (200, "talking")
-    assert took_s >= 0.3
+    assert reads == ["talking", "talking"]
 
 
 @pytest.mark.parametrize("query", ["wait=-1", "wait=26", "wait=nan", "wait=soon", "phase=x&wait=1"])
 async def test_a_wrong_wait_is_named(service: Service, query: str) -> None:
     """422 with the field's name."""
-    answer, _ = await wait(service, str(uuid4()), query)
+    answer = await wait(service, str(uuid4()), query)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
 
@@ -248,3 +271,14 @@ async def test_the_answer_to_a_placing_leads_to_the_call(service: Service) -> No
     status = await service.http.get(monitoring.json()["call_status_url"])
     assert (status.json()["kind"], status.json()["action"]) == ("monitor", "09")
     await until(lambda: len(service.originates()) == 3)
+
+
+async def test_a_call_tells_of_both_parties(service: Service) -> None:
+    """Who answered for each, how long its phone rang and talked; null for what is not known."""
+    columns = {"agent_answered_by": "pbx", "agent_ring_s": 6, "agent_talk_s": 0}
+    (call_id,) = add(service, 1, customer_answered_by="phone", customer_ring_s=3, **columns)
+    (call,) = (await service.http.get("/api/calls?limit=1")).json()["calls"]
+    assert call["call_id"] == call_id
+    assert call["agent"] == {"answered_by": "pbx", "ring_s": 6, "talk_s": 0}
+    assert call["customer"] == {"answered_by": "phone", "ring_s": 3, "talk_s": None}
+    assert (await service.http.get(f"/api/calls/{call_id}")).json() == call

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
 import pytest
 
-from shared import operate
+from shared.operate import __main__ as operate
 from tests.integration.service import OTHER_PHONE, PHONE, SECRET, Service, Services
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,17 @@ def _rules(*arguments: str, number: str = "0367") -> None:
 def _add_neighbour(service: Service, ip: str = "127.0.0.1", *, active: bool = True) -> None:
     """Add another enterprise, by default on the same PBX."""
     service.postgres.seed_enterprise("0368", "july", ip, NEIGHBOUR, active=active)
+
+
+async def test_a_short_number_rings_as_an_extension_although_its_prefix_is_denied(
+    start: Services,
+) -> None:
+    """Deny-lists are for destinations, as the settings' table says; a phone is always one."""
+    service = await start(DESTINATIONS_DENIED="15")
+    _rules("--denied", "15")
+    assert (await service.call("150", OTHER_PHONE)).status_code == 200
+    assert (await service.monitor(target="150", monitor_from="154")).status_code == 200
+    _refused(await service.call("151", "154"), "destination-denied")
 
 
 # Limits
@@ -339,7 +351,7 @@ async def test_extensions_of_others_are_refused_in_every_role(
         await service.monitor(target="153", monitor_from="154"),
     ):
         body = _refused(answer, "extension-not-owned")
-        assert body["detail"] == "An extension of the request is not this enterprise's"
+        assert re.fullmatch("Extension (153|154|1501) is not this enterprise's", body["detail"])
     _assert_nothing_was_done(service)
     assert (await service.call("150")).status_code == 200
 
@@ -353,3 +365,18 @@ async def test_the_neighbour_without_named_extensions_still_may_not_monitor(
     _rules("--extensions", "150", "151")
     _refused(await service.monitor("09", "153", "154", secret=NEIGHBOUR), "shared-host")
     assert service.pbx.connections == 0
+
+
+@pytest.mark.parametrize("extensions", ["ARRAY['150', NULL]", "ARRAY[NULL]", "ARRAY[]"])
+async def test_a_list_with_a_hole_names_the_others_all_the_same(
+    start: Services, extensions: str
+) -> None:
+    """What another program has written there gives nobody the extensions of others."""
+    service = await start()
+    service.postgres.execute(
+        "INSERT INTO callapi.enterprise_rules (enterprise, extensions)"
+        f" VALUES ('0367', {extensions}::text[])"
+    )
+    _refused(await service.call("151"), "extension-not-owned")
+    _refused(await service.monitor(target="151", monitor_from="150"), "extension-not-owned")
+    _assert_nothing_was_done(service)

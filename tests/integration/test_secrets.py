@@ -10,10 +10,10 @@ import anyio
 import asyncssh
 import pytest
 
-from shared.database import load_database
-from shared.operate import main
-from shared.pbx import load_pbx
-from shared.secrets import load_provider
+from shared.aws.logins import the_secrets_provider
+from shared.operate.__main__ import main
+from shared.pbx.hosts import the_pbx
+from shared.store.database import the_database
 from tests.integration.service import SSH_PASSWORD, Service, Services, forget_process, make_pbx
 from tests.postgres import Postgres, Wire
 
@@ -71,7 +71,7 @@ def rotate_database(postgres: Postgres, vault: Vault, password: str) -> None:
 
 def rotate_pbx(service: Service, vault: Vault, password: str) -> None:
     """Change the password of the host and the secret."""
-    service.pbx._door.password = password
+    service.pbx.password = password
     vault.put("pbx", password=password)
 
 
@@ -79,8 +79,8 @@ async def test_each_secret_is_read_once(role: Postgres, start: Services, vault: 
     """A call needs both; the next ones, on new connections too, ask Secrets Manager nothing."""
     service = await begin(start, vault)
     assert (await service.call()).status_code == 200
-    load_database().close()
-    await load_pbx().close()
+    the_database().close()
+    await the_pbx().close()
     assert await call_many(service, 1, 4) == [200] * 4
     assert sorted(name.split(":")[-1].rsplit("-", 1)[0] for name in vault.reads) == [
         "database",
@@ -95,10 +95,10 @@ async def test_secret_is_kept_as_long_as_the_setting_says(
     """SECRETS_MAX_AGE_S is what Powertools caches by; expired, the secret is read again."""
     service = await begin(start, vault, SECRETS_MAX_AGE_S=86_000)
     assert (await service.call()).status_code == 200
-    kept = [value.ttl.timestamp() - time.time() for value in load_provider().store.values()]
+    kept = [value.ttl.timestamp() - time.time() for value in the_secrets_provider().store.values()]
     assert [80_000 < left_s <= 86_000 for left_s in kept] == [True, True]
-    load_provider().clear_cache()
-    load_database().close()
+    the_secrets_provider().clear_cache()
+    the_database().close()
     rotate_database(role, vault, SECOND)
     assert await call_many(service, 1, 1) == [200]
     assert len(vault.reads) == 3
@@ -115,11 +115,11 @@ async def test_rotation_of_the_databases_password_loses_no_request(
     assert await call_many(service, 1, 1) == [200]
     assert len(vault.reads) == 2
 
-    load_database().close()
+    the_database().close()
     assert await call_many(service, 10, 6) == [200] * 6
     assert len(vault.reads) == 3
 
-    load_database().close()
+    the_database().close()
     assert await call_many(service, 20, 2) == [200] * 2
     assert len(vault.reads) == 3
     assert len(service.originates()) == 1 + 1 + 6 + 2
@@ -135,11 +135,11 @@ async def test_rotation_of_the_hosts_password_loses_no_request(
     assert await call_many(service, 1, 1) == [200]
     assert len(vault.reads) == 2
 
-    await load_pbx().close()
+    await the_pbx().close()
     assert await call_many(service, 10, 6) == [200] * 6
     assert len(vault.reads) == 3
 
-    await load_pbx().close()
+    await the_pbx().close()
     assert await call_many(service, 20, 2) == [200] * 2
     assert len(vault.reads) == 3
     assert len(service.originates()) == 1 + 1 + 6 + 2
@@ -164,7 +164,7 @@ async def test_host_that_refuses_the_current_secret_is_told(
 ) -> None:
     """The same of SSH: 500 with the known code, and nothing dialled."""
     service = await begin(start, vault, SSH_HOST_KEYS="off")
-    service.pbx._door.password = SECOND
+    service.pbx.password = SECOND
     answer = await service.call()
     assert (answer.status_code, answer.json()["code"]) == (500, "ssh-authentication-failed")
     assert answer.json()["dialled"] == "no"
@@ -261,9 +261,9 @@ async def test_known_secrets_are_used_while_secrets_manager_is_away(
     service = await begin(start, vault)
     assert (await service.call()).status_code == 200
     vault.refuses = True
-    load_provider().clear_cache()
-    load_database().close()
-    await load_pbx().close()
+    the_secrets_provider().clear_cache()
+    the_database().close()
+    await the_pbx().close()
     assert await call_many(service, 1, 1) == [200]
     assert len(vault.reads) == 4
 
@@ -288,11 +288,11 @@ async def test_secrets_are_shown_nowhere(role: Postgres, start: Services, vault:
     service = await begin(start, vault)
     await service.call()
     rotate_database(role, vault, SECOND)
-    load_database().close()
+    the_database().close()
     await call_many(service, 1, 1)
-    logins = load_database()._logins
+    logins = the_database()._logins
     seen = " ".join(
-        [service.log(), repr(load_database()), repr(load_pbx()), repr(logins), str(logins.read())]
+        [service.log(), repr(the_database()), repr(the_pbx()), repr(logins), str(logins.read())]
     )
     assert "🔁 POSTGRES_SECRET_ARN" in seen
     for password in (FIRST, SECOND, SSH_PASSWORD):

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo.standin import StandIn
-from shared.aws import load_client
-from shared.secrets import load_provider
-from shared.snapstart import load_snapshot
+from shared.aws.clients import the_clients
+from shared.aws.logins import the_secrets_provider
+from shared.process import let_go_of_all
 from tests.integration.service import (
     SSH_PASSWORD,
     Services,
@@ -120,14 +120,17 @@ async def test_restored_environment_opens_its_own_connections(role: Postgres, pb
     }
     async with Environment.of(settings) as lambda_environment:
         assert (pbx.connections, backends(role)) == (0, set())
+        assert await lambda_environment.ask() == 1
 
         assert await lambda_environment.call("%2B375290000005") == 200
         first = backends(role)
-        assert (len(first), len(pbx._door.live), originates(pbx)) == (1, 1, 1)
+        await until(lambda: pbx.live_connections == 1)  # the one that fetched the key is gone
+        assert (len(first), pbx.live_connections, originates(pbx)) == (1, 1, 1)
 
         assert await lambda_environment.ask(hooks="before_snapshot") == "1 ran"
-        await until(lambda: not backends(role) and not pbx._door.live)
+        await until(lambda: not backends(role) and not pbx.live_connections)
         connections = pbx.connections
+        assert await lambda_environment.ask() == 0, "a password is in the snapshot"
 
         assert await lambda_environment.ask(hooks="after_restore") == "1 ran"
         assert (pbx.connections, backends(role)) == (connections, set())
@@ -146,15 +149,16 @@ async def test_snapshot_holds_neither_secrets_nor_clients(start: Services, vault
         SSH_SECRET_ARN=vault.put("pbx", password=SSH_PASSWORD),
     )
     assert (await service.call()).status_code == 200
-    client = load_client("secretsmanager")
+    client = the_clients().of("secretsmanager")
 
-    await load_snapshot().prepare()
-    assert load_provider.cache_info().currsize == load_client.cache_info().currsize == 0
+    await let_go_of_all()
+    assert not the_secrets_provider.exists()
+    assert not the_clients.exists()
     vault.put("pbx", password="rotated-33")
-    service.pbx._door.password = "rotated-33"
+    service.pbx.password = "rotated-33"
     assert (await service.call(phone="+375290000009")).status_code == 200
     assert len(vault.reads) == 4
-    assert load_client("secretsmanager") is not client
+    assert the_clients().of("secretsmanager") is not client
     assert len(service.originates()) == 2
 
 
@@ -166,6 +170,6 @@ async def test_secret_of_the_snapshot_is_not_even_a_last_resort(
         POSTGRES_SECRET_ARN=vault.put("database", username="postgres", password=PASSWORD)
     )
     assert (await service.call()).status_code == 200
-    await load_snapshot().prepare()
+    await let_go_of_all()
     vault.refuses = True
     assert (await service.call()).json()["code"] == "postgres-secret-unreadable"

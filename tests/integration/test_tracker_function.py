@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from functions.tracker import handler as function
-from shared.database import load_database
-from shared.following import Lease
-from tests.integration.followed import TALKS_ON, follow, place, reach, state
+from shared.following.wake import Waker
+from shared.store.database import the_database
+from shared.store.leases import Lease
+from tests.integration.followed import SLOW, TALKS_ON, follow, place, reach, state
 from tests.integration.service import OTHER_PHONE, Services
 
 pytestmark = pytest.mark.anyio
@@ -22,10 +23,10 @@ def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hosts for which another tracker was invoked."""
     hosts: list[str] = []
 
-    async def invoke(host: str) -> None:
+    async def start(_waker: Waker, host: str) -> None:
         hosts.append(host)
 
-    monkeypatch.setattr(function, "invoke_tracker", invoke)
+    monkeypatch.setattr(Waker, "start_function", start)
     return hosts
 
 
@@ -43,7 +44,7 @@ async def test_it_hands_over_when_its_time_is_up(start: Services, invoked: list[
     """Another one goes on at once where it stopped: its lease is free, no phase is told twice."""
     service = await follow(start, in_process=False)
     call_id = await place(service, "154", TALKS_ON)
-    assert await function.follow(HOST, 1.5) == {"host": HOST, "end": "time"}
+    assert await function.follow(HOST, 4) == {"host": HOST, "end": "time"}
     assert invoked == [HOST]
     assert (await state(service, call_id))["phase"] == "talking"
 
@@ -62,7 +63,7 @@ async def test_of_two_for_one_host_one_follows(start: Services, invoked: list[st
     """AWS may deliver an event twice: the second ends at once, and invokes nobody."""
     service = await follow(start, in_process=False)
     call_id = await place(service, "157", TALKS_ON)
-    lease = await Lease.take(load_database(), HOST)
+    lease = await Lease.take(the_database(), HOST)
     assert lease is not None
     assert await function.follow(HOST, 30) == {"host": HOST, "end": "replaced"}
     assert (await state(service, call_id))["phase"] == "accepted"
@@ -77,7 +78,7 @@ async def test_the_watchdog_starts_what_is_missing(start: Services, invoked: lis
     await place(service, "157", TALKS_ON)
     assert await function.start_missing() == {"started": [HOST]}
     assert invoked == [HOST]
-    lease = await Lease.take(load_database(), HOST)
+    lease = await Lease.take(the_database(), HOST)
     assert lease is not None
     assert await function.start_missing() == {"started": []}
     await lease.give_back()
@@ -86,7 +87,7 @@ async def test_the_watchdog_starts_what_is_missing(start: Services, invoked: lis
 
 async def test_what_a_killed_one_left_is_found(start: Services, invoked: list[str]) -> None:
     """Its lease runs out; the end that came meanwhile is known from the PBX's record."""
-    service = await follow(start, in_process=False)
+    service = await follow(start, time_scale=SLOW, in_process=False)
     call_id = await place(service, "154", OTHER_PHONE)
     killed = asyncio.create_task(function.follow(HOST, 30))
     await reach(service, call_id, "agent_ringing")

@@ -11,17 +11,21 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from shared import tracker
-from shared.database import load_database
-from shared.following import Lease
-from shared.pbx import Pbx, load_pbx
-from shared.settings import load_settings
-from shared.ssh.connection import FileSlice
-from shared.tracker import Tracker
-from shared.trackers import load_trackers
+from shared.asterisk import client
+from shared.asterisk.console import Console
+from shared.deadline import Deadline
+from shared.following.pace import Pace, the_pace
+from shared.following.tracker import Tracker
+from shared.following.trackers import the_trackers
+from shared.pbx.hosts import Pbx, the_pbx
+from shared.settings import the_settings
+from shared.ssh.files import FileSlice
+from shared.store.database import the_database
+from shared.store.leases import Lease
 from tests.integration.followed import (
     BUSY,
     NO_ANSWER,
+    SLOW,
     TALKS_ON,
     TALKS_RTP,
     elsewhere,
@@ -51,7 +55,7 @@ TALK = [*CUSTOMER_RINGS, "talking"]
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
     """A server that a test may stop."""
-    with Postgres.running() as server:
+    with Postgres.running(durable=True) as server:
         yield server
 
 
@@ -80,17 +84,47 @@ async def test_phases_reason_and_record(
     start: Services, code: str, phone: str, phases: list[str], reason: str
 ) -> None:
     """What the stand-in's phones do is told: each phase once, the end as its records have it."""
-    service = await follow(start)
+    service = await follow(start, time_scale=SLOW)
     call_id = await place(service, code, phone)
     call = await reach(service, call_id, "ended")
     assert told(service, call_id) == [*phases, "ended"]
     assert (call["reason"], call["cdr"]) == (reason, "confirmed")
     assert (call["disposition"] == "ANSWERED") is (reason == "answered")
+    parties = call["agent"]["answered_by"], call["customer"]["answered_by"]
+    is_agent_up = not reason.startswith("agent_")
+    assert parties == ("phone" if is_agent_up else None, "phone" if reason == "answered" else None)
+    assert call["agent"]["talk_s"] == call["customer"]["talk_s"] == call["talk_s"]
+
+
+class Turns:
+    """Stands between the turns of a service's tracker, and lets them happen one by one."""
+
+    def __init__(self) -> None:
+        self._rests = asyncio.Semaphore(0)
+        self._goes_on = asyncio.Semaphore(0)
+
+    async def rest(self, *_args: object) -> None:
+        """Wait for leave, in the place of the tracker's pause."""
+        self._rests.release()
+        await self._goes_on.acquire()
+
+    async def begin(self) -> None:
+        """Wait until the tracker rests."""
+        await self._rests.acquire()
+
+    async def one(self) -> None:
+        """Have it take one turn."""
+        self._goes_on.release()
+        await self._rests.acquire()
+
+    def leave(self) -> None:
+        """Have it go on by itself."""
+        self._goes_on.release()
 
 
 async def test_one_poll_serves_every_call(start: Services) -> None:
     """Ten calls cost the PBX as many lists of channels as one does; no call, none."""
-    service = await follow(start)
+    service = await follow(start, time_scale=1.0)
 
     async def lists(count: int) -> int:
         ids = await asyncio.gather(
@@ -98,85 +132,125 @@ async def test_one_poll_serves_every_call(start: Services) -> None:
         )
         for call_id in ids:
             await reach(service, call_id, "talking")
-        before = Counter(service.pbx.commands)
-        await asyncio.sleep(2)
-        after = Counter(service.pbx.commands)
+        turns = Turns()
+        with start.monkeypatch.context() as slow:
+            slow.setattr(Tracker, "_pause", turns.rest)
+            await turns.begin()
+            before = Counter(service.pbx.commands)
+            for _ in range(3):
+                await turns.one()
+            after = Counter(service.pbx.commands)
+        turns.leave()
         for call_id in ids:
             await service.http.delete(f"/api/calls/{call_id}")
             await reach(service, call_id, "ended")
         return (after - before)["core show channels concise"]
 
-    one, ten = await lists(1), await lists(10)
-    assert 1 <= ten <= 2 * one
+    assert [await lists(1), await lists(10)] == [3, 3]
+    await until(lambda: not the_trackers()._tasks)
     service.pbx.commands.clear()
-    await asyncio.sleep(1)
+    await the_trackers().look_around()
+    assert not the_trackers()._tasks
     assert service.pbx.commands == []
+
+
+class Rests:
+    """A tracker's clock: it stands still until somebody lets it go on."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.over = asyncio.Semaphore(0)
+
+    async def __call__(self, seconds: float) -> None:
+        """Note for how long, and wait."""
+        self.asked.append(seconds)
+        await self.over.acquire()
+
+
+async def test_many_wakes_are_one_look(start: Services) -> None:
+    """A burst of calls hurries the tracker no more than one call does."""
+    service = await follow(start, time_scale=1.0, in_process=False)
+    await place(service, "157", OTHER_PHONE)
+    lease = await Lease.take(the_database(), "127.0.0.1")
+    assert lease is not None
+    rests = Rests()
+    pace = Pace(busy_s=30, idle_s=30)
+    tracker = Tracker(lease, the_pbx(), the_settings(), pace, sleep=rests)
+    following = asyncio.create_task(tracker.run())
+
+    def looks() -> int:
+        return service.pbx.commands.count("core show channels concise")
+
+    before = looks()
+    for looked in range(1, 4):  # the first look is due; each burst brings one more
+        await until(lambda: looks() == before + looked)  # noqa: B023 - awaited in this turn
+        for _ in range(50):
+            tracker.wake()
+            await asyncio.sleep(0)
+        await until(lambda: len(rests.asked) == looked)  # noqa: B023 - likewise
+        for _ in range(50):
+            tracker.wake()
+            await asyncio.sleep(0)
+        assert looks() == before + looked
+        assert 20 < rests.asked[-1] <= 30
+        rests.over.release()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
 
 
 # Trackers that die
 
 
-async def test_many_wakes_are_one_look(start: Services) -> None:
-    """A burst of calls hurries the tracker no more than one call does."""
-    service = await follow(start)
-    await place(service, "157", OTHER_PHONE)
-    await until(lambda: bool(load_trackers()._trackers))
-    looks = 0
-    list_channels = Pbx.list_channels
-
-    async def counted(*arguments: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        return await list_channels(*arguments)
-
-    start.monkeypatch.setattr(Pbx, "list_channels", counted)
-    start.monkeypatch.setattr(tracker, "_BUSY_PAUSE_S", 30)
-    for _ in range(50):
-        load_trackers().wake("127.0.0.1")
-        await asyncio.sleep(0.01)
-    assert looks <= 1  # one may have been due
-
-
 async def test_a_tracker_that_dies_is_replaced(start: Services) -> None:
     """Another process goes on where it stopped: no phase twice, one end, the record's reason."""
-    service = await follow(start)
+    service = await follow(start, time_scale=SLOW)
     call_id = await place(service, "154", OTHER_PHONE)
     await reach(service, call_id, "agent_ringing")
-    await load_trackers().close()
-    lease = await Lease.take(load_database(), "127.0.0.1")
+    await the_trackers().close()
+    lease = await Lease.take(the_database(), "127.0.0.1")
     assert lease is not None, "a tracker that is closed gives its host back"
-    assert await Tracker(lease, load_pbx(), load_settings()).run() == "idle"
+    assert await Tracker(lease, the_pbx(), the_settings(), the_pace()).run() == "idle"
     assert told(service, call_id) == [*TALK, "ended"]
     assert (await state(service, call_id))["reason"] == "answered"
 
 
 async def test_an_end_that_nobody_watched_is_known_from_the_record(start: Services) -> None:
     """The tracker was away from the ring to the end: the PBX's record has the reason."""
-    service = await follow(start)
+    service = await follow(start, time_scale=SLOW)
     call_id = await place(service, "154", OTHER_PHONE)
     await reach(service, call_id, "agent_ringing")
-    await load_trackers().close()
+    await the_trackers().close()
     await until(lambda: not service.pbx.channels)
-    lease = await Lease.take(load_database(), "127.0.0.1")
+    lease = await Lease.take(the_database(), "127.0.0.1")
     assert lease is not None
-    await Tracker(lease, load_pbx(), load_settings()).run()
+    await Tracker(lease, the_pbx(), the_settings(), the_pace()).run()
     assert told(service, call_id) == [*RING, "ended"]
     call = await state(service, call_id)
     assert (call["reason"], call["cdr"]) == ("answered", "confirmed")
     assert call["times"]["talking"] is not None
 
 
+async def test_a_lease_that_was_given_back_is_nobodys(start: Services) -> None:
+    """A turn that was given up and comes late writes nothing, and keeps no other one waiting."""
+    await start()
+    lease = await Lease.take(the_database(), "192.0.2.1")
+    assert lease is not None
+    await lease.give_back()
+    assert await lease.write() is None
+    assert await Lease.take(the_database(), "192.0.2.1") is not None
+
+
 async def test_a_process_that_is_killed_leaves_its_hosts_to_another(
     start: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lease runs out; whoever sweeps next takes the host, within seconds."""
+    """Its lease runs out; whoever searches next takes the host, within seconds."""
     service = await follow(start)
     with monkeypatch.context() as killed:
         killed.setattr(Lease, "give_back", _nothing)
         call_id = await place(service, "154", TALKS_ON)
         await reach(service, call_id, "talking")
-        await load_trackers().close()
-    load_trackers().start()
+        await the_trackers().close()
+    the_trackers().start()
     await service.http.delete(f"/api/calls/{call_id}")
     assert (await reach(service, call_id, "ended"))["reason"] == "answered"
     fence = service.postgres.execute("SELECT fence FROM callapi.trackers")[0]["fence"]
@@ -192,9 +266,9 @@ async def test_a_tracker_whose_time_is_up_gives_the_host_back(start: Services) -
     service = await start.on(await start.stack.enter_async_context(make_pbx(time_scale=1.0)))
     await place(service, "157", OTHER_PHONE)
     for _ in range(2):
-        lease = await Lease.take(load_database(), "127.0.0.1")
+        lease = await Lease.take(the_database(), "127.0.0.1")
         assert lease is not None
-        assert await Tracker(lease, load_pbx(), load_settings()).run(0.3) == "time"
+        assert await Tracker(lease, the_pbx(), the_settings(), the_pace()).run(0.3) == "time"
 
 
 # What may fail
@@ -202,7 +276,7 @@ async def test_a_tracker_whose_time_is_up_gives_the_host_back(start: Services) -
 
 async def test_a_pbx_that_is_away_costs_no_end(start: Services) -> None:
     """Nobody can look while the call ends: its record tells the end as soon as one can."""
-    service = await follow(start)
+    service = await follow(start, time_scale=SLOW)
     call_id = await place(service, "154", OTHER_PHONE)
     await reach(service, call_id, "customer_ringing")
     service.pbx.asterisk_down = True
@@ -219,7 +293,6 @@ async def test_a_database_that_restarts_costs_no_end(
 ) -> None:
     """Whatever was seen meanwhile is written when it is back: each phase once, one end."""
     seed(own_postgres)
-    own_postgres.execute("ALTER DATABASE postgres SET synchronous_commit = on")
     start = Services(own_postgres, monkeypatch, tmp_path)
     try:
         service = await follow(start, time_scale=0.4, POSTGRES_TIMEOUT_S=1)
@@ -264,16 +337,16 @@ async def test_without_a_readable_record_nothing_is_guessed(start: Services) -> 
 async def test_a_record_that_comes_late_corrects_the_call(
     start: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In batches: the end is told after a second at most, the record corrects the row only."""
-    service = await follow(start)
+    """In batches: the end is told after a second at most, and what the record corrects after it."""
+    service = await follow(start, time_scale=0.3)
     shown = asyncio.Event()
     read_file = Pbx.read_file
 
-    async def read_later(*args: Any) -> FileSlice:
-        piece = await read_file(*args)
+    async def read_later(*args: Any, **named: Any) -> FileSlice:
+        piece = await read_file(*args, **named)
         return piece if shown.is_set() else FileSlice(0, 0, b"")
 
-    monkeypatch.setattr(Pbx, "find_cdr_mode", _batch)
+    monkeypatch.setattr(client, "load_cdr_mode", _batch)
     monkeypatch.setattr(Pbx, "read_file", read_later)
     call_id = await place(service, "154", BUSY)
     call = await reach(service, call_id, "ended")
@@ -281,10 +354,11 @@ async def test_a_record_that_comes_late_corrects_the_call(
     shown.set()
     await until(lambda: service.row(call_id)["cdr"] == "confirmed")
     assert service.row(call_id)["reason"] == "busy"
-    assert told(service, call_id) == [*CUSTOMER_RINGS, "ended"]
+    assert told(service, call_id) == [*CUSTOMER_RINGS, "ended", "ended"]
 
 
-async def _batch(*_args: object) -> str:
+async def _batch(_console: Console, *, deadline: Deadline) -> str:
+    del deadline
     return "batch"
 
 
@@ -318,7 +392,7 @@ async def test_hanging_up_in_every_phase(
     start: Services, code: str, phone: str, phase: str, reason: str
 ) -> None:
     """One command is enough, and the end says whose wish it was."""
-    service = await follow(start, time_scale=0.2)
+    service = await follow(start, time_scale=SLOW)
     call_id = await place(service, code, phone)
     await reach(service, call_id, phase)
     done = await service.http.delete(f"/api/calls/{call_id}")
@@ -369,7 +443,7 @@ async def test_a_call_that_is_over_on_the_pbx_only(start: Services) -> None:
 
 async def test_calls_of_the_pbx_that_began_elsewhere_are_listed(start: Services) -> None:
     """Those, and not the service's own; without a call of its own the PBX is looked at too."""
-    service = await follow(start)
+    service = await follow(start, time_scale=SLOW)
     answer = await service.http.get("/api/calls?source=pbx")
     assert (answer.status_code, answer.json()["calls"]) == (200, [])
     own = await place(service, "157", OTHER_PHONE)
@@ -377,7 +451,7 @@ async def test_calls_of_the_pbx_that_began_elsewhere_are_listed(start: Services)
         service, f"channel originate LOCAL/154@inoffice application Dial LOCAL/{TALKS_ON}@inoffice"
     )
     calls: list[dict[str, Any]] = []
-    while not calls or calls[0]["phase"] != "talking":
+    while not calls or len(calls[0]["channels"]) < 2 or calls[0]["phase"] != "talking":
         calls = (await service.http.get("/api/calls?source=pbx")).json()["calls"]
         assert len(calls) <= 1
     names = [channel["channel"] for channel in calls[0]["channels"]]

@@ -10,8 +10,17 @@ import httpx
 import pytest
 
 from demo.pbx.faults import Stage
-from tests.integration.followed import NO_ANSWER, TALKS_ON, TALKS_RTP, follow, place, reach, state
-from tests.integration.service import OTHER_PHONE, Service, Services, until
+from tests.integration.followed import (
+    NO_ANSWER,
+    SLOW,
+    TALKS_ON,
+    TALKS_RTP,
+    follow,
+    place,
+    reach,
+    state,
+)
+from tests.integration.service import Service, Services, until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +49,7 @@ async def talking(service: Service, code: str = "154", phone: str = TALKS_ON) ->
 @pytest.mark.parametrize(("code", "phone"), [("154", TALKS_ON), ("156", TALKS_RTP)])
 async def test_a_customer_is_handed_over_once(start: Services, code: str, phone: str) -> None:
     """The same again at once is a repeat: one command, one ring; the call ends as answered."""
-    service = await follow(start, time_scale=0.2)
+    service = await follow(start, time_scale=1.0)
     call_id = await talking(service, code, phone)
 
     done, again = await transfer(service, call_id), await transfer(service, call_id)
@@ -73,7 +82,7 @@ async def test_of_many_at_once_one_is_sent(start: Services) -> None:
 async def test_a_lost_reply_is_told_and_never_sent_again(
     start: Services, stage: Stage, rings: int
 ) -> None:
-    """Whether the new extension rings is not known; a retry of the client repeats nothing."""
+    """Whether the new extension rings is not known: a retry repeats nothing, nor tells success."""
     service = await follow(start)
     call_id = await talking(service)
     service.pbx.drop_after(stage, containing="channel redirect")
@@ -82,8 +91,119 @@ async def test_a_lost_reply_is_told_and_never_sent_again(
 
     assert lost.json()["dialled"] == "unknown", lost.text
     assert (again.status_code, again.json()["repeated"]) == (200, True), again.text
+    assert again.json()["success"] is False
+    assert "whether it rings is unknown" in again.json()["detail"]
     assert len(redirects(service)) == rings
-    assert service.pbx.invites["151"] == rings
+    assert await service.rung("151", rings) == rings
+
+
+def tell(service: Service, call_id: str, **columns: object) -> None:
+    """Write of a call's transfer what another process would."""
+    assignments = ", ".join(f"{name} = {value}" for name, value in columns.items())
+    service.postgres.execute(
+        f"UPDATE callapi.calls SET {assignments} WHERE call_id = :id",
+        id=call_id,
+    )
+
+
+async def test_an_unknown_transfer_blocks_its_repeats_for_the_hold_alone(start: Services) -> None:
+    """As an unknown call does; then whoever asks again means it."""
+    service = await follow(start)
+    call_id = await talking(service)
+    service.pbx.drop_after(Stage.WRITTEN, containing="channel redirect")
+    await transfer(service, call_id)
+    tell(service, call_id, transfer_until="transfer_until - interval '110 s'")
+    assert (await transfer(service, call_id)).json()["success"] is False
+    tell(service, call_id, transfer_until="transfer_until - interval '10 s'")
+    done = await transfer(service, call_id)
+    assert (done.json()["success"], done.json()["repeated"]) == (True, False), done.text
+    assert await service.rung("151") == 1
+
+
+async def under_way(
+    service: Service, call_id: str, to: str
+) -> tuple[asyncio.Task[httpx.Response], asyncio.Task[httpx.Response]]:
+    """Ask for a transfer on a PBX that stands still, and for the same again."""
+    service.pbx.freeze()
+    first = asyncio.create_task(transfer(service, call_id, to))
+    await until(lambda: service.row(call_id)["transferred_to"] == to)
+    second = asyncio.create_task(transfer(service, call_id, to))
+    await asyncio.sleep(0.3)  # it would have been told success by now
+    assert not second.done()
+    return first, second
+
+
+async def test_a_repeat_tells_what_became_of_the_first(start: Services) -> None:
+    """While that is under way it waits, however short the window is, and sends nothing."""
+    service = await follow(start, REPEAT_WINDOW_S=0.01)
+    call_id = await talking(service)
+    first, second = await under_way(service, call_id, "151")
+    service.pbx.thaw()
+    done, again = await first, await second
+    assert (done.status_code, done.json()["success"], done.json()["repeated"]) == (200, True, False)
+    assert (again.status_code, again.json()["success"], again.json()["repeated"]) == (
+        *(200, True, True),
+    )
+    assert len(redirects(service)) == await service.rung("151") == 1
+
+
+async def test_a_repeat_of_what_was_refused_is_refused_too(start: Services) -> None:
+    """Not told that a call was handed over to an extension that is not there."""
+    service = await follow(start)
+    call_id = await talking(service)
+    first, second = await under_way(service, call_id, "9")
+    service.pbx.thaw()
+    for answer in (await first, await second):
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown-extension")
+    assert redirects(service) == []
+    assert service.row(call_id)["transferred_to"] is None
+
+
+async def test_a_repeat_that_learns_nothing_says_so(start: Services) -> None:
+    """A transfer of another process: 409 while it may be under way, then its outcome is unknown."""
+    service = await follow(start, REQUEST_TIMEOUT_S=3, POSTGRES_TIMEOUT_S=5)
+    call_id = await talking(service)
+    tell(
+        service,
+        call_id,
+        transferred_to="'151'",
+        transferred_at="clock_timestamp()",
+        transfer_state="'sending'",
+        transfer_until="clock_timestamp() + interval '120 s'",
+    )
+    waited = await transfer(service, call_id)
+    assert (waited.status_code, waited.json()["code"]) == (409, "call-not-ready"), waited.text
+    assert waited.json()["dialled"] == "no"
+    assert "still under way" in waited.json()["detail"]
+    assert int(waited.headers["retry-after"]) >= 1
+    tell(service, call_id, transferred_at="transferred_at - interval '20 s'")
+    unknown = await transfer(service, call_id)
+    assert (unknown.status_code, unknown.json()["success"]) == (200, False), unknown.text
+    assert redirects(service) == []
+
+
+async def test_a_repeat_whose_first_was_overtaken_sends_nothing(start: Services) -> None:
+    """Another extension was meant meanwhile: the customer is not called back."""
+    service = await follow(start)
+    call_id = await talking(service)
+    first, second = await under_way(service, call_id, "151")
+    tell(service, call_id, transferred_to="'150'", transferred_at="clock_timestamp()")
+    overtaken = await second
+    assert (overtaken.status_code, overtaken.json()["code"]) == (409, "call-not-ready")
+    service.pbx.thaw()
+    assert (await first).status_code == 200
+    assert len(redirects(service)) == 1
+
+
+async def test_the_window_of_a_transfer_ends(start: Services) -> None:
+    """After it the same is a wish of its own."""
+    service = await follow(start)
+    call_id = await talking(service)
+    await transfer(service, call_id)
+    tell(service, call_id, transfer_until="transfer_until - interval '10 s'")
+    again = await transfer(service, call_id)
+    assert again.json()["repeated"] is False, again.text
+    assert len(redirects(service)) == 2
 
 
 async def test_a_transfer_that_was_not_sent_may_be_asked_again(start: Services) -> None:
@@ -97,6 +217,44 @@ async def test_a_transfer_that_was_not_sent_may_be_asked_again(start: Services) 
     done = await transfer(service, call_id)
     assert (done.status_code, done.json()["repeated"]) == (200, False), done.text
     assert len(redirects(service)) == 1
+
+
+def executed(service: Service, call_id: str) -> tuple[object, ...]:
+    """Tell to whom a call is handed over, as its row has it."""
+    row = service.row(call_id)
+    return row["transferred_to"], row["transfer_state"], row["transfer_before"]
+
+
+async def test_a_transfer_that_was_not_sent_leaves_the_one_before_as_it_was(
+    start: Services,
+) -> None:
+    """A late retry of that one is still its repeat: the customer is not called back."""
+    service = await follow(start)
+    call_id = await talking(service)
+    assert (await transfer(service, call_id, "151")).status_code == 200
+    before = service.row(call_id)
+    service.pbx.asterisk_down = True
+    assert (await transfer(service, call_id, "150")).json()["dialled"] == "no"
+    service.pbx.asterisk_down = False
+    columns = [name for name in before if name.startswith("transfer")]
+    assert len(columns) == 5
+    after = service.row(call_id)
+    assert {name: before[name] for name in columns} == {name: after[name] for name in columns}
+    retry = await transfer(service, call_id, "151")
+    assert (retry.status_code, retry.json()["repeated"]) == (200, True), retry.text
+    assert len(redirects(service)) == 1
+
+
+async def test_who_waits_for_a_transfer_that_is_taken_back_sends_his_own(start: Services) -> None:
+    """He is not told that the call is on its way to the one before."""
+    service = await follow(start)
+    call_id = await talking(service)
+    assert (await transfer(service, call_id, "151")).status_code == 200
+    first, second = await under_way(service, call_id, "9")
+    service.pbx.thaw()
+    for answer in (await first, await second):
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown-extension")
+    assert executed(service, call_id) == ("151", "executed", None)
 
 
 async def refused(
@@ -134,7 +292,7 @@ async def test_a_wrong_target_is_named(start: Services, to: Any, status: int, co
 
 async def test_only_a_customer_who_talks_is_handed_over(start: Services) -> None:
     """Neither one who still rings, nor one who is gone, nor a supervisor's call."""
-    service = await follow(start, time_scale=0.2)
+    service = await follow(start, time_scale=SLOW)
     call_id = await place(service, "154", NO_ANSWER)
     await reach(service, call_id, "customer_ringing")
     await refused(service, call_id, 409, "call-not-ready")
@@ -156,6 +314,20 @@ async def test_a_call_that_is_not_there(start: Services) -> None:
     answer = await transfer(service, call_id, Authorization="Bearer july-secret")
     assert (answer.status_code, answer.json()["code"]) == (404, "no-such-call")
     assert redirects(service) == []
+
+
+async def test_a_call_on_a_former_pbx_is_hung_up_but_not_handed_over(start: Services) -> None:
+    """The PBX is a neighbour's now, and so is its 151: our own call may still be ended."""
+    service = await follow(start)
+    call_id = await talking(service)
+    service.postgres.execute("UPDATE enterprises SET ip = '127.0.0.2' WHERE number = '0367'")
+    service.postgres.seed_enterprise("0368", "july", "127.0.0.1", "july-secret")
+    body = await refused(service, call_id, 409, "call-elsewhere")
+    assert "the PBX that this enterprise had before" in body["detail"]
+    assert (await service.monitor(target="154")).json()["code"] == "ssh-connect-failed"
+    assert service.pbx.spied == []
+    assert (await service.http.delete(f"/api/calls/{call_id}")).status_code == 200
+    assert (await reach(service, call_id, "ended"))["reason"] == "answered"
 
 
 async def test_a_neighbours_extension_is_not_rung(start: Services) -> None:
@@ -183,7 +355,7 @@ async def phone(service: Service, number: str) -> dict[str, Any]:
 
 async def test_what_a_phone_does(start: Services) -> None:
     """Free, ringing, on a call; and free again."""
-    service = await follow(start, time_scale=0.2)
+    service = await follow(start, time_scale=SLOW)
     assert await phone(service, "154") == {
         "extension": "154",
         "state": "idle",
@@ -192,9 +364,9 @@ async def test_what_a_phone_does(start: Services) -> None:
         "technology": "SIP",
         "channels": [],
     }
+    await reach(service, await place(service, "153", TALKS_ON), "agent_ringing")
+    assert (await phone(service, "153"))["state"] == "ringing"
     call_id = await place(service, "154", TALKS_ON)
-    await reach(service, call_id, "agent_ringing")
-    assert (await phone(service, "154"))["state"] == "ringing"
     await reach(service, call_id, "talking")
     told = await phone(service, "154")
     assert (told["state"], [one["state"] for one in told["channels"]]) == ("in_use", ["Up"])
@@ -206,7 +378,7 @@ async def test_what_a_phone_does(start: Services) -> None:
 async def test_another_call_is_not_a_phones_own(start: Services) -> None:
     """`SIP/1501` talks, `SIP/150` does not."""
     service = await follow(start)
-    await talking(service, "1501", OTHER_PHONE)
+    await talking(service, "1501")
     assert (await phone(service, "1501"))["state"] == "in_use"
     assert (await phone(service, "150"))["state"] == "idle"
 

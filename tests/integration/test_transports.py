@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.followed import follow, place
 from tests.integration.service import OTHER_PHONE, PHONE, Service, Services, make_pbx, until
 
 pytestmark = pytest.mark.anyio
@@ -13,9 +14,8 @@ WARM_UP = 1  # the one `true` that each new connection runs
 
 async def _cut(service: Service) -> None:
     """Cut every SSH connection of the host."""
-    for connection in list(service.pbx._door.live):
-        connection.abort()
-    await until(lambda: not service.pbx._door.live)
+    service.pbx.cut_connections()
+    await until(lambda: not service.pbx.live_connections)
 
 
 async def test_the_control_socket_is_the_way(service: Service) -> None:
@@ -89,11 +89,34 @@ async def test_exec_alone_never_opens_the_socket(start: Services) -> None:
     assert row["root_channel"] in service.pbx.channels
 
 
+async def test_exec_finds_in_the_records_what_it_could_not_see(start: Services) -> None:
+    """An extension that is busy at once is gone between two commands: the records tell its end."""
+    service = await follow(start, 0.001, ASTERISK_TRANSPORT="exec")
+    call_id = await place(service, "155", PHONE)
+    await until(lambda: service.row(call_id)["phase"] == "ended")
+    row = service.row(call_id)
+    assert (row["reason"], row["cdr"]) == ("agent_busy", "confirmed")
+    assert row["root_channel"].startswith("Local/155@inoffice-")
+
+
 async def test_exec_may_go_through_sudo(start: Services) -> None:
     """ASTERISK_COMMAND is what the host's shell runs, e.g. through sudo."""
     service = await start(ASTERISK_TRANSPORT="exec", ASTERISK_COMMAND="sudo asterisk")
     assert (await service.call()).status_code == 200
     assert len(service.originates()) == await service.rung("150") == 1
+
+
+async def test_sudo_may_say_something_before_each_reply(start: Services) -> None:
+    """Replies are found among other lines: a call is placed, and ended when it is asked to be."""
+    service = await start(ASTERISK_TRANSPORT="exec", ASTERISK_COMMAND="sudo asterisk")
+    service.pbx.sudo_says = "sudo: unable to resolve host pbx: Name or service not known\n"
+    service.pbx.time_scale = 1  # or the call would soon be over
+    answer = await service.call()
+    assert answer.status_code == 200
+    assert await service.rung("150") == 1
+    ended = await service.http.delete(f"/api/calls/{answer.json()['call_id']}")
+    assert ended.status_code == 200
+    await until(lambda: not service.pbx.channels)
 
 
 async def test_a_wrong_asterisk_command_is_named(start: Services) -> None:
@@ -150,13 +173,13 @@ async def test_a_host_that_allows_nothing_dials_nothing(start: Services, transpo
 @pytest.mark.parametrize("transport", ["socket", "exec"])
 async def test_a_pjsip_host_is_recognised(start: Services, transport: str) -> None:
     """A host with PJSIP alone is spied on by that name, without a setting."""
-    pbx = await start.stack.enter_async_context(make_pbx(technology="PJSIP"))
+    pbx = await start.stack.enter_async_context(make_pbx(version="22"))
     service = await start.on(pbx, ASTERISK_TRANSPORT=transport)
     answer = await service.monitor()
     assert (answer.status_code, answer.json()["target_channel"]) == (200, "PJSIP/150")
     assert answer.json()["message"].endswith("PJSIP/150")
     assert service.originates() == [
-        "channel originate LOCAL/151@inoffice application ChanSpy PJSIP/150-,bqES"
+        "channel originate LOCAL/151@inoffice application ChanSpy PJSIP/150-0,bqE"
     ]
     assert await service.rung("151") == 1
     assert (await service.call()).status_code == 200
@@ -165,7 +188,8 @@ async def test_a_pjsip_host_is_recognised(start: Services, transport: str) -> No
 
 async def test_the_technology_may_be_set(start: Services) -> None:
     """CHANNEL_TECHNOLOGY is taken as it is, and the host is not asked."""
-    service = await start(CHANNEL_TECHNOLOGY="PJSIP")
+    pbx = await start.stack.enter_async_context(make_pbx(version="22"))
+    service = await start.on(pbx, CHANNEL_TECHNOLOGY="PJSIP")
     answer = await service.monitor()
     assert answer.json()["target_channel"] == "PJSIP/150"
     assert "core show channeltypes" not in service.pbx.commands

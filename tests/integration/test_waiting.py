@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared import admission, placing
+from shared.auth import admission
+from shared.calls import placing
 from tests.integration.service import OTHER_PHONE, PHONE, Service, Services, make_pbx
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from tests.integration.gateway import (
     seed,
     settings,
 )
-from tests.integration.service import SSH_PASSWORD, make_pbx, run_process, until
+from tests.integration.service import ROOT, SSH_PASSWORD, make_pbx, run_process, until
 from tests.postgres import PASSWORD, Postgres
 
 pytestmark = pytest.mark.anyio
@@ -80,11 +80,11 @@ async def test_an_event_is_answered_as_its_request(
 
 
 def test_an_artifact_is_whole(artifact: Artifact) -> None:
-    """A function's package is its handler alone; the layer has every module, all as bytecode."""
+    """A function's package is its own folder; the layer has every module, all as bytecode."""
     for name in function_names():
         packed = {path.name for path in artifact.function(name).rglob("*") if path.is_file()}
-        assert packed == {"__init__.py", "handler.py"}
+        assert packed == {path.name for path in (ROOT / "functions" / name).glob("*.py")}
     modules = list(artifact.layer.rglob("*.py"))
-    assert artifact.layer / "shared" / "web.py" in modules
+    assert artifact.layer / "shared" / "http" / "app.py" in modules
     compiled = {path.stem.partition(".")[0] for path in artifact.layer.rglob("shared/**/*.pyc")}
     assert compiled == {path.stem for path in artifact.layer.rglob("shared/**/*.py")}

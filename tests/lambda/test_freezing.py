@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import pytest
 
 from demo.standin import StandIn
+from shared.store.database import Database
 from tests.emulator.freezing import Environment
 from tests.emulator.platform import Platform
 from tests.integration.gateway import call_to, load, originates, seed, settings
-from tests.integration.service import make_pbx, until
+from tests.integration.service import make_pbx
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -55,13 +54,18 @@ def reached(pbx: StandIn) -> tuple[int, int, int, list[str]]:
 
 @contextlib.asynccontextmanager
 async def locked(postgres: Postgres) -> AsyncIterator[None]:
-    """Make whoever authenticates in this block wait for a second."""
-    sql = "SELECT count(*) AS n FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
-    lock = "LOCK TABLE enterprises; SELECT pg_sleep(1)"
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(anyio.to_thread.run_sync, partial(postgres.execute, lock))
-        await until(lambda: postgres.execute(sql)[0]["n"] == 1)
-        yield
+    """Make whoever authenticates in this block wait until a second of it is over."""
+    with contextlib.ExitStack() as held:
+        execute = held.enter_context(Database(postgres.settings()).transaction())
+        execute("LOCK TABLE public.enterprises")
+
+        async def let_go() -> None:
+            await anyio.sleep(1)
+            held.close()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(let_go)
+            yield
 
 
 async def test_a_connection_survives_the_freeze(environment: Environment, pbx: StandIn) -> None:
@@ -77,8 +81,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_replaced(
 ) -> None:
     """What the server ended during the freeze costs a new connection, and no command twice."""
     await place(environment, FIRST)
-    for connection in list(pbx._door.live):
-        connection.abort()
+    pbx.cut_connections()
     status, body = await place(environment, SECOND)
     assert (status, body["repeated"]) == (200, False)
     assert pbx.connections == 2

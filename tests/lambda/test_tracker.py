@@ -61,6 +61,13 @@ async def place(platform: Platform, own: dict[str, str], *phones: str) -> list[s
     return [json.loads(answer["body"])["call_id"] for answer in answers]
 
 
+def patient(
+    platform: Platform, own: dict[str, str]
+) -> contextlib.AbstractAsyncContextManager[Function]:
+    """Run a tracker whose time is not up before other functions have begun and answered."""
+    return platform.emulated("tracker", own, timeout_s=150)
+
+
 @contextlib.asynccontextmanager
 async def following(tracker: Function) -> AsyncIterator[list[Any]]:
     """Have the tracker follow the host during this block; afterwards its answer is there."""
@@ -94,7 +101,7 @@ async def test_a_call_is_followed_to_its_end(
     """Placing a call asks for a tracker; it tells each phase, and ends when the call has ended."""
     (call_id,) = await place(platform, own, TALKS_ON)
     assert invocations.asked == [FOLLOW]
-    async with platform.emulated("tracker", own) as tracker, following(tracker) as done:
+    async with patient(platform, own) as tracker, following(tracker) as done:
         await until(lambda: "talking" in told(postgres, call_id))
         async with platform.emulated("hangup", own) as hangup:
             answer = await hangup.invoke(hangup_of(call_id))
@@ -115,7 +122,7 @@ async def test_a_live_tracker_is_left_alone(
     """While it follows a host, no call asks for another, and one that comes anyway ends at once."""
     (call_id,) = await place(platform, own, TALKS_ON)
     invocations.asked.clear()
-    async with platform.emulated("tracker", own) as tracker, following(tracker) as done:
+    async with patient(platform, own) as tracker, following(tracker) as done:
         await until(lambda: "talking" in told(postgres, call_id))
         await place(platform, own, TALKS)
         assert invocations.asked == []

@@ -48,6 +48,7 @@ def make_peace(lab: Lab) -> None:
     with contextlib.suppress(ProcessLookupError):
         lab.thaw()
     lab.up()
+    lab.end_commands()  # each might place a call yet
     lab.hangup_all()
     lab.wait_idle()
 

@@ -18,11 +18,13 @@ from typing import Literal, Self
 
 from tests.processes import is_stopped
 
-PBXS: dict[str, tuple[Literal["SIP", "PJSIP"], int, int, int]] = {
-    # technology, ssh port, AMI port, the UDP port where a test may listen as phone 157
-    "16": ("SIP", 25059, 15038, 15320),
-    "22": ("PJSIP", 25060, 15039, 15520),
+PBXS: dict[str, tuple[Literal["SIP", "PJSIP"], int, int, int, int]] = {
+    # technology, ssh port, AMI port, SIP port, the UDP port where a test may listen as phone 157
+    "16": ("SIP", 25059, 15038, 15160, 15320),
+    "22": ("PJSIP", 25060, 15039, 15170, 15520),
 }
+PLAN_PHONES_OFFSET = 10  # from that port to the one of the plans' phones
+TRUNK_OFFSET = -3  # and to the one of the trunk by which others call in
 SCRIPT = Path(__file__).parent / "lab" / "lab.sh"
 # What becomes of call records: kept back for five minutes, not written, or not to a file.
 CDR_SETTINGS = {
@@ -32,7 +34,8 @@ CDR_SETTINGS = {
 }
 # Which of them the tests take: PBX_VERSION names one, so that both may be tested at once.
 VERSIONS = os.environ.get("PBX_VERSION", "16 22").split()
-BOOT_S = 60.0
+# Long enough on a machine that has much else to do.
+LIMIT_S = 60.0
 POLL_S = 0.02
 
 
@@ -45,7 +48,10 @@ class Lab:
     ssh_port: int
     no_forwarding_port: int
     ami_port: int
+    sip_port: int
     free_phone_port: int
+    plan_phones_port: int
+    trunk_port: int
     directory: Path
     host: str = "127.0.0.1"
     user: str = "root"
@@ -55,14 +61,17 @@ class Lab:
     @classmethod
     def of(cls, version: Literal["16", "22"]) -> Self:
         """Describe the PBX; it need not run."""
-        technology, ssh_port, ami_port, free_phone_port = PBXS[version]
+        technology, ssh_port, ami_port, sip_port, free_phone_port = PBXS[version]
         return cls(
             version=version,
             technology=technology,
             ssh_port=ssh_port,
             no_forwarding_port=ssh_port + 10,
             ami_port=ami_port,
+            sip_port=sip_port,
             free_phone_port=free_phone_port,
+            plan_phones_port=free_phone_port + PLAN_PHONES_OFFSET,
+            trunk_port=free_phone_port + TRUNK_OFFSET,
             directory=Path(os.environ.get("LAB_DIR", "/var/tmp/asterisk-lab")).resolve(),
         )
 
@@ -105,7 +114,7 @@ class Lab:
             ["/usr/sbin/chroot", self.root, "/usr/sbin/asterisk", "-rx", command],
             capture_output=True,
             check=False,
-            timeout=BOOT_S,
+            timeout=LIMIT_S,
         ).stdout
 
     def rx(self, command: str) -> str:
@@ -151,13 +160,13 @@ class Lab:
         """End every call."""
         self.rx("channel request hangup all")
 
-    def wait_idle(self, timeout_s: float = 10.0) -> None:
+    def wait_idle(self, timeout_s: float = LIMIT_S) -> None:
         """Wait until there is no channel.
 
         Raises:
             TimeoutError: some are left.
         """
-        _wait(lambda: not self.channels(), timeout_s, "there are channels still")
+        wait(lambda: not self.channels(), timeout_s, "there are channels still")
 
     # --- what the phones saw ------------------------------------------------------------
 
@@ -209,12 +218,22 @@ class Lab:
         """
         return self._pid("asterisk/asterisk.pid")
 
+    def waiting(self) -> int:
+        """Count the connections to its control socket that Asterisk has not accepted yet."""
+        sockets = subprocess.run(["ss", "-Hxlpn"], capture_output=True, text=True, check=True)
+        (listening,) = (
+            line.split()
+            for line in sockets.stdout.splitlines()
+            if "asterisk.ctl" in line and f"pid={self.pid()}," in line
+        )
+        return int(listening[2])
+
     def freeze(self) -> None:
         """Stop Asterisk in its tracks: it answers nothing, its sockets stay open."""
         pid = self.pid()
         os.kill(pid, signal.SIGSTOP)
         # Its threads stop one by one; until the last has, one of them may still answer.
-        _wait(lambda: is_stopped(pid), 10.0, "no freeze")
+        wait(lambda: is_stopped(pid), LIMIT_S, "no freeze")
 
     def thaw(self) -> None:
         """Let a frozen Asterisk go on."""
@@ -224,11 +243,31 @@ class Lab:
         """Kill Asterisk at once, and wait until it is gone."""
         pid = self.pid()
         os.kill(pid, signal.SIGKILL)
-        _wait(lambda: not self._mine(pid), 10.0, "Asterisk does not die")
+        wait(lambda: not self._mine(pid), LIMIT_S, "Asterisk does not die")
 
     def restart(self) -> None:
         """Start Asterisk after a ``kill`` and wait until it is fully booted."""
         self.up()
+
+    def wait_commands(self) -> None:
+        """Wait until no `asterisk -rx` runs, nor a shell: one outlives its connection.
+
+        Raises:
+            TimeoutError: some do.
+        """
+        wait(lambda: not self._commands(), LIMIT_S, "a command goes on")
+
+    def end_commands(self) -> None:
+        """Kill them."""
+        for pid in self._commands():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.wait_commands()
+
+    def _commands(self) -> list[int]:
+        own = {self.pid()}
+        found = [pid for name in ("asterisk", "sh", "bash") for pid, _ in _processes(name)]
+        return [pid for pid in found if pid not in own and self._mine(pid)]
 
     def sshd_connections(self, port: int | None = None) -> list[int]:
         """List the sshd processes that serve connections to the port (by default, ssh_port).
@@ -272,7 +311,12 @@ def _processes(prefix: str) -> Iterator[tuple[int, int]]:
             yield int(stat.parent.name), int(after.split()[1])
 
 
-def _wait(condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
+def wait(condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
+    """Wait until something is so.
+
+    Raises:
+        TimeoutError: it is not so in time; its text is the complaint.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

@@ -1,7 +1,9 @@
 """Record whole calls of a real Asterisk, for the tests that follow calls without one.
 
 As root: ``tests/pbx/lab/lab.sh up 16 && python -m tests.pbx.record_calls 16`` (or ``22``; names of
-scenarios may follow) writes ``tests/transcripts/16/calls/*.json``. The PBX must be idle.
+scenarios may follow) writes ``tests/transcripts/16/calls/*.json``; ``record_calls 16 plans`` (names
+of plans may follow) writes ``tests/transcripts/16/plans/*.json``, a call of each plan in
+tests/plans.py, with and without sound. The PBX must be idle.
 
 A recording has the originate's ``command``; its ``root`` channel; ``snapshots`` of the channels,
 the first in the same write as the originate, the others each 50 ms if anything but a duration has
@@ -9,7 +11,9 @@ changed; with each the LinkedIDs that were not known or not the same before (of 
 gone too soon there is none); the ``actions``, commands that were given during the call, with their
 replies; ``cdr``, the rows that Master.csv got, and ``cdr_at``, when the last one was there;
 ``ended_at``, when no channel with the root's LinkedID was left. Times are seconds since the
-originate. Of two calls at once each has a file, with the channels and rows of both.
+originate. Of two calls at once each has a file, with the channels and rows of both. Plans are
+recorded many at once, and each file has what is its call's: channels that ever had its LinkedID,
+the rows that name one of them, no ``cdr_at``.
 """
 
 import json
@@ -17,13 +21,18 @@ import re
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
+from shared.asterisk.models import Channel
 from shared.asterisk.parsers import parse_channels, split_replies
 from tests.pbx.lab import Lab
+from tests.pbx.plan_phones import plan_phones
 from tests.pbx.record_transcripts import TRANSCRIPTS
+from tests.plans import PLANS
 
 POLL_S = 0.05
 LOOK_S = 0.005  # how often Master.csv is looked at meanwhile
@@ -31,6 +40,7 @@ QUIET_S = 1.0  # how long it is waited for another row
 LONGEST_S = 90.0
 SENTINEL = "core show uptime seconds"
 CHANNELS = "core show channels concise"
+TOGETHER = 20  # plans that are recorded together
 
 
 @dataclass(frozen=True)
@@ -176,14 +186,34 @@ class Recorder:
 
     def record(self, name: str, scenario: Scenario) -> None:
         """Place the scenario's calls, see them end, and write a file for each."""
+        self._begin()
+        # A scenario's times are the monotonic clock's until they are written.
+        calls = [self._originate(name, self._spell(scenario.command))]
+        waiting = self._watch(calls, scenario.actions)
+        for call in calls:
+            self._write(call)
+        if waiting:
+            raise RuntimeError(f"{name} was over before {waiting}")
+
+    def record_together(self, commands: Mapping[str, str]) -> None:
+        """Place many calls at once, see them end, and write a file for each, with its own alone."""
+        self._begin()
+        calls = [self._originate(name, command) for name, command in commands.items()]
+        self._watch(calls)
+        for call in calls:
+            self._write(call, is_alone=False)
+
+    def _begin(self) -> None:
         self._lab.wait_idle(1)
         self._snapshots: list[Snapshot] = []
         self._linkedids: dict[str, str] = {}
+        self._described: set[Channel] = set()
         self._mark = self._cdr_size = self._master.stat().st_size
         self._cdr_at: float | None = None
-        # A scenario's times are the monotonic clock's until they are written.
-        calls = [self._originate(name, self._spell(scenario.command))]
-        waiting = list(scenario.actions)
+
+    def _watch(self, calls: list[Call], actions: Iterable[Action] = ()) -> list[Action]:
+        """Look on until nothing goes on any more; the actions that could not be done."""
+        waiting = list(actions)
         since: dict[Action, float] = {}  # when an action's condition was met
         quiet_from = time.monotonic()
         while time.monotonic() - quiet_from < QUIET_S:
@@ -200,11 +230,8 @@ class Recorder:
                 quiet_from = time.monotonic()
             if time.monotonic() - calls[0].at > LONGEST_S:
                 self._lab.hangup_all()
-                raise TimeoutError(f"{name} does not end: {self._snapshots[-1].channels}")
-        for call in calls:
-            self._write(call)
-        if waiting:
-            raise RuntimeError(f"{name} was over before {waiting}")
+                raise TimeoutError(f"{calls} do not end: {self._snapshots[-1].channels}")
+        return waiting
 
     def _act(self, action: Action, channel: str, calls: list[Call]) -> None:
         # A channel's name may hold what is to be spelled, so it comes last.
@@ -252,11 +279,14 @@ class Recorder:
     def _see(self, text: str) -> None:
         """Keep a snapshot, if it tells anything new."""
         at = time.monotonic()
-        channels = parse_channels(text)
+        # A channel that looks as before has the LinkedID that it had.
+        channels = {replace(channel, duration_s=0) for channel in parse_channels(text)}
+        changed = sorted(channel.name for channel in channels - self._described)
+        self._described = channels
         linkedids: dict[str, str] = {}
-        for start in range(0, len(channels), 4):  # a write has room for no more
-            some = channels[start : start + 4]
-            for reply in self._ask(*(f"core show channel {channel.name}" for channel in some)):
+        for start in range(0, len(changed), 4):  # a write has room for no more
+            some = changed[start : start + 4]
+            for reply in self._ask(*(f"core show channel {name}" for name in some)):
                 found = re.search(r"UniqueID: (\S+)\n\s*LinkedID: (\S+)\n", reply)
                 if found:
                     linkedids[found[1]] = found[2]
@@ -287,8 +317,10 @@ class Recorder:
             ctl.sendall(text.encode())
             return split_replies(stream.read().decode())
 
-    def _write(self, call: Call) -> None:
+    def _write(self, call: Call, *, is_alone: bool = True) -> None:
         seen = [snapshot for snapshot in self._snapshots if snapshot.at >= call.at]
+        if not is_alone:
+            seen = list(_only(seen, call))
         ended_at = next(
             snapshot.at
             for number, snapshot in enumerate(seen)
@@ -297,6 +329,10 @@ class Recorder:
         with self._master.open() as master:
             master.seek(self._mark)
             rows = master.read()
+        if not is_alone:
+            names = {f'"{c.name}"' for each in seen for c in parse_channels(each.channels)}
+            lines = rows.splitlines(keepends=True)
+            rows = "".join(line for line in lines if any(name in line for name in names))
 
         def since(at: float) -> float:
             return round(at - call.at, 3)
@@ -315,10 +351,32 @@ class Recorder:
             "actions": [{**each, "at": since(float(each["at"]))} for each in call.actions],
             "ended_at": since(ended_at),
             "cdr": rows,
-            "cdr_at": None if self._cdr_at is None else since(self._cdr_at),
+            "cdr_at": since(self._cdr_at) if is_alone and self._cdr_at is not None else None,
         }
         text = json.dumps(recording, ensure_ascii=False, indent=1)
         (self._folder / f"{call.name}.json").write_text(text + "\n")
+
+
+def _only(seen: list[Snapshot], call: Call) -> Iterator[Snapshot]:
+    """Give what the snapshots have of one call, where that changes."""
+    own = {call.uniqueid}
+    for snapshot in seen:
+        own |= {name for name, linked in snapshot.linkedids.items() if linked == call.uniqueid}
+    for snapshot in seen:  # one that was gone before it could be asked is known by its other half
+        listed = parse_channels(snapshot.channels)
+        halves = {c.name[:-1] for c in listed if c.uniqueid in own and c.name.startswith("Local/")}
+        own |= {c.uniqueid for c in listed if c.name[:-1] in halves}
+    last: list[str] | None = None
+    for snapshot in seen:
+        lines = [line for line in snapshot.channels.splitlines() if line.split("!")[-1] in own]
+        text = "".join(f"{line}\n" for line in lines)
+        known, news = (
+            {name: linked for name, linked in each.items() if name in own}
+            for each in (snapshot.linkedids, snapshot.news)
+        )
+        if news or last != _without_durations(text):
+            yield Snapshot(snapshot.at, text, known, news)
+        last = _without_durations(text)
 
 
 def _has(snapshot: Snapshot, root: str) -> bool:
@@ -334,10 +392,40 @@ def _without_durations(text: str) -> list[str]:
     return ["!".join(row[:-3] + row[-2:]) for row in rows]
 
 
+def record_plans(lab: Lab, names: list[str]) -> None:
+    """Record a call of each plan, by mute phones and by ones that send sound."""
+    recorder = Recorder(lab, TRANSCRIPTS / lab.version / "plans")
+    for has_sound in (False, True):
+        commands = {
+            f"{name}-rtp" if has_sound else name: dial(
+                f"{plan.extension}@plans", f"{plan.number}@plans"
+            )
+            for name, plan in PLANS.items()
+            if name in names and lab.version in plan.versions and has_sound in plan.sounds
+        }
+        with plan_phones(lab, has_sound=has_sound):
+            for some in batched(commands.items(), TOGETHER):
+                recorder.record_together(dict(some))
+
+
+def batched(items: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    """Give so many at a time."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
 if __name__ == "__main__":
     version, *names = sys.argv[1:] or [""]
-    if version not in ("16", "22") or not SCENARIOS.keys() >= set(names):
-        sys.exit(f"usage: python -m tests.pbx.record_calls 16|22 [{'|'.join(SCENARIOS)}]")
-    recorder = Recorder(Lab.of("16" if version == "16" else "22"), TRANSCRIPTS / version / "calls")
-    for chosen in names or SCENARIOS:
-        recorder.record(chosen, SCENARIOS[chosen])
+    of_plans = names[:1] == ["plans"]
+    known = PLANS if of_plans else SCENARIOS
+    names = names[of_plans:] or list(known)
+    if version not in ("16", "22") or not known.keys() >= set(names):
+        sys.exit(f"usage: python -m tests.pbx.record_calls 16|22 [plans] [{'|'.join(known)}]")
+    chosen_lab = Lab.of("16" if version == "16" else "22")
+    if of_plans:
+        record_plans(chosen_lab, names)
+    else:
+        recorder = Recorder(chosen_lab, TRANSCRIPTS / version / "calls")
+        for chosen in names:
+            recorder.record(chosen, SCENARIOS[chosen])

@@ -19,9 +19,9 @@ import pytest
 
 from demo.postgres import free_port
 from shared.asterisk.console import Console
-from shared.database import Rows
-from shared.pbx import load_pbx
-from shared.settings import Settings, load_settings
+from shared.pbx.hosts import the_pbx
+from shared.settings import Settings, the_settings
+from shared.store.database import Rows
 from shared.telemetry import configure_logging
 from tests.integration.service import forget_process
 from tests.pbx.lab import Lab
@@ -103,7 +103,7 @@ class Service(Client):
 
     def consoles(self) -> list[type[Console]]:
         """The way to Asterisk of each open connection."""
-        return [type(console) for console in load_pbx()._consoles.values()]
+        return [type(line.console) for line in the_pbx()._lines.values()]
 
 
 def environment(postgres: Postgres, lab: Lab, **settings: object) -> dict[str, str]:
@@ -136,7 +136,7 @@ class Services:
             self.monkeypatch.setenv(name, value)
         app = importlib.import_module("asterisk").app
         forget_process()
-        configure_logging(load_settings())
+        configure_logging(the_settings())
         await self.stack.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         http = httpx.AsyncClient(transport=transport, base_url="http://service", timeout=None)

@@ -70,16 +70,17 @@ class Fate:
     code: str
     phone: str
     rings: tuple[str, ...]
-    lasts: bool = True  # long enough to be seen among Asterisk's channels
+    lasts: bool = True  # for seconds, so that it is sure to be seen among Asterisk's channels
 
 
 FATES = [
-    Fate("152", "+375331000152", ("152",)),  # the agent is busy after a while
+    Fate("152", "+375331000152", ("152",), lasts=False),  # the agent is busy after a while
     Fate("155", "+375331000155", ("155",), lasts=False),  # the agent is busy at once
     Fate("153", "+375331000153", ("153",)),  # the agent does not answer
-    Fate("154", BUSY, ("154", "trunkbusy")),
+    Fate("154", BUSY, ("154", "trunkbusy"), lasts=False),
     Fate("156", NO_ANSWER, ("156", "trunkna")),
-    Fate("159", "+375290000004", ("159", "trunk404")),  # the customer's number does not exist
+    # The customer's number does not exist.
+    Fate("159", "+375290000004", ("159", "trunk404"), lasts=False),
 ]
 
 

@@ -50,22 +50,38 @@ def launched(lab: Lab, mark: int) -> list[str]:
     return [line.partition(" on ")[0] for line in lines if line.startswith("ChanSpy(")]
 
 
-async def test_nobody_else_is_tapped_and_the_supervisor_is_let_go(
+async def test_nobody_is_rung_where_there_is_nobody_to_hear(
     lab: Lab, phones: Phones, start: Services
 ) -> None:
-    """1501 alone talks: monitoring 150 taps nobody, in each mode, and 151 is not left waiting."""
+    """1501 alone talks: monitoring 150 is refused in each mode, and says what 150 does."""
     service = await start()
     await bring_into_a_call(lab, "1501")
 
-    for done, (action, options) in enumerate(OPTIONS.items(), start=1):
-        mark = await monitor(lab, service, action)
-        await until(lambda: not spies(lab))
-        assert launched(lab, mark) == [f"ChanSpy({lab.technology}/150-,{options}ES)"]
-        assert lab.spied_since(mark) == []
-        assert phones.so_far() == {"1501": 1, "151": done}
+    for action in OPTIONS:
+        answer = await service.monitor(action)
+        body = answer.json()
+        assert (answer.status_code, body["code"]) == (409, "nobody-to-hear")
+        assert (body["dialled"], "150 is on no call" in body["detail"]) == ("no", True)
 
     lab.hangup_all()
-    assert await phones.in_the_end() == {"1501": 1, "151": 3}
+    assert await phones.in_the_end() == {"1501": 1}
+
+
+async def test_a_supervisor_may_wait_for_a_call(lab: Lab, phones: Phones, start: Services) -> None:
+    """MONITOR_IDLE=wait: nobody else is tapped meanwhile; 151 is let go when 150's call ends."""
+    service = await start(MONITOR_IDLE="wait")
+    await bring_into_a_call(lab, "1501")
+
+    mark = await monitor(lab, service, "09")
+    await until(lambda: launched(lab, mark) == [f"ChanSpy({lab.technology}/150-0,bqE)"])
+    target = await bring_into_a_call(lab, "150")
+    await until(lambda: bool(lab.spied_since(mark)))
+    lab.rx(f"channel request hangup {target}")
+    await until(lambda: not spies(lab))
+
+    assert set(lab.spied_since(mark)) == {target}
+    lab.hangup_all()
+    assert await phones.in_the_end() == {"150": 1, "1501": 1, "151": 1}
 
 
 async def test_the_target_is_tapped_until_its_call_ends(
@@ -79,6 +95,7 @@ async def test_the_target_is_tapped_until_its_call_ends(
         target = await bring_into_a_call(lab, "150")
         mark = await monitor(lab, service, action)
         await until(lambda mark=mark: bool(lab.spied_since(mark)))  # type: ignore[misc]
+        assert launched(lab, mark) == [f"ChanSpy({target},{OPTIONS[action]}ESu)"]
         assert phones.so_far() == {"150": done, "1501": 1, "151": done}
         lab.rx(f"channel request hangup {target}")
         await until(lambda: not spies(lab))

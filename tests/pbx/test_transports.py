@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncssh
 import pytest
 
-from shared.asterisk.console import Console, ExecConsole, SocketConsole
+from shared.asterisk.console import Console
+from shared.asterisk.exec_console import ExecConsole
+from shared.asterisk.socket_console import SocketConsole
 from tests.pbx.lab import Lab
 from tests.pbx.service import SECRET, TALKS, Phones, Services, until
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
-from shared.asterisk.cdr import Record, parse_records
+from shared.asterisk.cdr.pastcalls import PastCall, describe, group_rows
+from shared.asterisk.cdr.rows import Record, parse_records
 
 EPOCH = 1_795_380_000
 BEGINNING = datetime.fromtimestamp(EPOCH, UTC)
@@ -46,3 +49,11 @@ def line(
 def records(*lines: str) -> tuple[Record, ...]:
     """Parse them."""
     return parse_records("".join(lines))
+
+
+def group_calls(rows: Iterable[Record]) -> tuple[PastCall, ...]:
+    """Make one entry of each call, in the order in which they began."""
+    all_of_them = list(rows)
+    groups = group_rows(all_of_them)
+    calls = [describe([all_of_them[index] for index in group]) for group in groups]
+    return tuple(sorted(calls, key=attrgetter("started_at")))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 os.environ["LOG_FILE"] = ""  # the handlers configure logging when they are imported
 
-from shared.settings import Settings, load_settings
-
-hypothesis.settings.register_profile("unit", database=None, deadline=None, max_examples=50)
-hypothesis.settings.load_profile("unit")
+from shared.process import forget_all
+from shared.settings import Settings
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
@@ -49,6 +47,19 @@ def default_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     monkeypatch.setenv("LOG_FILE", "")
-    load_settings.cache_clear()
+    forget_all()
     yield
-    load_settings.cache_clear()
+    forget_all()
+
+
+VISITOR = "visitor"
+
+
+@pytest.fixture
+async def visitors_leave() -> AsyncIterator[None]:
+    """End what a test leaves waiting by this name: its loop may be the next tests' too."""
+    yield
+    left = [task for task in asyncio.all_tasks() if task.get_name() == VISITOR]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

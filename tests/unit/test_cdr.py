@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.asterisk.cdr import Record, epoch_of, parse_lines, parse_records, whole_lines
+from shared.asterisk.cdr.files import read_part
+from shared.asterisk.cdr.rows import (
+    Record,
+    age_of,
+    epoch_of,
+    parse_lines,
+    parse_records,
+    whole_lines,
+)
 from tests.unit.cdr_rows import BEGINNING, EPOCH, line
 
 # As Asterisk 16 wrote it.
@@ -39,7 +47,8 @@ RECORD = Record(
 WITHOUT_USERFIELD = BUSY.replace(',""\n', "\n")
 WITHOUT_UNIQUEID = BUSY.replace(',"1795380194.11073"', "")
 WITHOUT_BOTH = WITHOUT_USERFIELD.replace(',"1795380194.11073"', "")
-WITH_NEW_COLUMNS = BUSY.replace("\n", ',"","1795380194.11073",17\n')
+LINKEDID = "pbx-1795380194.11070"
+NEW_COLUMNS = f',"","{LINKEDID}",17\n'
 
 
 def test_a_line_is_a_record() -> None:
@@ -48,18 +57,22 @@ def test_a_line_is_a_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "uniqueid"),
+    ("text", "uniqueid", "linkedid"),
     [
-        (WITHOUT_USERFIELD, RECORD.uniqueid),
-        (WITH_NEW_COLUMNS, RECORD.uniqueid),
-        (WITHOUT_UNIQUEID, ""),
-        (WITHOUT_BOTH, ""),
-        (WITHOUT_BOTH.replace("\n", ',"a note"\n'), ""),
+        (WITHOUT_USERFIELD, RECORD.uniqueid, ""),
+        (WITHOUT_UNIQUEID, "", ""),
+        (WITHOUT_BOTH, "", ""),
+        (WITHOUT_BOTH.replace("\n", ',"a note"\n'), "", ""),
+        (WITHOUT_BOTH.replace("\n", NEW_COLUMNS), "", LINKEDID),
+        (WITHOUT_USERFIELD.replace("\n", NEW_COLUMNS), RECORD.uniqueid, LINKEDID),
+        (WITHOUT_UNIQUEID.replace("\n", NEW_COLUMNS), "", LINKEDID),
+        (BUSY.replace("\n", NEW_COLUMNS), RECORD.uniqueid, LINKEDID),
+        (BUSY.replace("\n", ',"one","more"\n'), RECORD.uniqueid, ""),
     ],
 )
-def test_optional_columns_may_be_missing(text: str, uniqueid: str) -> None:
-    """loguniqueid=no and loguserfield=no leave columns out, newcdrcolumns=yes adds some."""
-    assert parse_records(text) == (replace(RECORD, uniqueid=uniqueid),)
+def test_optional_columns_may_be_missing(text: str, uniqueid: str, linkedid: str) -> None:
+    """loguniqueid=no and loguserfield=no leave columns out, newcdrcolumns=yes adds three."""
+    assert parse_records(text) == (replace(RECORD, uniqueid=uniqueid, linkedid=linkedid),)
 
 
 def test_a_call_nobody_answered_has_no_such_time() -> None:
@@ -162,3 +175,99 @@ def test_any_text_inside_a_line_is_parsed(text: str, place: int) -> None:
     """A line that anything was written into hides none of its neighbours."""
     found = parse_records(BUSY + BUSY[:place] + text + BUSY[place:] + BUSY)
     assert (found[0], found[-1]) == (RECORD, RECORD)
+
+
+@pytest.mark.parametrize("digits", [9, 10, 20, 5_000])
+def test_numbers_have_a_bounded_number_of_digits(digits: int) -> None:
+    """int() refuses thousands of them, and no database takes twenty: such a line is none."""
+    number = "1" * digits
+    text = line("SIP/150-1", rings=7).replace(",7,0,", f",{number},0,")
+    assert [str(row.duration_s) for row in parse_records(text)] == [number] * (digits < 10)
+    (row,) = parse_records(line("SIP/150-1", uniqueid=f"{EPOCH}.{number}"))
+    assert age_of(row)[1] == (int(number) if digits <= 20 else 0)
+
+
+# What a caller may be called, as the worst of them: quotes, newlines, and what looks like a row.
+BARE = ",,,,,SIP/9-9,,Dial,,2026-11-22 20:43:16,,2026-11-22 20:43:17,1,1,ANSWERED,X"
+TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.lists(
+        st.sampled_from(["\n", '"', ",", '","', '"\n"', "\r\n", BUSY, BARE, f"\n{BARE}\n", "a"]),
+        max_size=5,
+    ).map("".join),
+)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), st.data())
+def test_the_same_rows_are_found_wherever_reading_begins(
+    texts: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    """A newline within quotes is no end, and nothing within quotes is a row.
+
+    What lost its first text alone, the account code that nobody reads, is still that row.
+    """
+    rows = [line("SIP/1-1", src=src, dst=dst).encode() for src, dst in texts]
+    whole = b"".join([*rows, BUSY.encode()])
+    begins = [sum(map(len, rows[:number])) for number in range(len(rows) + 1)]
+    cut = data.draw(st.integers(0, begins[-1]))
+    without_account = [cut] * (cut - len('""') in begins)
+    expected = without_account + [begin for begin in begins if begin >= cut]
+    assert [row.begin for row in read_part(whole[cut:], cut).rows] == expected
+    assert [row.begin for row in parse_lines(whole)] == begins
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=3), st.data())
+def test_a_file_that_grows_anyhow_is_read_once(
+    texts: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    """Whatever is whole at a moment is read then, and the rest later."""
+    whole = b"".join([line("SIP/1-1", src=src, dst=dst).encode() for src, dst in texts])
+    cut = data.draw(st.integers(0, len(whole)))
+    consumed = whole_lines(whole[:cut])
+    found = len(parse_lines(whole[:consumed])) + len(parse_lines(whole[consumed:]))
+    assert found == len(texts)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", 'a "b"\n\n"c', "\r\n", "a,\n,b", "\n"])
+def test_a_record_may_have_newlines(name: str) -> None:
+    """Within quotes, as any record of CSV."""
+    first, second = parse_records(line("SIP/1-1", src=name) + BUSY)
+    assert (first.src, second) == (name, RECORD)
+
+
+def test_a_field_that_is_too_long_is_skipped_alone() -> None:
+    """Of 200 kB, with newlines or without: counted, and nothing after it is lost."""
+    for field in ("x" * 200_000, "x\n" * 100_000, '"\n' * 100_000):
+        text = BUSY + line("SIP/1-1", src=field) + BUSY
+        part = read_part(text.encode())
+        assert len(part.rows) == 2
+        assert part.skipped >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BUSY.replace("\n", "\r\n"),
+        "\ufeff" + BUSY,
+        BUSY.replace('20:43:16"', '20:43:16.25"').replace('20:43:17"', '20:43:17.5"'),
+        BUSY.replace(",1,1,", ",1.25,1.25,"),
+        BUSY.replace(",1,1,", ',"1","1",'),
+        ",".join(field.strip('"') for field in BUSY.replace('""""" <>"', "").split(",")).replace(
+            "\n", "\n"
+        ),
+    ],
+)
+def test_other_programs_write_it_otherwise(text: str) -> None:
+    """Line ends of Windows, a byte order mark, fractions, quotes around all fields or none."""
+    first, second = parse_records(text + text)
+    assert (first.channel, first.disposition, first.uniqueid) == (
+        *(RECORD.channel, "BUSY", RECORD.uniqueid),
+    )
+    assert first.started_at.replace(microsecond=0) == MOMENT
+    assert second == first
+
+
+def test_a_row_that_lasted_less_than_nothing_lasted_nothing() -> None:
+    """A clock that was put back while Asterisk counted."""
+    (record,) = parse_records(BUSY.replace(",1,1,", ",-3,-3,"))
+    assert (record.duration_s, record.talk_s) == (0, 0)

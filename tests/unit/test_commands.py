@@ -10,23 +10,36 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from demo.pbx.cli import split_words
 from shared.asterisk.commands import (
     MAX_COMMAND_BYTES,
     SHOW_CHANNELS,
+    SHOW_SETTINGS,
     SHOW_UPTIME,
     WAIT_FULLY_BOOTED,
     Originate,
     OriginateCall,
     OriginateMonitor,
+    Redirect,
     RequestHangup,
     ShowChannel,
     ShowContext,
     ShowExtension,
     checked,
 )
-from shared.asterisk.console import Completed, ExecConsole, SocketConsole
-from shared.asterisk.models import Context, Extension, Phone, SpyMode, Technology
+from shared.asterisk.exec_console import ExecConsole, Running
+from shared.asterisk.models import (
+    CallOrder,
+    Context,
+    Extension,
+    MonitorOrder,
+    Phone,
+    SpyMode,
+    Technology,
+)
+from shared.asterisk.socket_console import SocketConsole
 from shared.deadline import Deadline
+from shared.errors import ChannelUnaskable
 
 INOFFICE = Context("inoffice")
 PREFIX = b"cli quit after "
@@ -100,38 +113,62 @@ class Obliging:
 
 def test_call_is_the_specifications_command() -> None:
     """A call is rendered letter by letter as in the specification."""
-    command = OriginateCall(Extension("150"), Phone("+375296254070"), INOFFICE)
+    command = OriginateCall(CallOrder(Extension("150"), Phone("+375296254070")), INOFFICE)
     expected = "channel originate LOCAL/150@inoffice application Dial LOCAL/+375296254070@inoffice"
     assert expected == command.render()
 
 
 @pytest.mark.parametrize("technology", Technology)
 @pytest.mark.parametrize(
-    ("mode", "match", "argument"),
+    ("mode", "match", "tapped", "argument"),
     [
-        (SpyMode.LISTEN, "prefix", "150,bq"),
-        (SpyMode.WHISPER, "prefix", "150,bqw"),
-        (SpyMode.BARGE, "prefix", "150,Bbqw"),
-        (SpyMode.LISTEN, "exact", "150-,bqES"),
-        (SpyMode.WHISPER, "exact", "150-,bqwES"),
-        (SpyMode.BARGE, "exact", "150-,BbqwES"),
+        (SpyMode.LISTEN, "prefix", None, "{}/150,bq"),
+        (SpyMode.WHISPER, "prefix", None, "{}/150,bqw"),
+        (SpyMode.BARGE, "prefix", "SIP/150-2a", "{}/150,Bbqw"),
+        (SpyMode.LISTEN, "exact", "SIP/150-2a", "SIP/150-2a,bqES"),
+        (SpyMode.WHISPER, "exact", "SIP/150-2a", "SIP/150-2a,bqwES"),
+        (SpyMode.BARGE, "exact", "SIP/home-2a", "SIP/home-2a,BbqwES"),
     ],
 )
 def test_monitoring_is_rendered_for_each_mode(
-    technology: Technology, mode: SpyMode, match: str, argument: str
+    technology: Technology, mode: SpyMode, match: str, tapped: str | None, argument: str
 ) -> None:
-    """`prefix` is the specification's text; `exact` ends the channel with a dash and adds ES."""
+    """`prefix` is the specification's text; `exact` names one channel, or waits for a call."""
     command = OriginateMonitor(
-        Extension("151"),
-        Extension("150"),
+        MonitorOrder(Extension("151"), Extension("150"), mode),
         INOFFICE,
-        mode,
         technology,
         "exact" if match == "exact" else "prefix",
+        tapped,
     )
     prefix = "channel originate LOCAL/151@inoffice application ChanSpy"
-    assert f"{prefix} {technology.value}/{argument}" == command.render()
-    assert f"{technology.value}/150" == command.target_channel
+    assert f"{prefix} {argument.format(technology.value)}" == command.render()
+
+
+def test_a_whole_name_is_told_to_be_one() -> None:
+    """From 13 on ChanSpy does not take it for the begin of others."""
+    order = MonitorOrder(Extension("151"), Extension("150"), SpyMode.BARGE)
+    tapped = "IAX2/150-1439"
+    command = OriginateMonitor(order, INOFFICE, Technology.IAX2, "exact", tapped, is_exact=True)
+    assert command.render().endswith(" application ChanSpy IAX2/150-1439,BbqwESu")
+
+
+@pytest.mark.parametrize(("mode", "options"), [(SpyMode.LISTEN, "bqE"), (SpyMode.WHISPER, "bqwE")])
+@pytest.mark.parametrize("technology", [Technology.SIP, Technology.PJSIP])
+def test_who_waits_is_let_into_no_trunk_of_that_name(
+    technology: Technology, mode: SpyMode, options: str
+) -> None:
+    """A number of eight digits begins with 0, the name of a trunk `50-office` does not."""
+    order = MonitorOrder(Extension("151"), Extension("50"), mode)
+    text = OriginateMonitor(order, INOFFICE, technology, "exact").render()
+    assert text.endswith(f" ChanSpy {technology.value}/50-0,{options}")
+
+
+def test_an_iax2_phone_is_not_waited_for() -> None:
+    """Nothing tells its channels' decimal numbers from a longer name."""
+    order = MonitorOrder(Extension("151"), Extension("50"), SpyMode.LISTEN)
+    with pytest.raises(ValueError, match="cannot be waited for"):
+        OriginateMonitor(order, INOFFICE, Technology.IAX2, "exact").render()
 
 
 def test_questions_to_the_dialplan() -> None:
@@ -147,33 +184,69 @@ def test_questions_and_the_hangup_of_one_channel() -> None:
     assert ShowChannel(name).render() == f"core show channel {name}"
 
 
-@pytest.mark.parametrize("make", [RequestHangup, ShowChannel])
+def redirect_of(name: str) -> Redirect:
+    """Make a transfer of a channel to 151."""
+    return Redirect(name, Extension("151"), INOFFICE)
+
+
+NAMING: list[Callable[[str], RequestHangup | ShowChannel | Redirect]] = [
+    *(RequestHangup, ShowChannel, redirect_of)
+]
+
+
+@pytest.mark.parametrize("make", NAMING, ids=["hangup", "show", "redirect"])
 @pytest.mark.parametrize(
     "name",
     [
-        *("all", "ALL", "", " ", "150", "SIP/150-1 all", "all SIP/150-1", ' "SIP/150-1"'),
-        *("'SIP/150-1'", 'SIP/150-1"', "SIP\\/150-1", "SIP/150-1\0all", "SIP/150-1\nall"),
-        *("SIP/150-1\tall", "SIP/150-ж", "SIP/" + "1" * 500),
+        *("all", "ALL", "", " ", "150", "OutgoingSpoolFailed", "Surrogate", '"all"'),
+        *("SIP/150-1\0all", "SIP/150-1\nall", "SIP/150-1\tall", "SIP/150-ж", "SIP/Офис-00000009"),
+        *("/.*/", "/^SIP/", f"SIP/{'1' * 596}", f"SIP/{'a ' * 240}", "SIP/" + "\\" * 240),
     ],
 )
-def test_name_that_is_not_one_channels_is_refused(
-    make: type[RequestHangup | ShowChannel], name: str
+def test_name_that_no_command_can_carry_is_refused(
+    make: Callable[[str], RequestHangup | ShowChannel | Redirect], name: str
 ) -> None:
-    """`all` would end every call; a space or a quote would make two names of one."""
-    with pytest.raises(ValueError, match=r"not a channel's name|a command"):
+    """`all` and a pattern would end every call; the error says that nothing was executed."""
+    with pytest.raises(ChannelUnaskable) as refused:
         make(name).render()
+    assert refused.value.dialled == "no"
+    assert refused.value.detail.isascii()
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("CBAnn/sales room-00000000;1", '"CBAnn/sales room-00000000;1"'),
+        ("PJSIP/My Trunk-0000abcd", '"PJSIP/My Trunk-0000abcd"'),
+        ("Local/1'2@x-00000001;1", '"Local/1\'2@x-00000001;1"'),
+        ("SIP/150-1 all", '"SIP/150-1 all"'),
+        ('SIP/the "best"-1', r'"SIP/the \"best\"-1"'),
+        ("SIP/a\\b-1", r'"SIP/a\\b-1"'),
+        ("SIP/a-1\\", r'"SIP/a-1\\"'),
+    ],
+)
+@pytest.mark.parametrize("make", NAMING, ids=["hangup", "show", "redirect"])
+def test_name_that_asterisk_would_split_is_quoted(
+    make: Callable[[str], RequestHangup | ShowChannel | Redirect], name: str, word: str
+) -> None:
+    """Asterisk's splitting makes the name of it again, letter by letter, as one argument."""
+    text = make(name).render()
+    assert f" {word}" in text
+    assert name in split_words(text)
 
 
 @given(name=st.one_of(st.text(max_size=40), st.from_regex(r"[A-Z]{3,5}/[ -~]{1,30}")))
 @example(name="all")
+@example(name='SIP/"')
+@example(name="SIP/\\")
 def test_any_hangup_names_exactly_one_channel(name: str) -> None:
-    """Whatever a channel is called, the command has one argument, which is not `all`."""
+    """Whatever a channel is called, the command has one argument: neither `all` nor a pattern."""
     try:
-        words = shlex.split(RequestHangup(name).render())
-    except ValueError:
+        words = split_words(RequestHangup(name).render())
+    except ChannelUnaskable:
         return
     assert words == ["channel", "request", "hangup", name]
-    assert "/" in name
+    assert name.find("/") > 0
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -221,7 +294,9 @@ def test_any_call_is_refused_or_says_exactly_what_was_given(
     extension: str, phone: str, context: str
 ) -> None:
     """No text adds a word, a channel, an argument or a second command to a call."""
-    text = attempt(lambda: OriginateCall(Extension(extension), Phone(phone), Context(context)))
+    text = attempt(
+        lambda: OriginateCall(CallOrder(Extension(extension), Phone(phone)), Context(context))
+    )
     if text is None:
         return
     assert text.isascii()
@@ -237,20 +312,29 @@ def test_any_call_is_refused_or_says_exactly_what_was_given(
 
 
 @given(
-    extension=fields,
-    target=fields,
+    numbers=st.tuples(fields, fields),
     context=fields,
     mode=st.sampled_from(SpyMode),
-    technology=st.sampled_from(Technology),
+    technology=st.sampled_from([Technology.SIP, Technology.PJSIP]),
+    number=st.none() | st.from_regex(r"[0-9a-f]{8}", fullmatch=True),
 )
-@example("9" * 10, "8" * 10, "a" * 79, SpyMode.BARGE, Technology.PJSIP)
+@example(("9" * 10, "8" * 10), "a" * 79, SpyMode.BARGE, Technology.PJSIP, None)
 def test_any_monitoring_is_refused_or_taps_exactly_the_target(
-    extension: str, target: str, context: str, mode: SpyMode, technology: Technology
+    numbers: tuple[str, str],
+    context: str,
+    mode: SpyMode,
+    technology: Technology,
+    number: str | None,
 ) -> None:
     """No text makes ChanSpy tap another channel or take another option."""
+    extension, target = numbers
     text = attempt(
         lambda: OriginateMonitor(
-            Extension(extension), Extension(target), Context(context), mode, technology, "exact"
+            MonitorOrder(Extension(extension), Extension(target), mode),
+            Context(context),
+            technology,
+            "exact",
+            None if number is None else f"{technology.value}/{target}-{number}",
         )
     )
     if text is None:
@@ -261,15 +345,16 @@ def test_any_monitoring_is_refused_or_taps_exactly_the_target(
     *words, argument = text.split(" ")
     local = f"LOCAL/{extension}@{context}"
     assert ["channel", "originate", local, "application", "ChanSpy"] == words
-    assert [f"{technology.value}/{target}-", f"{mode.options}ES"] == argument.split(",")
+    leave = "E" if number is None else "ES"
+    assert argument == f"{technology.value}/{target}-{number or '0'},{mode.options}{leave}"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "command",
     [
-        OriginateCall(Extension("150"), Phone("+375296254070"), INOFFICE),
-        OriginateCall(Extension("9" * 10), Phone("+" + "9" * 20), Context("a" * 79)),
+        OriginateCall(CallOrder(Extension("150"), Phone("+375296254070")), INOFFICE),
+        OriginateCall(CallOrder(Extension("9" * 10), Phone("+" + "9" * 20)), Context("a" * 79)),
     ],
 )
 async def test_write_to_the_socket_is_exactly_the_commands_and_sentinels(
@@ -278,7 +363,7 @@ async def test_write_to_the_socket_is_exactly_the_commands_and_sentinels(
     """One write of at most 512 bytes, whose NULs end each command and each sentinel."""
     asked = (SHOW_CHANNELS, command.render(), SHOW_CHANNELS)
     sentinel = b"System uptime: 1\n"
-    booting = Obliging(b"Asterisk has fully booted.\n" + sentinel)
+    booting = Obliging(b"Asterisk has fully booted.\n" + sentinel + sentinel)
     streams = [booting, Obliging(sentinel * len(asked))]
     opened = iter(streams)
 
@@ -287,7 +372,9 @@ async def test_write_to_the_socket_is_exactly_the_commands_and_sentinels(
 
     await SocketConsole(open_stream).ask(*asked, deadline=Deadline.after(5))
     booted, (text,) = (stream.written for stream in streams)
-    assert booted == [PREFIX + f"{WAIT_FULLY_BOOTED}\0{SHOW_UPTIME}\0".encode()]
+    assert booted == [
+        PREFIX + f"{WAIT_FULLY_BOOTED}\0{SHOW_UPTIME}\0{SHOW_SETTINGS}\0{SHOW_UPTIME}\0".encode()
+    ]
     assert len(text) <= 512
     assert text.startswith(PREFIX)
     *commands, after_last = text.removeprefix(PREFIX).split(b"\0")
@@ -304,7 +391,7 @@ printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_s
 def test_shell_gives_asterisk_exactly_the_command(commands: list[str], prefix: str) -> None:
     """Whatever printable text a command had, the shell hands it over as one argument."""
 
-    async def run(_command: str, _deadline: Deadline) -> Completed:
+    async def run(_command: str, _deadline: Deadline) -> Running:
         raise AssertionError("nothing is run")
 
     text = ExecConsole(run, asterisk_command=prefix).shell_text(commands, "mark-1")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from shared.asterisk.commands import SHOW_CHANNELS
-from shared.asterisk.console import (
-    Completed,
-    ExecConsole,
-    Pending,
-    SocketConsole,
-    Unacknowledged,
-)
+from shared.asterisk.console import Exchange, Unacknowledged
+from shared.asterisk.exec_console import ExecConsole, Running
+from shared.asterisk.socket_console import SocketConsole
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
@@ -30,7 +26,7 @@ pytestmark = pytest.mark.anyio
 BANNER = b"pbx/100/16.28.0\n"
 RESTARTED = b"pbx/200/16.28.0\n"
 SENTINEL = b"System uptime: 5\nLast reload: 5\n"
-BOOTED = b"Asterisk has fully booted.\n" + SENTINEL
+BOOTED = b"Asterisk has fully booted.\n" + SENTINEL + SENTINEL
 ORIGINATE = "channel originate LOCAL/150@inoffice application Dial LOCAL/151@inoffice"
 ASKED = (SHOW_CHANNELS, ORIGINATE, SHOW_CHANNELS)
 HANG = "hang"
@@ -93,6 +89,17 @@ async def booted_console(*streams: Stream) -> tuple[SocketConsole, Opener]:
     return console, opener
 
 
+async def test_a_banner_s_name_is_text() -> None:
+    """Of a host name that is none, and of a NUL, U+FFFD is left: any database holds it."""
+    banner = b"p\0b\xffx/100/16.\x00\xfe\n"
+    settings = b"  Entity ID:                   02:fc:00:00:00:01\n"
+    booted = b"Asterisk has fully booted.\n" + SENTINEL + settings + SENTINEL
+    console = SocketConsole(Opener(Stream(banner, booted), Stream(banner, SENTINEL)))
+    await console.ask("core show version", deadline=Deadline.after(LATE_S))
+    assert console.identity == "02:fc:00:00:00:01 p\ufffdb\ufffdx"
+    assert console.version == "16.\ufffd\ufffd"
+
+
 async def test_replies_come_back_in_order() -> None:
     """Each command's reply is what came before its sentinel, however the bytes were cut."""
     text = b"before\n" + SENTINEL + SENTINEL + b"after\n" + SENTINEL
@@ -118,6 +125,10 @@ async def test_everything_is_sent_in_one_write_after_the_banner() -> None:
         ((b"No more connections allowed\n", END), SocketRefused),
         ((b"\n",), SocketRefused),
         ((b"\xff\xfe\n",), SocketRefused),
+        ((b"pbx/" + b"1" * 5_000 + b"/16\n",), SocketRefused),
+        ((b"pbx/1/" + b"1" * 250 + b"\n",), SocketRefused),  # 257 bytes
+        ((b"1" * 257,), SocketRefused),
+        ((b"pbx/1/", *[b"1"] * 251), SocketRefused),
         ((LOST,), ConnectionLost),
         ((BANNER[:4], LOST), ConnectionLost),
         ((HANG,), NoAnswer),
@@ -171,7 +182,7 @@ async def test_restarted_asterisk_is_asked_for_its_boot_again() -> None:
         ((RESTARTED, END), NoAnswer),
         ((RESTARTED, LOST), NoAnswer),
         ((RESTARTED, HANG), NoAnswer),
-        ((RESTARTED, b"No such command 'core waitfullybooted'\n" + SENTINEL), SocketRefused),
+        ((RESTARTED, b"No such command 'core waitfullybooted'\n" + 2 * SENTINEL), SocketRefused),
     ],
 )
 async def test_asterisk_that_does_not_finish_booting_gets_no_command(
@@ -278,28 +289,53 @@ UNABLE = "Unable to connect to remote asterisk (does /var/run/asterisk/asterisk.
 READ_FAILED = "read() failed: Connection reset by peer\n"
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A shell command's end."""
+@dataclass
+class Ran:
+    """A shell command that prints piece by piece, and has ended after the last one."""
 
-    exit_status: int | None
-    output: str
+    pieces: list[bytes]
+    status: int | None
+    output: bytearray = field(default_factory=bytearray)
+    errors: bytearray = field(default_factory=bytearray)
+    is_cut: bool = False
+    closed: bool = False
+
+    @property
+    def exit_status(self) -> int | None:
+        """Its status, once it has one."""
+        return self.status if self.has_ended else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether everything was printed."""
+        return not self.pieces
+
+    async def progress(self, deadline: Deadline) -> None:
+        """Print the next piece."""
+        self.output += self.pieces.pop(0)
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed = True
 
 
 class Shell:
     """A host's shell that prints by script; MARK stands for what it was told to echo."""
 
-    def __init__(self, exit_status: int | None, output: str) -> None:
+    def __init__(self, exit_status: int | None, output: str, *, piece: int = 1000) -> None:
         self._exit_status = exit_status
         self._output = output
+        self._piece = piece
         self.ran: list[str] = []
 
-    async def __call__(self, command: str, _deadline: Deadline) -> Completed:
-        """Run it."""
+    async def __call__(self, command: str, _deadline: Deadline) -> Running:
+        """Start it."""
         self.ran.append(command)
         marks = set(re.findall(r"&& echo (\S+)", command))
         assert len(marks) == 1
-        return Finished(self._exit_status, self._output.replace(MARK, marks.pop()))
+        text = self._output.replace(MARK, marks.pop()).encode()
+        pieces = [text[n : n + self._piece] for n in range(0, len(text), self._piece)]
+        return Ran(pieces or [b""], self._exit_status)
 
 
 async def ask_shell(exit_status: int | None, output: str) -> tuple[str, ...]:
@@ -312,6 +348,16 @@ async def test_exec_returns_the_replies() -> None:
     """The wait for the boot comes first and is left out of the replies."""
     output = f"{BOOT_REPLY}before\n{MARK}\n{MARK}\nafter\n{MARK}\n"
     assert await ask_shell(0, output) == ("before\n", "", "after\n")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 50])
+async def test_exec_replies_may_come_in_pieces(piece: int) -> None:
+    """However the output is cut, each reply is known once its mark is whole, before the end."""
+    output = f"{BOOT_REPLY}before\n{MARK}\n{MARK}\nafter\n{MARK}\n"
+    console = ExecConsole(Shell(0, output, piece=piece), asterisk_command="asterisk")
+    exchange = await console.send(*ASKED, deadline=Deadline.after(LATE_S))
+    assert await exchange.replies(Deadline.after(LATE_S), 1) == ("before\n",)
+    assert await exchange.replies(Deadline.after(LATE_S)) == ("before\n", "", "after\n")
 
 
 async def test_exec_marks_are_never_the_same() -> None:
@@ -417,7 +463,7 @@ def test_exec_uses_the_operators_command() -> None:
 # A conversation whose time was up
 
 
-async def pend(*script: Step) -> tuple[Pending, Stream]:
+async def pend(*script: Step) -> tuple[Exchange, Stream]:
     """Ask on a socket whose Asterisk is frozen after its banner, until the time is up."""
     stream = Stream(BANNER, HANG, *script)
     console, _ = await booted_console(stream)
@@ -464,8 +510,9 @@ async def test_connection_that_ended_brings_no_late_replies(
 ) -> None:
     """Without the last sentinel nothing is known, however much had come."""
     pending, _ = await pend(*received, end)
-    assert await pending.replies(Deadline.after(LATE_S)) is None
-    assert len(pending.replies_so_far()) == 2 * len(received)
+    with pytest.raises(Unacknowledged) as caught:
+        await pending.replies(Deadline.after(LATE_S))
+    assert len(caught.value.replies) == 2 * len(received)
 
 
 async def test_closing_lets_go_once() -> None:
@@ -505,3 +552,13 @@ async def test_exec_leaves_nothing_pending() -> None:
     with pytest.raises(Unacknowledged) as caught:
         await ask_shell(None, "")
     assert caught.value.pending is None
+
+
+async def test_an_asterisk_that_is_another_each_time_is_not_waited_for() -> None:
+    """Whoever answers with a new pid for ever keeps nobody for ever."""
+    streams = [Stream(f"pbx/{pid}/16.28.0\n".encode(), BOOTED) for pid in range(1, 10)]
+    opener = Opener(*streams)
+    with pytest.raises(SocketRefused, match="again and again"):
+        await SocketConsole(opener).ask(ORIGINATE, deadline=Deadline.after(LATE_S))
+    assert len(opener.opened) == 3
+    assert all(stream.events[-1] == "close" for stream in opener.opened)

@@ -6,28 +6,33 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
-from shared import admission, late
+from shared.asterisk import client
 from shared.asterisk.commands import OriginateCall
-from shared.asterisk.console import Pending
-from shared.asterisk.models import Channel, Context, Extension, Phone
+from shared.asterisk.ending import EndingUnanswered
+from shared.asterisk.models import CallOrder, Channel, Context, Extension, Phone
 from shared.asterisk.parsers import parse_channels
-from shared.database import Database
+from shared.asterisk.socket_console import SocketExchange
 from shared.deadline import Deadline
 from shared.errors import ConnectionLost, DatabaseUnavailable, PbxBusy, ServiceError
-from shared.late import LateCalls, UnknownCall
-from shared.pbx import Pbx
+from shared.following import late
+from shared.following.late import LateCalls, UnknownCall
+from shared.pbx.hosts import Pbx
 from shared.settings import Settings
+from shared.store import late as stored
+from shared.store.database import Database
 from shared.telemetry import LOG
+from shared.turns import Turn
 
 pytestmark = pytest.mark.anyio
 
 HOST = "192.0.2.10"
-CALL = OriginateCall(Extension("150"), Phone("+375296254070"), Context("inoffice"))
+CALL = OriginateCall(CallOrder(Extension("150"), Phone("+375296254070")), Context("inoffice"))
 SENTINEL = "System uptime: 5\n"
 REFUSED = "No such command 'channel originate' (type 'core show help' for others)\n"
 
@@ -75,7 +80,15 @@ class World:
         self.settled: list[tuple[UUID, str, bool]] = []
         self.asked_about: list[tuple[UUID, str, str, list[str]]] = []
 
-    async def list_channels(self, host: str, _deadline: Deadline) -> tuple[Channel, ...]:
+    async def ask(self, host: str, question: Any, _deadline: Deadline, turn: Turn = "call") -> Any:
+        """Answer what is asked of the channels; who hangs up is not behind who looks."""
+        assert turn == ("look" if question is client.list_channels else "call")
+        if question is client.list_channels:
+            return self.list_channels(host)
+        assert isinstance(question, EndingUnanswered)
+        return self.hang_up_unanswered(host, question._root)
+
+    def list_channels(self, host: str) -> tuple[Channel, ...]:
         """List what is there now."""
         assert host == HOST
         self.listed += 1
@@ -83,7 +96,7 @@ class World:
             raise self.list_faults.pop(0)
         return parse_channels(self.channels)
 
-    async def hang_up_unanswered(self, host: str, root: Channel, _deadline: Deadline) -> bool:
+    def hang_up_unanswered(self, host: str, root: Channel) -> bool:
         """Hang it up unless it is Up."""
         assert host == HOST
         self.hang_ups += 1
@@ -94,7 +107,7 @@ class World:
         self.hung_up.append(root.uniqueid)
         return True
 
-    async def find_orphans(
+    async def load_orphans(
         self, _database: Database, call_id: UUID, *, host: str, code: str, uniqueids: Sequence[str]
     ) -> frozenset[str]:
         """Tell which are no known call's."""
@@ -102,6 +115,12 @@ class World:
         if self.database_fault:
             raise self.database_fault
         return frozenset(uniqueids) - self.not_ours
+
+    async def load_not_owned(
+        self, _database: Database, call_id: UUID, *, host: str, uniqueids: Sequence[str]
+    ) -> frozenset[str]:
+        """Tell which no other call has."""
+        return await self.load_orphans(_database, call_id, host=host, code="", uniqueids=uniqueids)
 
     async def settle_late(
         self,
@@ -132,7 +151,7 @@ class World:
 
 def unknown(socket: Socket | None, *, sent_ago_s: float = 0) -> UnknownCall:
     """Make a call whose outcome is unknown."""
-    pending = Pending(socket, ("", "", "")) if socket else None
+    pending = SocketExchange(socket, ("", "", "")) if socket else None
     return UnknownCall(uuid4(), HOST, CALL, pending, time.monotonic() - sent_ago_s)
 
 
@@ -140,8 +159,9 @@ def unknown(socket: Socket | None, *, sent_ago_s: float = 0) -> UnknownCall:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Put the fakes in their places, and let the pauses be short."""
     world = World()
-    monkeypatch.setattr(admission, "find_orphans", world.find_orphans)
-    monkeypatch.setattr(admission, "settle_late", world.settle_late)
+    monkeypatch.setattr(stored, "load_orphans", world.load_orphans)
+    monkeypatch.setattr(stored, "load_not_owned", world.load_not_owned)
+    monkeypatch.setattr(stored, "settle_late", world.settle_late)
     monkeypatch.setattr(late, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(late, "_LONGEST_PAUSE_S", 0.001)
     return world
@@ -156,18 +176,73 @@ def told(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]
         LOG.removeHandler(caplog.handler)
 
 
+@pytest.mark.parametrize(
+    ("state", "data", "is_ours"),
+    [
+        ("Up", "LOCAL/+375296254070@inoffice", True),
+        ("Up", "LOCAL/+375290000001@inoffice", False),
+        ("Ringing", "", False),
+    ],
+)
+async def test_what_an_originate_that_blocked_left_is_ours_if_it_says_so(
+    world: World, state: str, data: str, *, is_ours: bool
+) -> None:
+    """Others may have begun in all that time: only the one that does what we asked for is ours."""
+    left = f"Local/150@inoffice-2a;1!inoffice!150!1!{state}!Dial!{data}!!!!3!0!!17.7\n"
+    call = replace(unknown(Socket("", "", left)), may_block=True)
+    calls = world.watch_over(late_call="keep")
+    calls.watch(call)
+    await asyncio.gather(*calls._watches)
+    assert world.settled == ([(call.call_id, "17.7", False)] if is_ours else [])
+
+
+# An originate that blocks its console
+
+
+@pytest.mark.parametrize("socket", [Socket("", "", ""), Socket("", ends=True), Socket(ends=True)])
+async def test_drained_exchange_is_closed_at_its_end(world: World, socket: Socket) -> None:
+    """Once the extension has answered, or the link is gone; nothing is told of it."""
+    calls = world.watch_over()
+    calls.drain(SocketExchange(socket, ("", "", "")))
+    await asyncio.gather(*calls._watches)
+    await asyncio.sleep(0)
+    assert (socket.closed, world.settled, calls._watches) == (True, [], set())
+
+
+async def test_closing_lets_go_of_what_is_drained(world: World) -> None:
+    """The process ends, the extension may go on ringing."""
+    calls, socket = world.watch_over(), Socket()
+    calls.drain(SocketExchange(socket, ("", "", "")))
+    await calls.close()
+    await asyncio.sleep(0)
+    assert (socket.closed, calls._watches) == (True, set())
+
+
 # The answer on the socket
 
 
 async def test_late_answer_names_the_call_and_it_is_hung_up(
     world: World, told: pytest.LogCaptureFixture
 ) -> None:
-    """The root that appeared with the command is ours for certain; no other question is needed."""
+    """The root that appeared with the command, and is nobody's, is ours; the PBX is not asked."""
     call = await world.follow(Socket(row("17.1"), "", row("17.1") + row("17.7")))
     assert world.hung_up == ["17.7"]
     assert world.settled == [(call.call_id, "17.7", True)]
     assert world.listed == 0
     assert f"Звонок дошёл с опозданием: {call.call_id} на {HOST}, завершён" in told.text
+
+
+@pytest.mark.parametrize(
+    ("after", "ours"), [(row("17.7"), None), (row("17.7") + row("17.9"), "17.9")]
+)
+async def test_a_root_that_another_call_owns_is_never_taken(
+    world: World, after: str, ours: str | None
+) -> None:
+    """It came while our command was executed, whose own call was over, or is the other one."""
+    world.not_ours = {"17.7"}
+    call = await world.follow(Socket("", "", after))
+    assert world.hung_up == ([ours] if ours else [])
+    assert world.settled == ([(call.call_id, ours, True)] if ours else [])
 
 
 async def test_answered_call_is_left_and_recorded(
@@ -265,7 +340,11 @@ async def test_looking_ends_with_the_hold(world: World) -> None:
     assert (world.listed, world.hung_up) == (0, [])
 
 
-@pytest.mark.parametrize("socket", [None, Socket("", ends=True)])
+@pytest.mark.parametrize(
+    "socket",
+    [None, Socket("", ends=True), Socket("", "", row("17.7"))],
+    ids=("none", "lost", "told"),
+)
 async def test_without_the_database_nobody_is_hung_up(
     world: World, socket: Socket | None, told: pytest.LogCaptureFixture
 ) -> None:
@@ -300,7 +379,7 @@ async def test_crash_of_one_watch_is_logged_and_ends_no_other(
     world: World, told: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect is seen in the log, not lost with its task."""
-    monkeypatch.setattr(late, "find_roots", None)
+    monkeypatch.setattr(late, "roots_of", None)
     socket = Socket("", "", row("17.7"))
     await world.follow(socket)
     assert "TypeError" in told.text

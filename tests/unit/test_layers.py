@@ -11,68 +11,69 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Our own modules, by layer, from the top down.
-LAYERS = {
+GROUND = [
+    f"shared.{name}"
+    for name in (*("errors", "settings", "deadline", "telemetry", "process", "turns", "numbering"),)
+]
+
+# Our own modules, by room; the first one that stands for a module is its room.
+ROOMS = {
     "service": ["asterisk"],
     "functions": ["functions.*"],
-    "operate": ["shared.operate"],
-    "trackers": ["shared.trackers", "shared.tracker"],
-    "placing": [
-        *("shared.placing", "shared.late", "shared.hanging_up", "shared.transferring"),
-        "shared.history",
-    ],
-    "http": ["shared.web", "shared.auth", "shared.fields"],
-    "caller": ["shared.caller"],
-    "work": [
-        *("shared.admission", "shared.hostkeys", "shared.pbx", "shared.records"),
-        *("shared.identity", "shared.calls", "shared.following", "shared.wake"),
-        "shared.cdrfile",
-    ],
-    "asterisk": ["shared.asterisk.*"],
-    "ssh": ["shared.ssh.*"],
-    "database": ["shared.database"],
-    "ground": [
-        *("shared.errors", "shared.settings", "shared.telemetry", "shared.deadline"),
-        *("shared.sheet", "shared.snapstart", "shared.aws", "shared.secrets"),
-    ],
+    "ground": GROUND,
+    "models": ["shared.asterisk.models"],
+    **{
+        name: [f"shared.{name}.*"]
+        for name in (
+            *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
+            *("calls", "events", "operate"),
+        )
+    },
 }
 
-# A layer may import these layers, and itself where it stands among them.
+# What a room may import beside itself and the ground, on which all stand. docs/architecture.md has
+# the same table.
 MAY_IMPORT = {
-    "service": ["functions", "trackers", "placing", "http", "work", "database", "ground"],
+    "ground": [],
+    "models": [],
+    "asterisk": ["models"],
+    "ssh": [],
+    "aws": [],
+    "http": ["models", "aws"],
+    "store": ["models", "aws"],
+    "pbx": ["models", "asterisk", "ssh", "aws", "store"],
+    "auth": ["models", "store", "http"],
+    "following": ["models", "asterisk", "aws", "store", "pbx"],
+    "history": ["models", "asterisk", "store", "pbx", "auth"],
+    "calls": ["models", "asterisk", "store", "pbx", "auth", "following"],
+    "events": ["models", "http", "store", "auth", "following", "calls"],
+    "operate": ["models", "asterisk", "store", "pbx", "auth"],
     "functions": [
-        *("trackers", "placing", "http", "caller", "work", "asterisk", "database", "ground"),
+        *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
+        *("calls", "events"),
     ],
-    "operate": ["database", "ground"],
-    "trackers": ["trackers", "work", "asterisk", "database", "ground"],
-    "placing": ["placing", "work", "caller", "asterisk", "database", "ground"],
-    "http": ["http", "caller", "asterisk", "ground"],
-    "caller": ["ground"],
-    "work": ["work", "caller", "asterisk", "ssh", "database", "ground"],
-    "asterisk": ["asterisk", "ground"],
-    "ssh": ["ssh", "ground"],
-    "database": ["ground"],
-    "ground": ["ground"],
+    "service": ["functions", "http", "store", "auth", "following"],
 }
 
 # Libraries that only these modules know.
 ONLY_IN = {
-    "fastapi": ["asterisk", "functions.*", "shared.web", "shared.auth", "shared.fields"],
-    "starlette": ["shared.web"],
-    "mangum": ["shared.web"],
-    "uvicorn": ["asterisk"],
-    "asyncssh": ["shared.ssh.connection"],
-    "pg8000": ["shared.database"],
-    "scramp": ["shared.database"],
-    "aws_lambda_powertools": ["shared.telemetry", "shared.secrets"],
-    "boto3": ["shared.aws"],
-    "botocore": ["shared.aws"],
-    "snapshot_restore_py": ["shared.snapstart"],
+    "fastapi": ["asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"],
+    "starlette": ["shared.http.*"],
+    "mangum": ["shared.http.gateway"],
+    "uvicorn": ["asterisk", "shared.http.handover", "shared.http.server", "shared.http.sockets"],
+    "httptools": ["shared.http.server"],
+    "asyncssh": [f"shared.ssh.{name}" for name in ("channels", "connection", "files", "login")],
+    "pg8000": ["shared.store.database"],
+    "scramp": ["shared.store.database"],
+    "aws_lambda_powertools": ["shared.telemetry", "shared.aws.logins"],
+    "boto3": ["shared.aws.clients"],
+    "botocore": ["shared.aws.clients"],
+    "snapshot_restore_py": ["shared.aws.snapstart"],
 }
 
 # Who reads or writes the environment. asyncssh asks for the local user's name even though it is
-# given one, and a Lambda environment has none: the connection gives LOGNAME a default.
-ENVIRONMENT = ["shared.settings", "shared.ssh.connection"]
+# given one, and a Lambda environment has none: the log-in gives LOGNAME a default.
+ENVIRONMENT = ["shared.settings", "shared.ssh.login"]
 
 
 class Module(NamedTuple):
@@ -93,7 +94,7 @@ class Module(NamedTuple):
                     yield inner if inner in MODULES else str(node.module)
 
 
-def find_modules() -> Iterator[Module]:
+def load_modules() -> Iterator[Module]:
     """Yield everything that is shipped."""
     for path in (
         ROOT / "asterisk.py",
@@ -104,7 +105,7 @@ def find_modules() -> Iterator[Module]:
         yield Module(name, ast.parse(path.read_text("utf-8"), filename=str(path)))
 
 
-MODULES = {module.name: module for module in find_modules()}
+MODULES = {module.name: module for module in load_modules()}
 
 
 def stands_for(pattern: str, name: str) -> bool:
@@ -113,11 +114,11 @@ def stands_for(pattern: str, name: str) -> bool:
     return name == package or (pattern != package and name.startswith(f"{package}."))
 
 
-def layer_of(name: str) -> str | None:
-    """Find a module's layer; None for a module that is not ours."""
-    for layer, patterns in LAYERS.items():
+def room_of(name: str) -> str | None:
+    """Find a module's room; None for a module that is not ours."""
+    for room, patterns in ROOMS.items():
         if any(stands_for(pattern, name) for pattern in patterns):
-            return layer
+            return room
     return None
 
 
@@ -128,14 +129,22 @@ modules = pytest.mark.parametrize(
 
 @modules
 def test_module_imports_only_what_lies_below(module: Module) -> None:
-    """Every import of one of our own modules is in the table."""
+    """Every import of one of our own modules of another room is in the table."""
     if module.name == "shared":
         return
-    layer = layer_of(module.name)
-    assert layer, f"{module.name} has no layer in the table"
+    room = room_of(module.name)
+    assert room, f"{module.name} has no room in the table"
+    allowed = {room, "ground", *MAY_IMPORT[room]}
     for imported in module.imports():
         if imported.split(".")[0] in {"asterisk", "shared", "functions"}:
-            assert layer_of(imported) in MAY_IMPORT[layer], imported
+            assert room_of(imported) in allowed, imported
+
+
+def test_only_credentials_know_the_requests_edge() -> None:
+    """Of the room that says who may do what, one module alone reads HTTP."""
+    for module in MODULES.values():
+        if module.name.startswith("shared.auth.") and module.name != "shared.auth.credentials":
+            assert not any(name.startswith("shared.http") for name in module.imports())
 
 
 @modules

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.asterisk.cdr import Record
-from shared.asterisk.outcome import Confirmed, agent_gave_up, confirm
+from shared.asterisk.cdr.book import Book
+from shared.asterisk.cdr.outcome import Confirmed, agent_gave_up, confirm, find_root
+from shared.asterisk.cdr.rows import Record
+from shared.asterisk.models import Side
 from tests.unit.cdr_rows import BEGINNING, EPOCH, line, records
 
 ROOT = "Local/154@inoffice-0000002a;1"
@@ -43,7 +47,8 @@ TALKED = Confirmed(
     ring_s=3,
     talk_s=4,
     answered_at=BEGINNING + timedelta(seconds=5),
-    ended_at=BEGINNING + timedelta(seconds=9),
+    agent=Side("phone", ring_s=2, talk_s=4),
+    customer=Side("phone", ring_s=3, talk_s=4),
 )
 
 
@@ -116,36 +121,60 @@ def test_a_customer_may_be_transferred_before_he_answers() -> None:
         line(ROOT, CUSTOMER, "NO ANSWER", at=2, rings=1, uniqueid=R),
         line(CUSTOMERS, "SIP/trunk-20", "FAILED", at=2, rings=1),
     )
-    next_one = line("SIP/trunk-20", "SIP/151-2f", at=3, rings=2, talks=10)
+    next_one = line(
+        "SIP/trunk-20", "SIP/151-2f", at=3, rings=2, talks=10, uniqueid=f"{EPOCH + 2}.9"
+    )
     found = told(records(*early, next_one))
     assert found is not None
     assert (found.reason, found.disposition) == ("answered", "ANSWERED")
     assert (found.ring_s, found.talk_s) == (3, 10)
 
 
+@pytest.mark.parametrize("outcome", ["BUSY", "NO ANSWER", "FAILED", "CONGESTION", "ANSWERED"])
 @pytest.mark.parametrize(
-    ("disposition", "expected"),
-    [("BUSY", "busy"), ("NO ANSWER", "no_answer"), ("FAILED", "failed"), ("CONGESTION", "failed")],
+    ("disposition", "rings", "expected"),
+    [
+        ("BUSY", 5, "busy"),
+        ("NO ANSWER", 5, "no_answer"),
+        ("FAILED", 1, "failed"),
+        ("CONGESTION", 1, "failed"),
+        ("CANCEL", 5, "cancelled"),
+    ],
 )
-def test_a_customer_who_did_not_answer(disposition: str, expected: str) -> None:
-    """The outcome's row says why, the customer's how long it rang."""
+def test_a_customer_who_did_not_answer(
+    outcome: str, disposition: str, rings: int, expected: str
+) -> None:
+    """The row of his phone says why, whatever the dialplan did afterwards."""
     lines = (
-        line(CUSTOMERS, "SIP/trunk-20", "NO ANSWER", at=2, rings=5),
+        line(CUSTOMERS, "SIP/trunk-20", disposition, at=2, rings=rings),
         EMPTY_ROW,
-        line(ROOT, CUSTOMER, disposition, at=2, rings=5, uniqueid=R),
+        line(ROOT, CUSTOMER, outcome, at=2, rings=7, uniqueid=R),
         AGENTS_ROW,
     )
     found = told(records(*lines))
     assert found is not None
     assert (found.reason, found.disposition) == (expected, disposition)
-    assert (found.ring_s, found.talk_s, found.answered_at) == (5, 0, None)
+    assert (found.ring_s, found.talk_s, found.answered_at) == (rings, 0, None)
+
+
+@pytest.mark.parametrize(("rings", "expected"), [(0, "failed"), (20, "no_answer")])
+def test_a_number_that_a_carrier_refuses_did_not_ring(rings: int, expected: str) -> None:
+    """Its phone's row says NO ANSWER of both; what the dialplan did in the end tells neither."""
+    lines = (
+        line(CUSTOMERS, "SIP/trunk-20", "NO ANSWER", at=2, rings=rings, data="SIP/1@trunk,300"),
+        EMPTY_ROW,
+        line(ROOT, CUSTOMER, "FAILED", at=2, rings=rings, uniqueid=R),
+        line(AGENT, "SIP/154-1f", rings=2, talks=rings, uniqueid=TWIN),
+    )
+    assert reason(*lines) == (expected, rings)
 
 
 def test_an_agent_who_hangs_up_while_the_customer_rings() -> None:
     """The rows say NO ANSWER as they do of a customer who did not; who gave up first is first."""
-    customers = line(CUSTOMERS, "SIP/trunk-20", "NO ANSWER", at=2, rings=5)
-    outcome = line(ROOT, CUSTOMER, "NO ANSWER", at=2, rings=5, uniqueid=R)
-    limited = line(CUSTOMERS, "SIP/t-20", "NO ANSWER", at=2, rings=5, data="SIP/1@t,5")
+    customers = line(CUSTOMERS, "SIP/trunk-20", "NO ANSWER", at=2, rings=7)
+    outcome = line(ROOT, CUSTOMER, "NO ANSWER", at=2, rings=7, uniqueid=R)
+    limited = line(CUSTOMERS, "SIP/t-20", "NO ANSWER", at=2, rings=7, data="SIP/1@t,7")
+    early = line(CUSTOMERS, "SIP/trunk-20", "NO ANSWER", at=2, rings=5)
 
     def by_agent(*lines: str) -> bool | None:
         return agent_gave_up(records(*lines), ROOT, R)
@@ -153,6 +182,7 @@ def test_an_agent_who_hangs_up_while_the_customer_rings() -> None:
     assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, customers) is True
     assert by_agent(customers, EMPTY_ROW, outcome, AGENTS_ROW) is False
     assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, limited) is False, "its time was over"
+    assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, early) is False, "the call went on"
     assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome) is None
     assert by_agent(EMPTY_ROW, outcome, customers) is None
     assert by_agent() is None
@@ -230,3 +260,45 @@ def test_any_rows_are_judged(lines: list[str], complete: bool) -> None:  # noqa:
     """Whatever is missing or comes twice: an answer, no error."""
     found = told(records(*lines), complete=complete)
     assert found is None or found.ring_s >= 0
+
+
+def test_a_record_s_nonsense_fits_a_column() -> None:
+    """A clock that jumped, or a hostile line, tells of centuries."""
+    rows = records(line(AGENT, "SIP/154-1f", "BUSY", uniqueid=TWIN))
+    long = [replace(row, ended_at=row.ended_at.replace(year=8999)) for row in rows]
+    found = confirm(long, ROOT, R)
+    assert found is not None
+    assert found.ring_s == 10**9
+
+
+class Closed(Book):
+    """A book that nobody may leaf through."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("all records were gone through for one call")
+
+    __getitem__ = __contains__ = None  # type: ignore[assignment] # nor by place
+
+
+def test_who_waits_for_a_call_goes_through_its_own_rows_alone() -> None:
+    """Hundreds wait for theirs at once among ten thousand."""
+    book = Closed(records(*ANSWERED, *(line(f"SIP/1-{n}", f"SIP/2-{n}") for n in range(9))))
+    assert confirm(book, ROOT, R) == TALKED
+    assert agent_gave_up(book, ROOT, R)
+    assert find_root(book, "154", begun=(BEGINNING, BEGINNING)) == (ROOT, R)
+
+
+def test_as_many_rows_as_a_call_with_sound_ever_left() -> None:
+    """Eight, as Asterisk 22 wrote them once: a phone's with nobody, and with a half that went."""
+    phone, trunk = "PJSIP/154-1f", "PJSIP/trunk-20"
+    lines = (
+        line(AGENT, phone, rings=2, talks=3, uniqueid=TWIN),
+        EMPTY_ROW,
+        line(ROOT, CUSTOMER, at=2, talks=3, uniqueid=R),
+        line(CUSTOMERS, trunk, at=2, rings=3),
+        line(ROOT, trunk, at=5, uniqueid=R),
+        line(trunk, CUSTOMER, at=5, application="AppDial", uniqueid=f"{EPOCH + 2}.12"),
+        line(phone, at=5, talks=4, application="AppDial", uniqueid=f"{EPOCH}.9"),
+        line(phone, trunk, at=5, talks=4, application="AppDial", uniqueid=f"{EPOCH}.9"),
+    )
+    assert told(records(*lines)) == told(records(*lines), complete=True) == TALKED

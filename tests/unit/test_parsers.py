@@ -9,12 +9,14 @@ import pytest
 from shared.asterisk.devices import parse_reach
 from shared.asterisk.models import Banner, Channel, DialplanAnswer, Technology
 from shared.asterisk.parsers import (
+    find_rejection,
     has_switch,
-    is_rejection,
+    is_hangup,
     parse_banner,
     parse_cdr_mode,
     parse_channels,
     parse_dialplan,
+    parse_entity_id,
     parse_includes,
     parse_linkedid,
     parse_technologies,
@@ -45,6 +47,7 @@ def test_banner_of_asterisk(transcript: Read, version: str) -> None:
         "pbx/123/16.28.0",  # cut off before its end
         "pbx/123/16.28.0\nmore\n",
         "pbx/pid/16.28.0\n",
+        f"pbx/{'1' * 5_000}/16.28.0\n",  # more digits than int() takes
         "pbx/123/\n",
         "/123/16.28.0\n",
         "pbx\n/123/16.28.0\n",
@@ -134,6 +137,13 @@ def test_of_a_channel_listed_twice_the_later_row_holds() -> None:
     assert channel.state == "Up"
 
 
+@pytest.mark.parametrize("character", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_newline_ends_a_row(character: str) -> None:
+    """A caller's number may have what other programs take for a line's end."""
+    (channel,) = parse_channels(ROW.format(data=f"a{character}b", uniqueid="1.1"))
+    assert channel.data == f"a{character}b"
+
+
 def test_broken_rows_are_left_out() -> None:
     """A row that was cut off, or another line between the rows, is no channel."""
     whole = ROW.format(data="", uniqueid="17.1")
@@ -143,8 +153,10 @@ def test_broken_rows_are_left_out() -> None:
 
 def test_duration_that_is_no_number_counts_as_zero() -> None:
     """A row with an odd duration is still a channel."""
-    (channel,) = parse_channels(ROW.format(data="", uniqueid="1.1").replace("!7!", "!?!"))
-    assert channel.duration_s == 0
+    for odd in ("?", "9" * 5_000, ""):
+        row = ROW.format(data="", uniqueid="1.1").replace("!7!", f"!{odd}!")
+        (channel,) = parse_channels(row)
+        assert channel.duration_s == 0
 
 
 def test_technology_of_asterisk(transcript: Read, version: str) -> None:
@@ -154,8 +166,8 @@ def test_technology_of_asterisk(transcript: Read, version: str) -> None:
 
 
 def test_technology_is_a_type_and_not_a_word_of_a_description() -> None:
-    """Both drivers may be there; a description that names one does not count."""
-    assert parse_technologies("SIP  driver\nPJSIP driver\n") == set(Technology)
+    """Several may be there; a description that names one does not count."""
+    assert parse_technologies("SIP  driver\nPJSIP driver\nIAX2 x\n") == set(Technology)
     assert parse_technologies("Local Proxy for SIP and PJSIP\n") == set()
     assert parse_technologies("") == set()
 
@@ -224,7 +236,7 @@ def test_switch_of_a_context(transcript: Read, name: str, *, expected: bool) -> 
 @pytest.mark.parametrize("name", ["unknown-command", "originate-usage"])
 def test_refused_command_is_told(transcript: Read, name: str) -> None:
     """An unknown command and a usage text both mean that nothing was executed."""
-    assert is_rejection(transcript(name))
+    assert find_rejection(transcript(name))
 
 
 @pytest.mark.parametrize(
@@ -236,12 +248,24 @@ def test_refused_command_is_told(transcript: Read, name: str) -> None:
 )
 def test_answer_is_no_refusal(transcript: Read, name: str) -> None:
     """What Asterisk prints when it did execute is never taken for a refusal."""
-    assert not is_rejection(transcript(name))
+    assert not find_rejection(transcript(name))
 
 
 def test_word_usage_inside_a_line_is_no_refusal() -> None:
     """Only a line that begins so is a refusal: a caller's data may contain the words."""
-    assert not is_rejection(ROW.format(data="Usage: x, No such command 'y'", uniqueid="1.1"))
+    assert not find_rejection(ROW.format(data="Usage: x, No such command 'y'", uniqueid="1.1"))
+
+
+def test_a_refusal_by_permissions_is_one() -> None:
+    """cli_permissions.conf may forbid a command, which is not executed then; its line is told."""
+    line = "You don't have permissions to run 'channel originate Local/1@x' command"
+    assert find_rejection(f"sudo: unable to resolve host pbx\n{line}\n") == line
+
+
+def test_a_hang_up_is_found_among_other_lines() -> None:
+    """A warning of sudo before it changes nothing; a line that only quotes it is none."""
+    assert is_hangup("sudo: a warning\nRequested Hangup on channel 'SIP/1-1'\n")
+    assert not is_hangup("x Requested Hangup on channel 'SIP/1-1'\n")
 
 
 def test_replies_are_split_at_the_sentinels(transcript: Read) -> None:
@@ -313,6 +337,16 @@ def test_channel_that_is_gone_has_no_linkedid(transcript: Read) -> None:
     assert parse_linkedid("") is None
 
 
+def test_a_uniqueid_longer_than_any_of_asterisks_is_none() -> None:
+    """No index of the database takes it, and a tracker that wrote it would end at each look."""
+    longest = "9" * 200
+    for said, expected in ((longest, longest), (longest + "9", None)):
+        assert parse_linkedid(f"  LinkedID: {said}\n") == expected
+        row = f"SIP/150-01!x!150!1!Up!Dial!!150!!!3!5!!{said}"
+        listed = [channel.uniqueid for channel in parse_channels(row)]
+        assert listed == ([said] if expected else [])
+
+
 def test_linkedid_is_asterisks_own_line(transcript: Read) -> None:
     """A caller's name or a variable further down cannot claim another call."""
     text = transcript("channel-agent-connected-rtp")
@@ -347,3 +381,22 @@ def test_how_call_records_are_written(transcript: Read, name: str, mode: str) ->
 def test_reach_of_a_phone(transcript: Read, version: str, name: str, reach: str | None) -> None:
     """A phone that never registered, one that does not answer, one that is there."""
     assert parse_reach(Technology(DRIVERS[version]), transcript(name)) == reach
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "  System name:                 \n  Entity ID:   52:54:00:12:ab:cd\n",
+            "52:54:00:12:ab:cd",
+        ),
+        ("  Entity ID:                   00:00:00:00:00:00\n", None),
+        ("No such command 'core show settings' (type 'core show help' ...)\n", None),
+        ("You don't have permissions to run 'core show settings' command\n", None),
+        ("x  Entity ID: 52:54:00:12:ab:cd\n  Entity ID: 52:54:00:12:ab:cd more\n", None),
+        ("", None),
+    ],
+)
+def test_who_an_asterisk_is(text: str, expected: str | None) -> None:
+    """Its entity id stands on a line of its own; all zeros are nobody's."""
+    assert parse_entity_id(text) == expected

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.asterisk.pastcalls import PastCall, group_calls, number_of
-from tests.unit.cdr_rows import BEGINNING, EPOCH, line, records
+from shared.asterisk.cdr.pastcalls import PastCall
+from shared.asterisk.cdr.whose import number_of
+from shared.asterisk.models import Side
+from tests.unit.cdr_rows import BEGINNING, EPOCH, group_calls, line, records
 
 TRUNK, PHONE, OTHER = "SIP/trunk-out-0000001a", "SIP/150-0000001b", "PJSIP/151-0000001c"
 CALLER = "+375291112233"
@@ -63,10 +65,140 @@ def test_a_caller_who_left_the_queue_was_not_answered() -> None:
     assert (call.disposition, call.to, call.talk_s) == ("no_answer", "150", 0)
 
 
-def test_an_application_may_be_the_other_party() -> None:
-    """A voice menu, a voice mail: nobody else was tried, so its answer is the call's."""
-    call = only(line(TRUNK, "", rings=1, talks=20, application="VoiceMail", dst="900"))
-    assert (call.disposition, call.to, call.talk_s) == ("answered", "900", 20)
+@pytest.mark.parametrize(
+    "application", ["VoiceMail", "Queue", "Playback", "BackGround", "Hangup", "WaitExten", ""]
+)
+def test_only_a_phone_answers(application: str) -> None:
+    """A menu, a queue that nobody took, an announcement, a mailbox: the PBX is nobody's phone."""
+    call = only(line(TRUNK, "", rings=1, talks=95, application=application, dst="900"))
+    assert (call.disposition, call.to, call.talk_s) == ("no_answer", "900", 0)
+    assert call.answered_at is None
+
+
+MOBILE = "SIP/trunk-out-0000001d"
+
+
+@pytest.mark.parametrize(
+    ("rows", "agent", "customer"),
+    [
+        # From outside: the customer calls, the agent's phone answers after 4 s.
+        (
+            [line(TRUNK, PHONE, rings=4, talks=60, src=CALLER, dst="150")],
+            Side("phone", 4, 60),
+            Side("phone", 0, 60),
+        ),
+        # Nobody took it: it rang for 9 s.
+        (
+            [line(TRUNK, PHONE, "NO ANSWER", rings=9, src=CALLER, dst="150")],
+            Side(None, 9, 0),
+            Side("phone", 0, 0),
+        ),
+        # Rung in vain, then the mailbox: the customer talks to that.
+        (
+            [
+                line(TRUNK, PHONE, "NO ANSWER", rings=9, src=CALLER, dst="150"),
+                line(TRUNK, talks=20, at=9, application="VoiceMail", uniqueid=f"{EPOCH}.1"),
+            ],
+            Side("pbx", 9, 0),
+            Side("phone", 0, 20),
+        ),
+        # A phone of ours calls out.
+        (
+            [line(PHONE, MOBILE, rings=6, talks=30, src="150", dst=CALLER)],
+            Side("phone", 0, 30),
+            Side("phone", 6, 30),
+        ),
+        (
+            [line(PHONE, MOBILE, "BUSY", rings=2, src="150", dst=CALLER)],
+            Side("phone", 0, 0),
+            Side(None, 2, 0),
+        ),
+        # Two of ours: who calls is told as the agent.
+        (
+            [line(PHONE, OTHER, rings=3, talks=5, src="150", dst="151")],
+            Side("phone", 0, 5),
+            Side("phone", 3, 5),
+        ),
+    ],
+    ids=["in", "in, nobody", "in, mailbox", "out", "out, busy", "internal"],
+)
+def test_what_became_of_each_party(rows: list[str], agent: Side, customer: Side) -> None:
+    """The customer is who called from outside, else who was called; only who is called rings."""
+    call = only(*rows)
+    assert (call.agent, call.customer) == (agent, customer)
+
+
+def test_a_queue_that_answered_first_hides_how_long_a_phone_rang() -> None:
+    """The row of its member begins when the phone was rung, and was answered before it."""
+    waited = line(TRUNK, "", talks=12, application="Queue", uniqueid=f"{EPOCH}.1", dst="s")
+    taken = line(TRUNK, PHONE, talks=40, at=12, uniqueid=f"{EPOCH}.1", dst="s", application="Queue")
+    call = only(waited, taken)
+    assert (call.agent.answered_by, call.agent.talk_s, call.disposition) == (
+        "phone",
+        40,
+        "answered",
+    )
+
+
+def test_callers_who_waited_for_one_line_are_two_calls() -> None:
+    """An analog phone's channel has the same name each time, and a caller may be older than it."""
+    first = line(TRUNK, "DAHDI/5-1", rings=5, talks=95, src=CALLER, application="Queue")
+    second = line(
+        *(MOBILE, "DAHDI/5-1"), at=102, rings=4, talks=60, src="375", uniqueid=f"{EPOCH + 50}.3"
+    )
+    calls = group_calls(records(first, second))
+    assert [(call.duration_s, call.talk_s) for call in calls] == [(100, 95), (64, 60)]
+
+
+def test_a_caller_who_waits_while_the_clock_is_put_back_is_one_call() -> None:
+    """No row begins before its channel is born, so the rows of the later clock are later."""
+    born = int(datetime(2026, 10, 25, 0, 59, tzinfo=UTC).timestamp()) - EPOCH
+    rows = [
+        line(
+            *(TRUNK, f"SIP/15{n}-{n}", "NO ANSWER"),
+            at=born + 20 * n,
+            rings=15,
+            uniqueid=f"{EPOCH + born}.1",
+            zone_h=2 if n < 3 else 1,
+        )
+        for n in range(6)
+    ]
+    call = only(*rows)
+    assert (f"{call.started_at:%H:%M:%S}", call.duration_s) == ("00:59:00", 115)
+
+
+@pytest.mark.parametrize(
+    ("channel", "direction", "agent", "customer"),
+    [
+        (PHONE, "out", Side(None, 20, 0), Side(None, None, 0)),
+        (TRUNK, "out", Side(None, 20, 0), Side(None, None, 0)),
+    ],
+)
+def test_whom_a_program_rang_in_vain_has_not_answered(
+    channel: str, direction: str, agent: Side, customer: Side
+) -> None:
+    """Asterisk's own ring is no call from there: nobody missed it, and no phone was up."""
+    rang = line(channel, "", "NO ANSWER", rings=20, src=CALLER, application="AppDial2")
+    call = only(rang)
+    assert (call.direction, call.disposition) == (direction, "no_answer")
+    assert (call.agent, call.customer.answered_by) == (agent, customer.answered_by)
+
+
+def test_up_to_11_a_mailbox_has_the_phone_in_its_row() -> None:
+    """One row a caller, with the phone that rang in vain and what answered instead."""
+    call = only(line(TRUNK, PHONE, talks=50, src=CALLER, dst="150", application="VoiceMail"))
+    assert (call.disposition, call.agent.answered_by) == ("no_answer", "pbx")
+
+
+def test_a_mailbox_behind_a_local_channel_is_no_phone() -> None:
+    """A queue's member who does not answer, and whose mailbox does."""
+    member = "Local/150@from-queue-00000007"
+    call = only(
+        line(TRUNK, f"{member};1", rings=3, talks=30, src=CALLER, dst="700"),
+        line(f"{member};2", PHONE, "NO ANSWER", rings=20, uniqueid=f"{EPOCH}.5", dst="150"),
+        line(f"{member};2", talks=9, at=20, uniqueid=f"{EPOCH}.5", application="VoiceMail"),
+    )
+    assert (call.disposition, call.talk_s) == ("no_answer", 0)
 
 
 def test_a_call_through_a_local_channel_is_one_call() -> None:
@@ -181,6 +313,18 @@ ROWS = st.builds(
     application=st.sampled_from(["Dial", "ChanSpy", ""]),
     data=st.text(max_size=20),
 )
+
+
+def test_a_phone_may_be_up_by_another_row_than_that_which_rang_it() -> None:
+    """It answered once, and was busy the second time: that it talked is told by the first row."""
+    half = "Local/1@inoffice-0000002a;2"
+    rows = [
+        line("", "", "ANSWERED"),
+        line(half, TRUNK, "ANSWERED", uniqueid="-"),
+        line("Local/2@inoffice-0000002a;2", TRUNK, "BUSY"),
+    ]
+    (call,) = group_calls(records(*rows))
+    assert (call.legs, call.disposition) == (3, "answered")
 
 
 @given(st.lists(ROWS, max_size=8))

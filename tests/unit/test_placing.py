@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from shared import admission, placing
-from shared.admission import Admitted, Settlement
-from shared.asterisk.client import AgentPhase, Originated, OriginateUnknown
-from shared.asterisk.commands import Originate
-from shared.asterisk.console import Pending
-from shared.asterisk.models import Channel, Extension, Phone
+from shared.asterisk import client
+from shared.asterisk.client import AgentPhase
+from shared.asterisk.commands import Originate, OriginateCall
+from shared.asterisk.console import Exchange
+from shared.asterisk.models import Channel, Context, Extension
+from shared.asterisk.originating import Originated, OriginateUnknown
 from shared.asterisk.parsers import parse_channels
-from shared.caller import Caller
+from shared.asterisk.socket_console import SocketExchange
+from shared.auth import admission
+from shared.auth.admission import Admitted, Settlement
+from shared.auth.caller import Caller, Wishes
+from shared.aws.clients import Clients
+from shared.calls.placing import Placing, the_placing
 from shared.deadline import Deadline
 from shared.errors import (
     CommandRejected,
@@ -25,12 +31,17 @@ from shared.errors import (
     PbxBusy,
     ServiceError,
 )
-from shared.late import UnknownCall
-from shared.placing import CallIntent
+from shared.following.late import UnknownCall
+from shared.following.wake import Waker
+from shared.pbx.neighbours import Neighbours
+from shared.settings import the_settings
+from shared.store.database import Database
+from shared.turns import Turn
+from tests.orders import call_order
 
 pytestmark = pytest.mark.anyio
 
-INTENT = CallIntent(Extension("150"), Phone("+375296254070"), "code")
+ORDER = call_order("150", "+375296254070")
 (ROOT,) = parse_channels("Local/150@inoffice-2a;1!inoffice!150!1!Down!AppDial2!!!!!3!0!!17.7\n")
 (RIVAL,) = parse_channels("Local/150@inoffice-2d;1!inoffice!150!1!Down!AppDial2!!!!!3!0!!17.11\n")
 
@@ -40,24 +51,25 @@ class Pbx:
 
     def __init__(self) -> None:
         self.roots: tuple[Channel, ...] = (ROOT,)
-        self.error: ServiceError | None = None
+        self.blocked: Exchange | None = None
+        self.error: BaseException | None = None
         self.script: list[AgentPhase | ServiceError] = ["accepted"]
         self.left_s: list[float] = []
 
-    async def check_extension(
-        self, host: str, extension: Extension, deadline: Deadline, *, field: str
-    ) -> None:
+    async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
         """Know every extension."""
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Accept it, or fail as told."""
         if self.error:
             raise self.error
-        return Originated(self.roots)
+        return Originated(self.roots, self.blocked)
 
-    async def find_agent_phase(self, host: str, root: Channel, deadline: Deadline) -> AgentPhase:
+    async def ask(self, host: str, question: Any, deadline: Deadline, turn: Turn) -> AgentPhase:
         """Say the next word."""
-        assert root == ROOT
+        assert turn == "look"
+        assert question.func is client.load_agent_phase
+        assert question.keywords == {"root": ROOT}
         self.left_s.append(deadline.remaining_s())
         said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(said, ServiceError):
@@ -70,10 +82,15 @@ class Late:
 
     def __init__(self) -> None:
         self.watched: list[UnknownCall] = []
+        self.drained: list[Exchange] = []
 
     def watch(self, call: UnknownCall) -> None:
         """Record it."""
         self.watched.append(call)
+
+    def drain(self, blocked: Exchange) -> None:
+        """Record it."""
+        self.drained.append(blocked)
 
 
 class Socket:
@@ -101,7 +118,15 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def admit(*_: object, call_id: UUID, **__: object) -> Admitted:
         now = datetime.now(UTC)
         return Admitted(
-            call_id, "0367", "june", "192.0.2.1", repeated=False, state="placing", created_at=now
+            call_id,
+            "0367",
+            "june",
+            "192.0.2.1",
+            repeated=False,
+            state="placing",
+            phase="placing",
+            reason=None,
+            created_at=now,
         )
 
     async def settle(
@@ -116,34 +141,31 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def pbx(outcomes: list[str], monkeypatch: pytest.MonkeyPatch) -> Pbx:
-    """Put the fake in the place of every host."""
-    fake = Pbx()
-    monkeypatch.setattr(placing, "load_pbx", lambda: fake)
-    return fake
+def pbx(outcomes: list[str]) -> Pbx:
+    """Stand in for every host."""
+    return Pbx()
 
 
 @pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> Late:
-    """Put the fake in the place of the watch."""
-    fake = Late()
-    monkeypatch.setattr(placing, "load_late_calls", lambda: fake)
-    return fake
+def late() -> Late:
+    """Stand in for the watch."""
+    return Late()
 
 
-def caller(wait_s: float) -> Caller:
-    """Make somebody who waits so long."""
-    return Caller("secret", None, None, wait_s, Deadline.after(27))
-
-
-async def phase(wait_s: float) -> str:
+async def phase(pbx: Pbx, wait_s: float, late: Late | None = None) -> str:
     """Place the call and tell how far it was in the end."""
-    return (await placing.place(INTENT, caller(wait_s))).phase
+    settings = the_settings()
+    database, waker = Database(settings), Waker(settings, Clients())
+    neighbours = Neighbours(database, pbx)  # type: ignore[arg-type] # a fake
+    placing = Placing(settings, database, pbx, neighbours, waker, late)  # type: ignore[arg-type] # fakes
+    caller = Caller("secret", None, Deadline.after(27))
+    placed = await placing.place(ORDER, caller, Wishes(wait_s=wait_s), field="code")
+    return placed.phase
 
 
 async def test_who_does_not_wait_asks_nothing(pbx: Pbx) -> None:
     """The answer comes as soon as Asterisk has accepted the call."""
-    assert await phase(0) == "accepted"
+    assert await phase(pbx, 0) == "accepted"
     assert pbx.left_s == []
 
 
@@ -151,19 +173,19 @@ async def test_who_does_not_wait_asks_nothing(pbx: Pbx) -> None:
 async def test_waiting_ends_with_the_first_news(pbx: Pbx, said: AgentPhase) -> None:
     """`accepted` is asked again; anything else is the answer."""
     pbx.script = ["accepted", said, "accepted"]
-    assert await phase(20) == said
+    assert await phase(pbx, 20) == said
     assert len(pbx.left_s) == 2
 
 
 async def test_waiting_ends_with_its_time(pbx: Pbx) -> None:
     """A phone without a sign of life: the call is what it was, accepted."""
-    assert await phase(0.02) == "accepted"
+    assert await phase(pbx, 0.02) == "accepted"
     assert pbx.left_s
 
 
 async def test_question_under_way_is_let_finish(pbx: Pbx) -> None:
     """A wait that ends in the middle of a question must not cost the host its connection."""
-    await phase(0.02)
+    await phase(pbx, 0.02)
     assert min(pbx.left_s) > 1
 
 
@@ -179,7 +201,7 @@ async def test_accepted_call_stays_placed_when_it_cannot_be_followed(
 ) -> None:
     """The phone may ring: whatever fails after that is no failure of the call."""
     pbx.script = ["accepted", error]
-    assert await phase(20) == "accepted"
+    assert await phase(pbx, 20) == "accepted"
     assert outcomes == ["executed"]
 
 
@@ -189,44 +211,51 @@ async def test_call_that_cannot_be_told_apart_is_not_followed(
 ) -> None:
     """Somebody else's ring must not be told as ours."""
     pbx.roots, pbx.script = roots, ["agent_answered"]
-    assert await phase(20) == "accepted"
+    assert await phase(pbx, 20) == "accepted"
     assert pbx.left_s == []
 
 
 async def test_unknown_call_is_watched(pbx: Pbx, late: Late, outcomes: list[str]) -> None:
     """With its own id, host and command, and the socket on which its answer may yet come."""
-    pending = Pending(Socket(), ("", "", ""))
+    pending = SocketExchange(Socket(), ("", "", ""))
     pbx.error = OriginateUnknown("Not acknowledged", pending)
     with pytest.raises(OutcomeUnknown) as caught:
-        await phase(20)
+        await phase(pbx, 20, late)
     (call,) = late.watched
-    assert str(call.call_id) == caught.value.call_id
+    assert call.call_id == caught.value.call_id
     assert (call.host, call.pending) == ("192.0.2.1", pending)
-    assert call.command == INTENT.command(call.command.context, None)
+    assert call.command == OriginateCall(ORDER, Context("inoffice"))
     assert outcomes == ["unknown"]
 
 
-async def test_nothing_is_watched_on_lambda(
-    pbx: Pbx, late: Late, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nothing_is_watched_on_lambda(pbx: Pbx, monkeypatch: pytest.MonkeyPatch) -> None:
     """There nothing runs after the answer; the socket is closed with it."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "makecallexternal")
+    assert the_placing().late is None
     socket = Socket()
-    pbx.error = OriginateUnknown("Not acknowledged", Pending(socket, ()))
+    pbx.error = OriginateUnknown("Not acknowledged", SocketExchange(socket, ()))
     with pytest.raises(OutcomeUnknown):
-        await phase(0)
+        await phase(pbx, 0)
     assert socket.closed
-    assert late.watched == []
     pbx.error = OriginateUnknown("Connection lost", None)
     with pytest.raises(OutcomeUnknown):
-        await phase(0)
+        await phase(pbx, 0)
+
+
+async def test_originate_that_blocks_its_console_is_drained(pbx: Pbx, late: Late) -> None:
+    """The answer does not wait for the extension's; on Lambda nothing runs after it."""
+    pbx.blocked = exchange = SocketExchange(socket := Socket(), ("", "", ""))
+    assert await phase(pbx, 0, late) == "accepted"
+    assert (late.drained, socket.closed) == ([exchange], False)
+    assert await phase(pbx, 0) == "accepted"
+    assert (late.drained, socket.closed) == ([exchange], True)
 
 
 async def test_call_that_was_not_sent_is_not_watched(pbx: Pbx, late: Late) -> None:
     """There is nothing that could come up late."""
     pbx.error = ConnectionLost("Lost")
     with pytest.raises(ConnectionLost):
-        await phase(0)
+        await phase(pbx, 0, late)
     assert late.watched == []
 
 
@@ -244,7 +273,7 @@ async def test_outcome_is_counted_once(
     """Each call is one of these."""
     pbx.error = error
     try:
-        await phase(0)
+        await phase(pbx, 0)
     except ServiceError as raised:
         assert raised is error  # noqa: PT017 - one of the cases raises nothing
     assert metrics() == counted
@@ -258,9 +287,17 @@ async def test_repeat_is_counted_as_one(
     async def admit(*_: object, call_id: UUID, **__: object) -> Admitted:
         now = datetime.now(UTC)
         return Admitted(
-            call_id, "0367", "june", "192.0.2.1", repeated=True, state="executed", created_at=now
+            call_id,
+            "0367",
+            "june",
+            "192.0.2.1",
+            repeated=True,
+            state="executed",
+            phase="accepted",
+            reason=None,
+            created_at=now,
         )
 
     monkeypatch.setattr(admission, "admit", admit)
-    assert await phase(0) == "accepted"
+    assert await phase(pbx, 0) == "accepted"
     assert metrics() == ["CallsRepeated"]

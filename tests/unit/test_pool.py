@@ -19,9 +19,11 @@ from shared.errors import (
     PbxBusy,
 )
 from shared.ssh.connection import Connection, Target
-from shared.ssh.pool import Pool
+from shared.ssh.pool import Pool, Use
+from shared.turns import Turn
+from tests.unit.conftest import VISITOR
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("visitors_leave")]
 
 PBX = Target("10.88.10.19", 5059, "root")
 OTHER = Target("10.88.10.20", 5059, "root")
@@ -92,15 +94,16 @@ class Network:
 class Holder:
     """Holds a lease until it is told to let go."""
 
-    def __init__(self, pool: Pool, target: Target = PBX) -> None:
-        self._pool = pool
-        self._target = target
+    def __init__(
+        self, pool: Pool, target: Target = PBX, *, turn: Turn = "call", use: Use = "console"
+    ) -> None:
+        self._lease = pool.lease(target, Deadline.after(30), turn, use)
         self._enough = asyncio.Event()
         self.connection: Connection | None = None
-        self.task = asyncio.create_task(self._hold())
+        self.task = asyncio.create_task(self._hold(), name=VISITOR)
 
     async def _hold(self) -> None:
-        async with self._pool.lease(self._target, Deadline.after(30)) as self.connection:
+        async with self._lease as self.connection:
             await self._enough.wait()
 
     async def release(self) -> None:
@@ -192,6 +195,60 @@ async def test_whoever_waits_too_long_is_told_when_to_come_back() -> None:
     assert repr(pool) == "<Pool 1 connected, 1 leased, 0 waiting>"
     await holder.release()
     await lease_once(pool)
+
+
+async def test_a_call_is_not_behind_a_read() -> None:
+    """Of three exchanges one may be a read's; 20 readers leave a call the other two, at once."""
+    pool = Network().pool(concurrency=3)
+    readers = [Holder(pool, turn="read") for _ in range(20)]
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 19 waiting>"
+    calls = [Holder(pool) for _ in range(2)]
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 3 leased, 19 waiting>"
+    assert all(call.connection for call in calls)
+    for holder in (*calls, *readers):
+        await holder.release()
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_reader_who_waits_too_long_is_told_when_to_come_back() -> None:
+    """Calls that keep a host busy make a read `PbxBusy`, not a queue without end."""
+    pool = Network().pool(concurrency=1, queue_s=0.01)
+    call = Holder(pool)
+    await settle()
+    with pytest.raises(PbxBusy) as caught:
+        async with pool.lease(PBX, Deadline.after(5), "read"):
+            raise AssertionError("there was no place")
+    assert caught.value.retry_after_s == 0.01
+    await call.release()
+
+
+async def test_files_take_no_exchange_and_are_read_two_at_a_time() -> None:
+    """One of them at most for those who read: whoever follows calls has the other."""
+    pool = Network().pool(concurrency=1)
+    readers = [Holder(pool, turn="read", use="file") for _ in range(3)]
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 2 waiting>"
+    follower, call = Holder(pool, turn="look", use="file"), Holder(pool)
+    await settle()
+    assert repr(pool) == "<Pool 1 connected, 3 leased, 2 waiting>"
+    for holder in (follower, call, *readers):
+        await holder.release()
+    assert repr(pool) == "<Pool 1 connected, 0 leased, 0 waiting>"
+
+
+async def test_cancelled_reader_frees_his_place() -> None:
+    """In the queue and in the middle of it: the next reader goes on."""
+    pool = Network().pool(concurrency=3)
+    readers = [Holder(pool, turn="read", use="file") for _ in range(3)]
+    await settle()
+    await readers[1].cancel()
+    await readers[0].cancel()
+    await settle()
+    assert readers[2].connection is not None
+    assert repr(pool) == "<Pool 1 connected, 1 leased, 0 waiting>"
+    await readers[2].release()
 
 
 async def test_retired_connection_serves_its_leases_to_the_end() -> None:

@@ -9,33 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from pydantic import SecretStr
 
-from functions.calls.handler import router as calls
-from functions.extensions.handler import router as extensions
-from functions.hangup.handler import router as hangup
-from functions.health.handler import router as health
-from functions.history.handler import router as history
-from functions.makecallexternal.handler import router as makecallexternal
-from functions.monitor.handler import router as monitor
-from functions.status.handler import router as status
-from functions.transfer.handler import router as transfer
+from asterisk import app
 from shared import errors
 from shared.errors import ServiceError
-from shared.operate import _parser
+from shared.operate.__main__ import _parser
 from shared.settings import Rate, Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 RUSSIAN = (ROOT / "docs" / "ru.md").read_text("utf-8")
 
-# Errors that no class of the tree stands for: web.py makes them from HTTP itself, or of a crash.
+# Errors that no class of the tree stands for: of HTTP itself.
 FROM_HTTP = {
     "not-found": 404,
     "method-not-allowed": 405,
+    "malformed-request": 400,
+    "origin-not-allowed": 403,
+    "request-timeout": 408,
     "body-too-large": 413,
-    "internal-error": 500,
+    "target-too-long": 414,
+    "head-too-large": 431,
 }
 
 
@@ -58,6 +54,8 @@ def shown(default: object) -> str:
         default = default.get_secret_value()
     if isinstance(default, Rate):
         return f"{default.count}/{default.per_s}"
+    if default is None:
+        return "off"
     if isinstance(default, tuple):
         return ",".join(default)
     return str(default)
@@ -117,20 +115,14 @@ def test_error_codes_are_those_of_the_code() -> None:
 
 
 def test_codes_from_http_are_those_of_the_code() -> None:
-    """The two that are written out in web.py stand there; the others are HTTP's own phrases."""
-    text = (ROOT / "shared" / "web.py").read_text("utf-8")
-    assert '"body-too-large"' in text
-    assert '"internal-error"' in text
+    """Those that are not HTTP's own phrases are written out in the code."""
+    text = "".join(p.read_text("utf-8") for p in (ROOT / "shared" / "http").glob("*.py"))
+    for code in set(FROM_HTTP) - {"not-found", "method-not-allowed"}:
+        assert f'"{code}"' in text
 
 
 def endpoints() -> dict[str, list[dict[str, Any]]]:
     """Give each endpoint, as `METHOD /path`, the parameters of its query."""
-    app = FastAPI()
-    for router in (
-        *(makecallexternal, monitor, calls, hangup, transfer),
-        *(extensions, history, health, status),
-    ):
-        app.include_router(router)
     return {
         f"{method.upper()} {path}": [p for p in told.get("parameters", ()) if p["in"] == "query"]
         for path, methods in app.openapi()["paths"].items()
@@ -154,9 +146,9 @@ def test_endpoints_are_those_of_the_code(text: str, head: str) -> None:
 
 
 def test_every_variable_that_is_named_exists() -> None:
-    """A setting that the texts speak of is one of the table's, or one of the tests' own."""
-    own = {"CLIENT_ID", "TEST_CODE", "TEST_PHONE", "SAM_BUILD"}
-    families = {"POSTGRES_", "RATE_LIMIT_", "DESTINATIONS_"}
+    """A setting that the texts speak of is one of the table's, or a script's own."""
+    own = {"CLIENT_ID", "ENV_FILE", "TEST_CODE", "TEST_PHONE", "SAM_BUILD"}
+    families = {"POSTGRES_", "RATE_LIMIT_", "OPEN_CALLS_", "DESTINATIONS_"}
     known = {name.upper() for name in Settings.model_fields} | own | families
     for text in (README, RUSSIAN):
         named = set(re.findall(r"`?\b([A-Z]+(?:_[A-Z]*)+)(?=[=*`. ])", text))
@@ -164,8 +156,27 @@ def test_every_variable_that_is_named_exists() -> None:
 
 
 def test_every_option_of_a_rule_that_is_named_exists() -> None:
-    """The examples of `rules` are command lines that it takes."""
-    lines = re.findall(r"^\$ \./asterisk\.sh (rules [^#\n]+)", README, re.MULTILINE)
+    """The examples of `rules` and `keys` are command lines that they take."""
+    lines = re.findall(r"^\$ \./asterisk\.sh ((?:rules|keys) [^#\n]+)", README, re.MULTILINE)
     assert len(lines) > 2
     for line in lines:
         assert _parser().parse_args(line.split()).enterprise
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING])
+def test_every_run_of_the_tests_that_is_named_exists(text: str) -> None:
+    """What `tests/run` is told to do in the texts is what it lists, and what it does."""
+    script = (ROOT / "tests" / "run").read_text("utf-8")
+    (cases,) = re.findall(r"^    ((?:\w+ \| )+all)\)$", script, re.MULTILINE)
+    listed = set(re.findall(r"^  ([a-z]+) {2,}\S", script, re.MULTILINE))
+    named = set(re.findall(r"\btests/run(?: ([a-z-]+))?`", text)) - {""}
+    assert len(named) > 2
+    assert named - {"--help"} <= listed == set(cases.split(" | "))
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING])
+def test_every_link_of_the_project_leads_somewhere(text: str) -> None:
+    """A file that is linked is there."""
+    linked = re.findall(r"\]\(([\w./-]+)\)", text)
+    assert len(linked) > 3
+    assert not [path for path in linked if not (ROOT / path).is_file()]

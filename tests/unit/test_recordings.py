@@ -1,150 +1,48 @@
-"""Whole calls, as Asterisk 16 and 22 really went through them: what is told of each."""
+"""Whole calls, as Asterisk 11, 13, 16 and 22 really went through them: what is told of each."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.asterisk.cdr import Record, parse_records
-from shared.asterisk.outcome import confirm
+from shared.asterisk.cdr.outcome import confirm
+from shared.asterisk.models import CallPhase, Root
 from shared.asterisk.parsers import parse_channels
-from shared.asterisk.phases import (
-    CallPhase,
-    Progress,
-    Root,
-    observe,
-    reason_unconfirmed,
-    resolve_root,
-    steps,
+from shared.asterisk.phases import reason_unconfirmed, resolve_root
+from tests.unit.recorded import (
+    ANSWER,
+    CALLS,
+    CUSTOMER_RINGS,
+    RECORDED,
+    VERSIONS,
+    Recording,
+    phases_of,
 )
 
-FOLDER = Path(__file__).parents[1] / "transcripts"
-VERSIONS = ("16", "22")
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One recorded call: who was called, what was listed, what was written."""
-
-    root: Root
-    snapshots: Sequence[dict[str, Any]]
-    rows: tuple[Record, ...]
-
-    @classmethod
-    @cache
-    def load(cls, version: str, name: str) -> Recording:
-        """Read it."""
-        text = (FOLDER / version / "calls" / f"{name}.json").read_text("utf-8")
-        recorded = json.loads(text)
-        command = r"channel originate LOCAL/(\d+)@\S+ application (\w+) [A-Za-z]+/(\+?\d+)"
-        match = re.match(command, recorded["command"], re.IGNORECASE)
-        assert match is not None, recorded["command"]
-        extension, application, phone = match.groups()
-        root = Root(
-            recorded["root"]["channel"],
-            recorded["root"]["uniqueid"],
-            "monitor" if application == "ChanSpy" else "call",
-            extension,
-            phone,
-        )
-        return cls(root, recorded["snapshots"], parse_records(recorded["cdr"]))
-
-    def follow(self, every: Iterator[bool] | None = None) -> tuple[list[CallPhase], Progress]:
-        """Observe the snapshots, or those that are chosen, and the end; the phases and the last."""
-        progress, phases = Progress(), list[CallPhase]()
-        linkedids: dict[str, str] = {}
-        for snapshot in self.snapshots:
-            if every is not None and not next(every):
-                continue
-            channels = parse_channels(snapshot["channels"])
-            known = self._linkedids()
-            linkedids |= {c.uniqueid: known[c.uniqueid] for c in channels if c.uniqueid in known}
-            seen = observe(self.root, progress, channels, linkedids)
-            phases += steps(progress.phase, seen.phase)
-            progress = seen
-        ended = observe(self.root, progress, (), linkedids)
-        phases += steps(progress.phase, ended.phase)
-        return phases, ended
-
-    def _linkedids(self) -> dict[str, str]:
-        known: dict[str, str] = {}
-        for snapshot in self.snapshots:
-            known |= snapshot["linkedids"]
-        return known
-
-
-RING: list[CallPhase] = ["agent_ringing"]
-ANSWER: list[CallPhase] = [*RING, "agent_answered"]
-CUSTOMER_RINGS: list[CallPhase] = [*ANSWER, "customer_ringing"]
-TALK: list[CallPhase] = [*CUSTOMER_RINGS, "talking"]
-# A customer's number that leads nowhere is gone before the agent's answer can be seen.
-CALLS: dict[str, list[CallPhase]] = {
-    "answered": TALK,
-    "answered-rtp": TALK,
-    "agent-no-answer": RING,
-    "agent-busy": RING,
-    "agent-busy-at-once": [],
-    "originate-limit": RING,
-    "customer-busy": CUSTOMER_RINGS,
-    "customer-no-answer": CUSTOMER_RINGS,
-    "customer-no-answer-rtp": CUSTOMER_RINGS,
-    "customer-not-found": CUSTOMER_RINGS,
-    "agent-hangs-up": CUSTOMER_RINGS,
-    "agent-hangs-up-rtp": CUSTOMER_RINGS,
-    "cancel-customer-ringing": CUSTOMER_RINGS,
-    "cancel-customer-ringing-rtp": CUSTOMER_RINGS,
-    "agent-hangs-up-talking": [*ANSWER, "talking"],
-    "agent-hangs-up-talking-rtp": TALK,
-    "cancel-agent-ringing": RING,
-    "cancel-talking": TALK,
-    "cancel-talking-rtp": TALK,
-    "unknown-agent-context": [],
-    "unknown-agent-peer": [],
-    "unknown-customer-context": RING,
-    "unknown-customer-extension": RING,
-    "barge": TALK,
-    "barge-supervisor": ANSWER,
-    "listen": TALK,
-    "listen-supervisor": ["agent_answered"],
-    "supervisor-nothing-to-hear": ["agent_answered"],
-    "transfer": TALK,
-    "transfer-rtp": TALK,
-    "transfer-no-answer": TALK,
-    "transfer-customer-ringing": TALK,
-    "two-calls-at-once": TALK,
-    "two-calls-at-once-second": CUSTOMER_RINGS,
-}
-
-recordings = pytest.mark.parametrize("name", CALLS)
+recordings = pytest.mark.parametrize(("version", "name"), RECORDED)
 versions = pytest.mark.parametrize("version", VERSIONS)
 
 
-@versions
 @recordings
 def test_phases_of_a_recorded_call(version: str, name: str) -> None:
     """In their order, each once, and the end at last."""
     phases, _ = Recording.load(version, name).follow()
-    assert phases == [*CALLS[name], "ended"]
+    assert phases == [*phases_of(version, name), "ended"]
 
 
-@versions
-def test_every_recording_is_in_the_table(version: str) -> None:
-    """No recording is left out."""
-    names = {path.stem for path in (FOLDER / version / "calls").glob("*.json")}
-    assert names == set(CALLS)
+def test_every_recording_is_in_the_table() -> None:
+    """No recording is left out, and 16 and 22 have each of them."""
+    names = {version: {n for v, n in RECORDED if v == version} for version, _ in RECORDED}
+    assert set(names) == {"11", "13", *VERSIONS}
+    assert all(names[version] == set(CALLS) for version in VERSIONS)
+    assert all(some <= set(CALLS) for some in names.values())
 
 
-@versions
-@pytest.mark.parametrize("name", ["answered-rtp", "barge", "agent-hangs-up-talking-rtp"])
+@pytest.mark.parametrize("version", ["11", "13", *VERSIONS])
+@pytest.mark.parametrize("name", ["answered-rtp", "barge", "cancel-talking-rtp"])
 def test_a_call_goes_on_without_its_root(version: str, name: str) -> None:
     """The Local channels are gone at once as the customer answers, the two phones' legs are not."""
     recording = Recording.load(version, name)
@@ -155,7 +53,6 @@ def test_a_call_goes_on_without_its_root(version: str, name: str) -> None:
         assert not any(channel.name.startswith("Local/") for channel in last)
 
 
-@versions
 @recordings
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
@@ -172,11 +69,10 @@ def test_a_slower_look_sees_less_and_nothing_else(
     phases, _ = recording.follow(iter(chosen))
     everything = iter([*CUSTOMER_RINGS[:1], *ANSWER[1:], *CUSTOMER_RINGS[2:], "talking", "ended"])
     assert all(phase in everything for phase in phases)
-    assert set(phases) <= {*CALLS[name], "agent_answered", "ended"}
+    assert set(phases) <= {*phases_of(version, name), "agent_answered", "ended"}
     assert phases.count("ended") == 1
 
 
-@versions
 @recordings
 def test_another_call_s_rows_say_nothing(version: str, name: str) -> None:
     """Names are given anew after each start of Asterisk; an older call is another one."""
@@ -199,6 +95,19 @@ def test_who_a_customer_was_transferred_to_is_an_agent(version: str, name: str) 
     assert 2 <= told.talk_s <= 5
 
 
+@pytest.mark.parametrize(
+    ("version", "name"), [(v, n) for v, n in RECORDED if n.startswith("transfer")]
+)
+def test_whom_to_hand_over_is_known(version: str, name: str) -> None:
+    """The customer's channel, in the moment before he was."""
+    recording = Recording.load(version, name)
+    at, channel = recording.redirected()
+    count = sum(snapshot["at"] < at for snapshot in recording.snapshots)
+    _, progress = recording.follow(iter([True] * count + [False] * len(recording.snapshots)))
+    customers = [leg.channel for leg in progress.legs if leg.party == "customer"]
+    assert customers[-1] == channel
+
+
 @versions
 def test_two_calls_of_one_extension_are_told_apart(version: str) -> None:
     """Once the extension has answered, the root's own data names the customer."""
@@ -209,7 +118,7 @@ def test_two_calls_of_one_extension_are_told_apart(version: str) -> None:
     # Each as the other's candidate: only the number can tell.
     for mine, other in ((first, second), (second, first)):
         candidates = [
-            Root(root.channel, root.uniqueid, "call", mine.extension, mine.phone)
+            Root(root.channel, root.uniqueid, "call", mine.extension, mine.to)
             for root in (other, mine)
         ]
         found = set()

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 
-from shared.settings import Rate, Settings, SettingsError, load_settings, on_lambda
+from shared.settings import (
+    VERSION,
+    Rate,
+    Settings,
+    SettingsError,
+    doubts,
+    on_lambda,
+    the_settings,
+)
 
+ROOT = Path(__file__).parents[2]
 SECRET = "hunter2-hunter2"
 
 
@@ -44,6 +58,10 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
             "CORS_ORIGINS": "https://a.example, https://b.example,",
             "POSTGRES_HOST": "/run/postgresql",
             "RATE_LIMIT_ADDRESS": "7/30",
+            "RATE_LIMIT_NEW_NUMBERS": "30/3600",
+            "OPEN_CALLS_ENTERPRISE": "20",
+            "OPEN_CALLS_EXTENSION": "off",
+            "MAX_CALL_S": " 7200 ",
             "DESTINATIONS_ALLOWED": "+375, 8029 ,",
             "DESTINATIONS_DENIED": "",
             "PBX_RETRY_S": "0.5",
@@ -58,6 +76,9 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert settings.postgres_host == "/run/postgresql"
     assert settings.rate_limit_address == Rate(count=7, per_s=30)
+    assert settings.rate_limit_new_numbers == Rate(count=30, per_s=3600)
+    assert (settings.open_calls_enterprise, settings.open_calls_extension) == (20, None)
+    assert settings.max_call_s == 7200
     assert settings.destinations_allowed == ("+375", "8029")
     assert settings.destinations_denied == ()
     assert settings.pbx_retry_s == 0.5
@@ -78,7 +99,7 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
         ("PBX_CONCURRENCY", "9"),
         ("PBX_QUEUE_S", "0"),
         *(("DIALPLAN_CONTEXT", v) for v in ("", "a b", "a@b", "inoffice\n", "a\0", "a" * 80)),
-        ("CHANNEL_TECHNOLOGY", "IAX2"),
+        ("CHANNEL_TECHNOLOGY", "DAHDI"),
         ("ASTERISK_TRANSPORT", "ami"),
         *(("ASTERISK_SOCKET", v) for v in ("", "asterisk.ctl", "/a b", "/a\n", "/ж")),
         *(
@@ -95,6 +116,11 @@ def test_each_variable_is_its_fields_name_in_capitals() -> None:
             for value in ("", "20", "20/", "/60", "20/60/1", "-1/60", "0/60", "20/0", "a/b")
         ),
         ("RATE_LIMIT_ADDRESS", "many"),
+        ("RATE_LIMIT_ENTERPRISE", "off"),
+        *(("RATE_LIMIT_NEW_NUMBERS", value) for value in ("20", "0/60", "none", "OFF")),
+        *(("OPEN_CALLS_ENTERPRISE", v) for v in ("0", "-1", "1.5", "100001", "many", "OFF")),
+        *(("OPEN_CALLS_EXTENSION", value) for value in ("0", "2/60", "none")),
+        *(("MAX_CALL_S", value) for value in ("0", "59", "86401", "2h", "nan", "inf")),
         *(("DESTINATIONS_ALLOWED", v) for v in ("+375 +7", "+375;+7", "375%", "+", "+3x", "+7\n8")),
         *(("DESTINATIONS_DENIED", v) for v in ("+7 810", "_810.", "1" * 21, "٣٧٥")),
         ("SHARED_HOSTS", "on"),
@@ -134,6 +160,43 @@ def test_rate_says_how_it_is_written() -> None:
         Settings.from_environment({"RATE_LIMIT_EXTENSION": "20 per minute"})
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("SSH_PASWORD", "SSH_PASSWORD"),
+        ("SSH_KEY", "SSH_HOST_KEYS"),
+        ("POSTGRES_PASS", "POSTGRES_PASSWORD"),
+        ("POSTGRES_", "POSTGRES_DB"),
+    ],
+)
+def test_an_unknown_name_is_doubted(name: str, nearest: str) -> None:
+    """A misspelt variable is told, with the setting that is nearest, and not with its value."""
+    (doubt,) = doubts({name: SECRET, "SSH_PASSWORD": SECRET})
+    assert doubt == f"{name} is no setting and has no effect: perhaps {nearest} is meant"
+
+
+def test_openssh_s_own_variables_are_not_doubted() -> None:
+    """They stand in the environment of whoever logs in."""
+    others = ("SSH_AUTH_SOCK", "SSH_CONNECTION", "SSH_TTY", "MY_SSH_PORT", "PATH")
+    assert list(doubts(dict.fromkeys(others, "x") | {"SSH_PASSWORD": SECRET})) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"POSTGRES_PASSWORD": "", "SSH_PASSWORD": "x"}, ["POSTGRES_PASSWORD"]),
+        ({"POSTGRES_PASSWORD": "x", "SSH_PASSWORD": ""}, ["SSH_PASSWORD"]),
+        ({"POSTGRES_PASSWORD": "", "SSH_PASSWORD": ""}, ["POSTGRES_PASSWORD", "SSH_PASSWORD"]),
+        ({}, ["SSH_PASSWORD"]),  # no password is no mistake where PostgreSQL trusts its socket
+        ({"SSH_PASSWORD": "", "SSH_PRIVATE_KEY": "x"}, []),
+        ({"POSTGRES_PASSWORD": "", "POSTGRES_SECRET_ARN": "x", "SSH_SECRET_ARN": "x"}, []),
+    ],
+)
+def test_an_empty_password_is_told(environment: dict[str, str], told: list[str]) -> None:
+    """Where nothing else stands in its place."""
+    assert [doubt.split()[0] for doubt in doubts(environment)] == told
+
+
 @pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "SSH_PASSWORD", "SSH_PRIVATE_KEY"])
 def test_secrets_are_not_shown(name: str) -> None:
     """Neither str, repr nor JSON of the settings has a secret in it."""
@@ -141,6 +204,27 @@ def test_secrets_are_not_shown(name: str) -> None:
     for text in (str(settings), repr(settings), settings.model_dump_json()):
         assert SECRET not in text
     assert getattr(settings, name.lower()).get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "exposed"),
+    [
+        ("127.0.0.1", "off", False),
+        ("127.3.2.1", "off", False),
+        ("::1", "off", False),
+        ("localhost", "off", False),
+        ("/var/run/postgresql", "off", False),
+        ("192.0.2.1", "off", True),
+        ("2001:db8::1", "off", True),
+        ("db.example.test", "off", True),
+        ("db.example.test", "require", False),
+        ("db.example.test", "verify", False),
+    ],
+)
+def test_a_database_elsewhere_is_read_on_the_way(host: str, tls: str, *, exposed: bool) -> None:
+    """Where it is not encrypted, and is not this machine or a socket of it."""
+    settings = Settings.from_environment({"POSTGRES_HOST": host, "POSTGRES_TLS": tls})
+    assert settings.is_read_on_the_way is exposed
 
 
 def test_settings_do_not_change() -> None:
@@ -162,9 +246,9 @@ def test_lambda_has_one_database_connection() -> None:
 def test_settings_of_the_process_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that changes later changes nothing."""
     monkeypatch.setenv("SSH_PORT", "22")
-    first = load_settings()
+    first = the_settings()
     monkeypatch.setenv("SSH_PORT", "23")
-    assert load_settings() is first
+    assert the_settings() is first
     assert first.ssh_port == 22
 
 
@@ -179,3 +263,26 @@ def test_every_setting_is_described() -> None:
     """Each field says in words what it is for."""
     without = [name for name, field in Settings.model_fields.items() if not field.description]
     assert without == []
+
+
+def test_version_stands_in_one_place() -> None:
+    """No other text repeats it, but for a release's heading; a lock's `==` is another's version."""
+    version = re.compile(rf"(?<![\d.=]){re.escape(VERSION)}(?![\d.])")
+    ours = {".py", ".md", ".toml", ".yaml", ".sh", ".sql", ".json", ".conf", ".service", ".txt"}
+    folders = ("asterisk.py", "shared", "functions", "demo", "deploy", "bench", "tests", "docs")
+    paths = [path for name in folders for path in (ROOT / name, *(ROOT / name).rglob("*"))]
+    paths += [path for path in ROOT.iterdir() if path.name != "CHANGELOG.md"]
+    found = {
+        str(path.relative_to(ROOT))
+        for path in paths
+        if path.is_file() and path.suffix in ours and version.search(path.read_text("utf-8"))
+    }
+    assert found == {"shared/settings.py"}
+
+
+def test_package_takes_its_version_from_there() -> None:
+    """pyproject.toml names the constant, and has no number of its own."""
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert "version" in package["project"]["dynamic"]
+    module, _, name = package["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) == VERSION

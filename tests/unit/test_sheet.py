@@ -9,13 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sheet import render_sheet
+from shared.http.sheet import render_sheet
 
 
 def test_a_table() -> None:
     """A header, CRLF, quotes where they are needed, nothing for None."""
     text = render_sheet(["a", "b"], [[1, None], ['say "x"', "y,z"]])
     assert text == 'a,b\r\n1,\r\n"say ""x""","y,z"\r\n'
+
+
+def test_a_table_for_excel() -> None:
+    """With a byte order mark, semicolons and CRLF; a comma needs no quotes, a semicolon does."""
+    text = render_sheet(["a", "b"], [["Жданович", "y,z"], ["1;2", None]], for_excel=True)
+    assert text == '\ufeffa;b\r\nЖданович;y,z\r\n"1;2";\r\n'
+
+
+def test_a_formula_is_mere_text_to_excel_too() -> None:
+    """Behind a semicolon as behind a comma."""
+    assert render_sheet(["a"], [["=1+1"]], for_excel=True) == "\ufeffa\r\n'=1+1\r\n"
 
 
 @pytest.mark.parametrize("value", ["=1+1", "+1+1", "-cmd", "@SUM(A1)", "\t=1", "\r=1", "+", "-"])

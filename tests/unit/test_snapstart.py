@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.snapstart import Snapshot, load_snapshot, register_hooks, renew_randomness
+from shared.aws.snapstart import register_hooks, renew_randomness
+from shared.process import closed_by
 
 
 class Runtime(SimpleNamespace):
@@ -36,21 +37,6 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         work.send(None)
 
 
-@pytest.mark.anyio
-async def test_everything_is_let_go_of_the_last_first() -> None:
-    """What was opened later may use what was opened before; both kinds of functions do."""
-    gone: list[str] = []
-
-    async def close_hosts() -> None:
-        gone.append("hosts")
-
-    snapshot = Snapshot()
-    snapshot.leave_out(lambda: gone.append("database"))
-    snapshot.leave_out(close_hosts)
-    await snapshot.prepare()
-    assert gone == ["hosts", "database"]
-
-
 def test_lambda_is_told_of_both_moments(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """One hook closes on the loop of the requests, the other renews."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "calls")
@@ -61,14 +47,12 @@ def test_lambda_is_told_of_both_moments(runtime: Runtime, monkeypatch: pytest.Mo
         ran.append(work)
 
     gone: list[str] = []
-    load_snapshot.cache_clear()
-    load_snapshot().leave_out(lambda: gone.append("database"))
+    closed_by(gone.append)(lambda: "database")()
     register_hooks(run_there)
     before, after = runtime.hooks
     before()
     assert len(ran) == 1
     assert gone == ["database"]
-    load_snapshot.cache_clear()
     assert after is renew_randomness
 
 

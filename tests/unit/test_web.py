@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,22 +16,27 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import example, given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
 from functions.health import handler as health
 from functions.makecallexternal import handler as makecallexternal
 from functions.monitor import handler as monitor
 from functions.status import handler as status
-from shared import auth, web
-from shared.admission import Admitted, State
-from shared.asterisk.models import Technology
-from shared.caller import Caller
+from shared.asterisk.models import CallOrder, MonitorOrder, Order, Phase, Reason, Technology
+from shared.auth import credentials as auth
+from shared.auth.admission import Admitted
+from shared.auth.caller import Caller, Wishes
+from shared.calls.placing import Placed
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
     AuthenticationFailed,
+    CallElsewhere,
     CallEnded,
     CallNotReady,
     CdrUnreadable,
+    ChannelAmbiguous,
+    ChannelUnaskable,
     CommandRejected,
     ConnectFailed,
     ConnectionLost,
@@ -39,15 +45,19 @@ from shared.errors import (
     DatabaseUnavailable,
     DestinationDenied,
     DiallingStopped,
+    EventsGone,
     ExtensionNotOwned,
     FieldError,
     Forbidden,
     HostKeyChanged,
+    HostUnverified,
+    InternalError,
     InvalidClientId,
     InvalidParameter,
     KeyReused,
     LimitExceeded,
     NoAnswer,
+    NobodyToHear,
     NoChannel,
     NoSuchCall,
     NoSuchExtension,
@@ -63,11 +73,19 @@ from shared.errors import (
     SharedHost,
     SocketRefused,
     SshSecretUnreadable,
+    StreamUnavailable,
+    TicketExpired,
+    TooManyOpen,
+    TooMuchSent,
     UnknownExtension,
     ViewUnavailable,
 )
-from shared.placing import CallIntent, Intent, MonitorIntent, Phase, Placed
-from shared.settings import load_settings
+from shared.http.app import create_app
+from shared.http.origins import Origins
+from shared.http.problems import quota_headers
+from shared.process import forget_all
+from shared.settings import VERSION, the_settings
+from shared.telemetry import LOG
 
 pytestmark = pytest.mark.anyio
 
@@ -83,20 +101,20 @@ GET_MONITOR = (MONITOR, MONITOR_PARAMS)
 
 
 class Place:
-    """Stands for `shared.placing.place`: records what it was asked, and does as it is told."""
+    """Stands for `Placing`: records what it was asked, and does as it is told."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Intent, Caller]] = []
+        self.asked: list[tuple[Order, Caller, Wishes, str]] = []
         self.error: Exception | None = None
-        self.state: State = "placing"
         self.phase: Phase = "accepted"
+        self.reason: Reason | None = None
         self.repeated = False
         self.technology: Technology | None = None
         self.quota: Quota | None = None
 
-    async def __call__(self, intent: Intent, caller: Caller) -> Placed:
+    async def place(self, order: Order, caller: Caller, wishes: Wishes, *, field: str) -> Placed:
         """Place nothing."""
-        self.asked.append((intent, caller))
+        self.asked.append((order, caller, wishes, field))
         if self.error:
             raise self.error
         admitted = Admitted(
@@ -105,11 +123,13 @@ class Place:
             enterprise_name="june",
             host="10.88.10.19",
             repeated=self.repeated,
-            state=self.state,
+            state="placing",
+            phase=self.phase,
+            reason=self.reason,
             created_at=datetime.now(UTC),
             quota=self.quota,
         )
-        return Placed(admitted, self.phase, self.technology)
+        return Placed(admitted, self.phase, self.technology, self.reason)
 
 
 class Database:
@@ -127,8 +147,8 @@ class Database:
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
     """Put the fake in both handlers that ring phones."""
     fake = Place()
-    monkeypatch.setattr(makecallexternal, "place", fake)
-    monkeypatch.setattr(monitor, "place", fake)
+    monkeypatch.setattr(makecallexternal, "the_placing", lambda: fake)
+    monkeypatch.setattr(monitor, "the_placing", lambda: fake)
     return fake
 
 
@@ -136,7 +156,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
 def database(monkeypatch: pytest.MonkeyPatch) -> Database:
     """Put the fake behind `/api/status`."""
     fake = Database()
-    monkeypatch.setattr(status, "load_database", lambda: fake)
+    monkeypatch.setattr(status, "the_database", lambda: fake)
     return fake
 
 
@@ -148,7 +168,10 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
 @cache
 def service() -> FastAPI:
     """Compose the whole service as asterisk.py does."""
-    return web.create_app(makecallexternal.router, monitor.router, health.router, status.router)
+    return create_app(
+        *(makecallexternal.router, monitor.router, health.router, status.router),
+        settings=the_settings(),
+    )
 
 
 @pytest.fixture
@@ -171,14 +194,22 @@ def problem(response: httpx.Response, status_code: int, code: str) -> dict[str, 
     body: dict[str, Any] = response.json()
     assert list(body)[:5] == ["title", "status", "detail", "code", "request_id"]
     assert set(body) <= {
-        *("title", "status", "detail", "code", "request_id", "errors", "call_id", "dialled")
+        *("title", "status", "detail", "code", "request_id", "errors", "call_id", "dialled"),
+        *("oldest", "newest"),
     }
     assert body["status"] == status_code
     assert body["code"] == code
     assert isinstance(body["detail"], str)
     assert body["title"]
     assert body["request_id"] == response.headers["x-request-id"]
+    assert_edge(response)
     return body
+
+
+def assert_edge(response: httpx.Response) -> None:
+    """Insist on the headers that every answer has, once each."""
+    assert response.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert response.headers.get_list("cache-control") == ["no-store"]
 
 
 # The specification's answers
@@ -207,10 +238,10 @@ async def test_call_answers_as_in_the_specification(
         ("phase", "accepted"),
         ("repeated", False),
     ]
-    ((intent, caller),) = place.asked
-    assert isinstance(intent, CallIntent)
-    assert (intent.extension.number, intent.phone.number) == ("150", "+375296254070")
-    assert (caller.secret, caller.idempotency_key, intent.field) == (SECRET, None, "code")
+    ((order, caller, wishes, field),) = place.asked
+    assert isinstance(order, CallOrder)
+    assert (order.extension.number, order.phone.number) == ("150", "+375296254070")
+    assert (caller.secret, wishes.idempotency_key, field) == (SECRET, None, "code")
 
 
 @pytest.mark.parametrize(
@@ -241,10 +272,10 @@ async def test_monitoring_answers_as_in_the_specification(
         ("phase", "accepted"),
         ("repeated", False),
     ]
-    ((intent, _),) = place.asked
-    assert isinstance(intent, MonitorIntent)
-    assert (intent.extension.number, intent.target.number) == ("151", "150")
-    assert intent.mode.value == action
+    ((order, *_),) = place.asked
+    assert isinstance(order, MonitorOrder)
+    assert (order.extension.number, order.target.number) == ("151", "150")
+    assert order.mode.value == action
 
 
 async def test_monitoring_names_the_hosts_own_technology(
@@ -278,7 +309,7 @@ async def test_status_answers_as_in_the_specification(
     body = ordered(response)
     assert body == [
         ("service", "asterisk-call-management"),
-        ("version", "1.0.0"),
+        ("version", VERSION),
         ("database", word),
         ("asterisk_config", [("method", "SSH CLI"), ("ssh_port", 5059), ("ssh_user", "root")]),
     ]
@@ -298,55 +329,55 @@ async def test_modern_call_answers_the_same(client: httpx.AsyncClient, place: Pl
     response = await client.post("/api/calls", json=call, headers=headers)
     assert response.status_code == 200
     assert response.json()["repeated"] is True
-    for intent, caller in place.asked:
-        assert str(intent) == "150 -> +375296254070"
-        assert (caller.secret, caller.idempotency_key) == (SECRET, "click-1")
-        assert intent.field == "from"
+    for order, caller, wishes, field in place.asked:
+        assert str(order) == "150 -> +375296254070"
+        assert (caller.secret, wishes.idempotency_key) == (SECRET, "click-1")
+        assert field == "from"
 
 
 @pytest.mark.parametrize(
-    ("phase", "success", "call", "monitoring"),
+    ("phase", "reason", "success", "said"),
     [
-        ("accepted", True, "Call initiated successfully", "Monitoring initiated successfully"),
-        ("placing", True, "Call is already being placed", "Monitoring is already being placed"),
-        ("agent_ringing", True, "Call initiated successfully", "Monitoring initiated successfully"),
-        (
-            "agent_answered",
-            True,
-            "Call initiated successfully",
-            "Monitoring initiated successfully",
-        ),
-        (
-            "ended",
-            False,
-            "Call ended before the extension answered",
-            "Monitoring ended before the extension answered",
-        ),
-        (
-            "unknown",
-            False,
-            "Call was sent before, whether it rings is unknown",
-            "Monitoring was sent before, whether it rings is unknown",
-        ),
+        ("accepted", None, True, "initiated successfully"),
+        ("agent_ringing", None, True, "initiated successfully"),
+        ("agent_answered", None, True, "initiated successfully"),
+        ("customer_ringing", None, True, "initiated successfully"),
+        ("talking", None, True, "initiated successfully"),
+        ("placing", None, False, "is already being placed, whether it will ring is not known yet"),
+        ("unknown", None, False, "was sent before, whether it rings is unknown"),
+        ("ended", None, False, "ended before the extension answered"),
+        ("ended", "answered", True, "ended, it was answered"),
+        ("ended", "busy", False, "ended, the number was busy"),
+        ("ended", "no_answer", False, "ended, the number did not answer"),
+        ("ended", "agent_busy", False, "ended, the extension was busy"),
+        ("ended", "agent_no_answer", False, "ended, the extension did not answer"),
+        ("ended", "cancelled", False, "ended, it was cancelled"),
+        ("ended", "rejected", False, "was refused before anything rang"),
+        ("ended", "failed", False, "ended, nobody could be rung"),
+        ("ended", "unknown", False, "ended, nobody can know how"),
     ],
 )
 async def test_repeat_tells_how_far_the_first_one_is(
     client: httpx.AsyncClient,
     place: Place,
     phase: Phase,
-    call: str,
-    monitoring: str,
+    reason: Reason | None,
+    said: str,
     *,
     success: bool,
 ) -> None:
-    """It answers 200 with the call's phase; one that is unknown or over is no success."""
-    place.phase, place.repeated = phase, True
-    for (path, params), message in ((GET_CALL, call), (GET_MONITOR, monitoring)):
+    """200 with the phase and reason; what is no success, as far as is known, has a `detail`."""
+    place.phase, place.reason, place.repeated = phase, reason, True
+    for (path, params), what in ((GET_CALL, "Call"), (GET_MONITOR, "Monitoring")):
         response = await client.get(path, params=params)
         body = response.json()
         assert response.status_code == 200
-        assert body["message"].startswith(f"{message}: ")
+        assert body["message"].startswith(f"{what} {said}: ")
         assert (body["success"], body["phase"], body["repeated"]) == (success, phase, True)
+        assert (body.get("reason"), body.get("detail")) == (
+            reason,
+            None if success else f"{what} {said}",
+        )
 
 
 # Who asks
@@ -375,7 +406,7 @@ async def test_secret_in_a_header_goes_before_the_query(
     params = {"code": "150", "phone": "1"} | ({"clientId": query} if query else {})
     response = await client.get(CALL, params=params, headers=headers)
     assert response.status_code == 200
-    assert [caller.secret for _, caller in place.asked] == [expected]
+    assert [caller.secret for _, caller, _, _ in place.asked] == [expected]
 
 
 @pytest.mark.parametrize("secret", [None, "", "a" * 256, "a\0b", "a\nb", "a\x7f"])
@@ -400,7 +431,7 @@ async def test_caller_is_told_by_its_address(client: httpx.AsyncClient, place: P
     transport = httpx.ASGITransport(service(), client=("192.0.2.7", 40_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as other:
         await other.get(MONITOR, params=MONITOR_PARAMS)
-    assert [caller.address for _, caller in place.asked] == ["127.0.0.1", "192.0.2.7"]
+    assert [caller.address for _, caller, _, _ in place.asked] == ["127.0.0.1", "192.0.2.7"]
 
 
 async def test_caller_without_an_address_is_served(place: Place) -> None:
@@ -408,12 +439,12 @@ async def test_caller_without_an_address_is_served(place: Place) -> None:
     transport = httpx.ASGITransport(service(), client=None)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get(CALL, params=CALL_PARAMS)).status_code == 200
-    assert [caller.address for _, caller in place.asked] == [None]
+    assert [caller.address for _, caller, _, _ in place.asked] == [None]
 
 
 def test_caller_does_not_show_its_secret() -> None:
     """A caller in a traceback or a log line has no secret in it."""
-    assert SECRET not in repr(Caller(SECRET, None, None, 0, Deadline(0)))
+    assert SECRET not in repr(Caller(SECRET, None, Deadline(0)))
 
 
 # How long to wait
@@ -445,7 +476,7 @@ async def test_waiting_is_what_the_header_prefers(
         assert response.status_code == 200
         expected = f"wait={seconds}" if seconds else None
         assert expected == response.headers.get("preference-applied")
-    assert [caller.wait_s for _, caller in place.asked] == [seconds] * 2
+    assert [wishes.wait_s for _, _, wishes, _ in place.asked] == [seconds] * 2
 
 
 @given(text=st.text(max_size=40))
@@ -476,7 +507,7 @@ async def test_nobody_waits_who_did_not_ask(client: httpx.AsyncClient, place: Pl
     """Without the header the answer comes at once, and speaks of no preference."""
     response = await client.get(CALL, params=CALL_PARAMS)
     assert "preference-applied" not in response.headers
-    assert [caller.wait_s for _, caller in place.asked] == [0]
+    assert [wishes.wait_s for _, _, wishes, _ in place.asked] == [0]
 
 
 # What is left of a limit
@@ -521,7 +552,7 @@ async def test_quota_is_told_on_success_and_on_refusal(
 def test_quota_headers_are_structured_fields(count: int, per_s: int, share: float) -> None:
     """Names as strings, whole numbers, the same policy in both, a reset within the window."""
     remaining = int(count * share)
-    headers = web.quota_headers(Quota("extension", count, per_s, remaining))
+    headers = quota_headers(Quota("extension", count, per_s, remaining))
     policy, limit = structured(headers["RateLimit-Policy"]), structured(headers["RateLimit"])
     assert policy == ("extension", {"q": count, "w": per_s})
     assert limit[0] == "extension"
@@ -543,18 +574,34 @@ async def test_repeat_speaks_of_no_quota(client: httpx.AsyncClient, place: Place
 def failures() -> list[ServiceError]:
     """Make one of each error of the tree."""
     pbx: list[type[PbxError]] = [
-        *(NotExecuted, ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged),
+        *(ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged),
         *(ConnectionLost, SocketRefused, NoAnswer, AsteriskUnavailable, CommandRejected),
-        *(ContextMissing, CdrUnreadable, SshSecretUnreadable, OutcomeUnknown, NoChannel),
+        TooMuchSent,
+        *(
+            ContextMissing,
+            ChannelUnaskable,
+            CdrUnreadable,
+            SshSecretUnreadable,
+            OutcomeUnknown,
+            NoChannel,
+        ),
     ]
     wrong = FieldError("code", "must be another")
     return [
-        *(InvalidParameter(wrong), KeyReused(wrong), UnknownExtension(wrong)),
+        *(
+            InvalidParameter(wrong),
+            KeyReused(wrong),
+            UnknownExtension("must be another", field="code"),
+        ),
         *(NoSuchCall(), NoSuchExtension("No phone"), CallEnded("Over"), CallNotReady("Not yet")),
-        ViewUnavailable("Not in time"),
+        *(NobodyToHear("150 is on no call"), ChannelAmbiguous("150 talks by another's name")),
+        *(CallElsewhere("On another PBX"), ViewUnavailable("Not in time"), HostUnverified()),
+        *(EventsGone(oldest=5, newest=10), InternalError()),
         *(InvalidClientId(), PrefetchRefused(), LimitExceeded("Too many", retry_after_s=2.1)),
+        TooManyOpen("Too many are open"),
         *(DiallingStopped("Stopped"), DestinationDenied("Denied"), SharedHost("Shared")),
         ExtensionNotOwned("Not yours"),
+        *(StreamUnavailable(), TicketExpired()),
         *(DatabaseUnavailable("Database is away"), SchemaMissing("Schema is missing")),
         PostgresSecretUnreadable("POSTGRES_SECRET_ARN: the secret cannot be read"),
         PbxBusy("Too many", retry_after_s=0.01),
@@ -585,7 +632,7 @@ async def test_every_raised_error_of_the_tree_is_among_them() -> None:
     while waiting:
         error = waiting.pop()
         waiting += [c for c in error.__subclasses__() if c.__module__ == "shared.errors"]
-        assert error in listed | {ServiceError, PbxError, Forbidden}
+        assert error in listed | {ServiceError, PbxError, Forbidden, NotExecuted}
 
 
 async def test_failed_call_reads_as_in_the_specification(
@@ -594,7 +641,7 @@ async def test_failed_call_reads_as_in_the_specification(
     """500 with the specification's sentence, and the id of the call that failed."""
     place.error = error = ConnectTimeout("Connection timeout")
     error.during = "Call initiation failed"
-    error.call_id = str(CALL_ID)
+    error.call_id = CALL_ID
     body = problem(await client.get(CALL, params=CALL_PARAMS), 500, "ssh-connect-timeout")
     assert body["detail"] == "Call initiation failed: SSH command failed: Connection timeout"
     assert body["call_id"] == str(CALL_ID)
@@ -621,14 +668,14 @@ async def test_refusal_for_now_says_when_to_come_back(
 async def test_every_temporary_refusal_says_when_to_come_back(
     client: httpx.AsyncClient, place: Place
 ) -> None:
-    """429 and 503 always carry Retry-After."""
+    """429 and 503 carry Retry-After; but when one of the open calls will end, nobody knows."""
     without = []
     for error in (e for e in failures() if e.status in (429, 503)):
         place.error = error
         response = await client.get(CALL, params=CALL_PARAMS)
         if "retry-after" not in response.headers:
             without.append(error.code)
-    assert without == []
+    assert without == ["too-many-open-calls"]
 
 
 @pytest.mark.parametrize(
@@ -673,7 +720,7 @@ async def test_other_endpoints_never_speak_of_dialling(
     def crash() -> None:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr(status, "load_database", crash)
+    monkeypatch.setattr(status, "the_database", crash)
     response = await client.get("/api/status")
     assert "dialled" not in problem(response, 500, "internal-error")
     assert "hunter2" not in response.text
@@ -753,6 +800,25 @@ async def test_wrong_body_is_named_by_its_field(
     assert place.asked == []
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json"],
+)
+@pytest.mark.parametrize("content", ['{"from": "150", "to": "150"}', "[]", "{"])
+async def test_a_body_that_is_not_said_to_be_json_names_its_header(
+    client: httpx.AsyncClient, place: Place, kind: str | None, content: str
+) -> None:
+    """A form's is what `curl -d` sends: the answer says what to write instead."""
+    headers = {"X-Client-Id": SECRET} | ({} if kind is None else {"Content-Type": kind})
+    response = await client.post("/api/calls", content=content.encode(), headers=headers)
+    body = problem(response, 422, "invalid-parameter")
+    (wrong,) = body["errors"]
+    assert wrong["field"] == "Content-Type"
+    assert wrong["message"] == "must be application/json, for the body is JSON"
+    assert body["dialled"] == "no"
+    assert place.asked == []
+
+
 @pytest.mark.parametrize("key", [b"", b"a" * 256, b"schl\xfcssel", b"a\tb"])
 async def test_wrong_idempotency_key_is_named_as_it_was_sent(
     client: httpx.AsyncClient, place: Place, key: bytes
@@ -785,7 +851,7 @@ async def test_plus_that_arrived_as_a_space_is_explained(
 
 
 @pytest.mark.parametrize(
-    "text", ["150&1501", "150\0core stop now", "150\n", "１５０", "9" * 10_000, "$(id)", "150,bq"]
+    "text", ["150&1501", "150\0core stop now", "150\n", "１５０", "9" * 5_000, "$(id)", "150,bq"]
 )
 @pytest.mark.parametrize("name", ["code", "phone"])
 async def test_hostile_parameter_is_refused(
@@ -808,6 +874,11 @@ async def test_hostile_parameter_is_refused(
         {"Sec-Purpose": "prefetch;prerender"},
         {"Purpose": "Prefetch"},
         {"X-Moz": "prefetch"},
+        {"Purpose": "preview"},
+        {"X-Purpose": "preview"},
+        {"X-Purpose": ": preview, prefetch"},
+        {"User-Agent": "TelegramBot (like TwitterBot)"},
+        {"User-Agent": "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)"},
     ],
 )
 @pytest.mark.parametrize(("path", "params"), [GET_CALL, GET_MONITOR])
@@ -818,9 +889,34 @@ async def test_prefetch_rings_nobody(
     params: dict[str, str],
     headers: dict[str, str],
 ) -> None:
-    """A browser that asks ahead of the click is refused."""
+    """A browser or a chat that asks ahead of the click is refused."""
     response = await client.get(path, params=params, headers=headers)
     assert problem(response, 403, "prefetch-refused")["dialled"] == "no"
+    assert place.asked == []
+
+
+@pytest.mark.parametrize("secret", [{"Authorization": f"Bearer {SECRET}"}, {"X-Client-Id": SECRET}])
+@pytest.mark.parametrize(
+    "headers", [{"User-Agent": "TelegramBot"}, {"X-Purpose": "preview"}, {"Purpose": "preview"}]
+)
+async def test_a_program_that_sends_its_secret_in_a_header_means_it(
+    client: httpx.AsyncClient, place: Place, headers: dict[str, str], secret: dict[str, str]
+) -> None:
+    """A bot's own program may call itself what it likes; what it has in the query says nothing."""
+    for params in (CALL_PARAMS, CALL_PARAMS | {"clientId": ""}):
+        response = await client.get(CALL, params=params, headers=headers | secret)
+        assert response.status_code == 200
+    assert len(place.asked) == 2
+
+
+@pytest.mark.parametrize("secret", [{"Authorization": "Basic YTpi"}, {"X-Client-Id": ""}])
+async def test_a_header_without_a_secret_does_not_make_a_preview_a_request(
+    client: httpx.AsyncClient, place: Place, secret: dict[str, str]
+) -> None:
+    """The secret came in the link all the same."""
+    headers = {"User-Agent": "TelegramBot"} | secret
+    response = await client.get(CALL, params=CALL_PARAMS, headers=headers)
+    problem(response, 403, "prefetch-refused")
     assert place.asked == []
 
 
@@ -863,6 +959,74 @@ async def test_body_that_is_too_large_is_refused(client: httpx.AsyncClient, plac
     assert place.asked == []
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("begin", [f"{CALL}?code=", "/health?", "/nowhere/", "/api/status?x="])
+async def test_target_that_is_too_long_is_refused(
+    client: httpx.AsyncClient, place: Place, method: str, begin: str
+) -> None:
+    """Over 8,192 bytes of path and query nobody looks for an endpoint: certainly nothing rings."""
+    for longer in (0, 1):
+        response = await client.request(method, begin.ljust(8_192 + longer, "1"))
+        assert (response.status_code == 414) is bool(longer)
+    body = problem(response, 414, "target-too-long")
+    assert (body["title"], body["dialled"]) == ("Request-URI Too Long", "no")
+    assert place.asked == []
+
+
+async def test_target_is_measured_as_it_was_sent(client: httpx.AsyncClient) -> None:
+    """Three bytes for each that is encoded, in the path too."""
+    response = await client.get(f"/{'%20' * 2_731}")
+    problem(response, 414, "target-too-long")
+    problem(await client.get(f"/{'%20' * 2_700}"), 404, "not-found")
+
+
+@pytest.mark.parametrize("size", [8_192, 8_193])
+def test_target_on_lambda_is_measured_likewise(size: int) -> None:
+    """There the path comes decoded; the answer is the same."""
+    path = Path(__file__).parents[1] / "events" / "health.json"
+    event = json.loads(path.read_text("utf-8"))
+    event["rawQueryString"] = "1" * (size - len("/health?"))
+    answer = health.handler(event, None)
+    assert (answer["statusCode"] == 414) is (size > 8_192)
+    assert answer["headers"]["x-request-id"] == event["requestContext"]["requestId"]
+
+
+def test_every_operation_tells_of_too_long_a_target() -> None:
+    """Whatever is asked for, that may be the answer."""
+    for path in service().openapi()["paths"].values():
+        for operation in path.values():
+            assert operation["responses"]["414"]["description"] == "Request-URI Too Long"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status_code"),
+    [
+        *(("GET", "/health", 200), ("HEAD", "/health", 405), ("GET", "/nowhere", 404)),
+        *(("GET", "/docs", 200), ("GET", "/openapi.json", 200), ("OPTIONS", "/health", 405)),
+        *(("GET", CALL, 401), ("POST", "/api/calls", 401), ("GET", "/x" * 5_000, 414)),
+    ],
+)
+async def test_every_answer_has_the_headers_of_all(
+    client: httpx.AsyncClient, method: str, path: str, status_code: int
+) -> None:
+    """Whatever is asked: no browser guesses a type, no cache keeps an answer."""
+    response = await client.request(method, path)
+    assert response.status_code == status_code
+    assert_edge(response)
+
+
+def test_every_answer_of_lambda_has_them() -> None:
+    """There too, errors included."""
+    path = Path(__file__).parents[1] / "events" / "health.json"
+    for target, status_code in (("/health", 200), ("/nowhere", 404)):
+        event = json.loads(path.read_text("utf-8"))
+        event["rawPath"] = event["requestContext"]["http"]["path"] = target
+        answer = health.handler(event, None)
+        assert answer["statusCode"] == status_code
+        assert answer["headers"]["x-content-type-options"] == "nosniff"
+        assert answer["headers"]["cache-control"] == "no-store"
+
+
 # The request's id
 
 
@@ -894,21 +1058,172 @@ async def test_every_request_has_another_id(client: httpx.AsyncClient) -> None:
 # Pages of other origins
 
 
-@pytest.mark.parametrize(
-    ("origin", "allowed"), [("https://crm.example", True), ("https://evil.example", False)]
-)
-async def test_only_listed_origins_may_read(
-    place: Place, monkeypatch: pytest.MonkeyPatch, origin: str, *, allowed: bool
-) -> None:
+def known_to(origins: str, monkeypatch: pytest.MonkeyPatch) -> httpx.AsyncClient:
+    """Make a client of a service with these CORS_ORIGINS."""
+    monkeypatch.setenv("CORS_ORIGINS", origins)
+    forget_all()
+    return client_of(create_app(makecallexternal.router, health.router, settings=the_settings()))
+
+
+async def test_a_listed_origin_may_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """CORS_ORIGINS names the pages whose scripts may read our answers, errors included."""
-    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example")
-    load_settings.cache_clear()
-    async with client_of(web.create_app(makecallexternal.router)) as client:
+    origin = "https://crm.example"
+    async with known_to(origin, monkeypatch) as client:
         for error in (None, ConnectTimeout("Connection timeout"), RuntimeError("crash")):
             place.error = error
             response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": origin})
-            expected = origin if allowed else None
-            assert expected == response.headers.get("access-control-allow-origin")
+            assert response.headers["access-control-allow-origin"] == origin
+    assert len(place.asked) == 3
+
+
+FOREIGN = [
+    *("https://evil.example", "https://crm.example.evil.example", "http://crm.example", "null"),
+    *("https://crm.example:8443", "file://", "chrome-extension://abcdefgh"),
+]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", None])
+@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("path", [CALL, MONITOR, "/health", "/nowhere"])
+async def test_another_origin_reads_why_it_may_not_call(
+    place: Place, monkeypatch: pytest.MonkeyPatch, origin: str, site: str | None, path: str
+) -> None:
+    """403 before anything rings, and its page may read the answer; the id and `dialled` with it."""
+    headers = {"Origin": origin} | ({"Sec-Fetch-Site": site} if site else {})
+    async with known_to("https://crm.example", monkeypatch) as client:
+        response = await client.get(path, params=CALL_PARAMS, headers=headers)
+        body = problem(response, 403, "origin-not-allowed")
+        assert body["dialled"] == "no"
+        assert "CORS_ORIGINS" in body["detail"]
+        readable = response.headers.get("access-control-allow-origin")
+        assert readable == (None if origin == "file://" else origin)
+        assert "Origin" in response.headers["vary"]
+    assert place.asked == []
+
+
+async def test_another_origin_s_preflight_lets_it_read_the_refusal(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the browser would say `Failed to fetch`: the question is granted, the request is not."""
+    headers = {
+        "Origin": "https://evil.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, x-client-id",
+    }
+    async with known_to("https://crm.example", monkeypatch) as client:
+        response = await client.options("/api/calls", headers=headers)
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == "https://evil.example"
+        assert_edge(response)
+        order = {"from": "150", "to": "+375296254070"}
+        sent = {"Origin": "https://evil.example", "X-Client-Id": SECRET}
+        response = await client.post("/api/calls", json=order, headers=sent)
+        assert problem(response, 403, "origin-not-allowed")["dialled"] == "no"
+    assert place.asked == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://pbx.example", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "http://test"},
+        {"Origin": "https://TEST"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+async def test_our_own_pages_and_programs_pass(
+    place: Place, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    """Without `Origin`, or from the address that is asked: whatever CORS_ORIGINS names."""
+    async with known_to("https://crm.example", monkeypatch) as client:
+        response = await client.get(CALL, params=CALL_PARAMS, headers=headers)
+    assert response.status_code == 200
+    assert len(place.asked) == 1
+
+
+@pytest.mark.parametrize("listed", ["*", "https://crm.example,null"])
+async def test_null_is_an_origin_that_may_be_listed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, listed: str
+) -> None:
+    """As any other, or with all of them."""
+    async with known_to(listed, monkeypatch) as client:
+        response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": "null"})
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] in {"*", "null"}
+
+
+async def test_an_origin_without_a_setting_is_told_in_the_log_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is served, since a proxy may know it; one escaped line an origin, ten a minute at most."""
+    lines: list[str] = []
+    monkeypatch.setattr(LOG, "warning", lambda text, *args: lines.append(text % args))
+    nasty = [b"https://\xd0\xb0.example/" + b"x" * 9_000, b"\x1b[2J\t'"]
+    async with known_to("", monkeypatch) as client:
+        for origin in (b"https://crm.example", b"https://crm.example", *nasty):
+            await client.get(CALL, params=CALL_PARAMS, headers=[(b"Origin", origin)])
+        assert len(place.asked) == 4
+        assert len(lines) == 3
+        assert all("CORS_ORIGINS" in line for line in lines)
+        assert "'https://crm.example'" in lines[0]
+        assert not set("\x1b\t\xd0") & set("".join(lines))
+        assert max(map(len, lines)) < 300
+        for number in range(1_000):
+            await client.get("/health", headers={"Origin": f"https://{number}.example"})
+    assert len(lines) == 10
+
+
+def test_invented_origins_neither_fill_the_log_nor_silence_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ten lines a minute, the next of which counts those left out; then a real one has its own.
+
+    It has one a day, also while others are invented, as long as it is seen among a hundred told.
+    """
+    lines: list[str] = []
+    monkeypatch.setattr(LOG, "warning", lambda text, *args: lines.append(text % args))
+    now = 0.0
+    origins = Origins((), clock=lambda: now)
+
+    def ask(origin: str) -> None:
+        assert origins.refuses(Headers({"origin": origin})) is None
+
+    for number in range(1_000):
+        ask(f"https://{number}.example")
+    ask("https://crm.example")
+    assert len(lines) == 10
+    now = 61.0
+    ask("https://crm.example")
+    assert "'https://crm.example'" in lines[10]
+    assert lines[10].endswith(": 991")
+    for minute in range(2, 60):
+        now = 61.0 * minute
+        for number in range(20):
+            ask(f"https://{minute}-{number}.example")
+        ask("https://crm.example")
+    assert len(lines) <= 600
+    assert sum("'https://crm.example'" in line for line in lines) == 1
+    now += 86_400
+    ask("https://crm.example")
+    assert "'https://crm.example'" in lines[-1]
+
+
+@pytest.mark.parametrize(("origin", "status_code"), [("evil", 403), ("crm", 200), (None, 200)])
+def test_a_foreign_page_is_refused_on_lambda_too(
+    monkeypatch: pytest.MonkeyPatch, origin: str | None, status_code: int
+) -> None:
+    """By the function itself; API Gateway answers preflights alone."""
+    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example")
+    forget_all()
+    path = Path(__file__).parents[1] / "events" / "health.json"
+    event = json.loads(path.read_text("utf-8"))
+    if origin:
+        event["headers"]["origin"] = f"https://{origin}.example"
+    answer = health.handler(event, None)
+    forget_all()
+    assert answer["statusCode"] == status_code
+    assert ("origin-not-allowed" in answer["body"]) == (status_code == 403)
 
 
 async def test_listed_origin_may_send_and_read_every_header_of_ours(
@@ -916,10 +1231,10 @@ async def test_listed_origin_may_send_and_read_every_header_of_ours(
 ) -> None:
     """What a request may carry passes the browser's question, and what an answer tells is read."""
     monkeypatch.setenv("CORS_ORIGINS", "https://crm.example")
-    load_settings.cache_clear()
+    forget_all()
     ours = "authorization, content-type, idempotency-key, prefer, x-client-id"
     place.quota = Quota("extension", 20, 60, 19)
-    async with client_of(web.create_app(makecallexternal.router)) as client:
+    async with client_of(create_app(makecallexternal.router, settings=the_settings())) as client:
         asked = {
             "Origin": "https://crm.example",
             "Access-Control-Request-Method": "POST",
@@ -931,7 +1246,7 @@ async def test_listed_origin_may_send_and_read_every_header_of_ours(
         )
     exposed = response.headers["access-control-expose-headers"].lower().split(", ")
     assert {"retry-after", *exposed} == set(exposed)
-    safe = {"content-length", "content-type"}
+    safe = {"cache-control", "content-length", "content-type", "x-content-type-options"}
     told = {name for name in response.headers if not name.startswith("access-control-")}
     assert told - safe - {"vary"} <= set(exposed)
 
@@ -950,7 +1265,7 @@ async def test_every_function_is_an_app_of_its_own(
     place: Place, database: Database, module: Any, path: str
 ) -> None:
     """Each folder's `app` answers its own path, and not the others'."""
-    async with client_of(module.app) as client:
+    async with client_of(create_app(module.router, settings=the_settings())) as client:
         for other in ("/health", CALL, MONITOR, "/api/status"):
             response = await client.get(other)
             assert (response.status_code != 404) is (other == path)

@@ -46,6 +46,8 @@ Context park: 900 answers and hangs up, 901 stays an hour, 902 echoes.
 Context patient: 162 does not answer, and is rung for 60 s.
 Context switched: every extension comes by a `switch` from inoffice;
 context withswitch includes it.
+Context plans: dialplans as people have them (plans/extensions.conf). Its phones and carriers are
+tests/pbx/softphone.py, on UDP port 15330 (16) or 15530 (22): none but while a test runs.
 EOF
 }
 
@@ -58,8 +60,14 @@ case "${1:-}" in -h | --help) usage; exit 0 ;; esac
 verb=${1:-} version=${2:-}
 case "$verb" in up | down | status | rx) ;; *) usage >&2; exit 2 ;; esac
 case "$version" in
-  16) suite=bullseye tech=SIP ssh_port=25059 sip_port=15160 ami_port=15038 phone_base=15250 ;;
-  22) suite=forky tech=PJSIP ssh_port=25060 sip_port=15170 ami_port=15039 phone_base=15450 ;;
+  16)
+    suite=bullseye tech=SIP ssh_port=25059 sip_port=15160 ami_port=15038 phone_base=15250
+    packages=(asterisk-voicemail) # later ones have it in asterisk-modules
+    ;;
+  22)
+    suite=forky tech=PJSIP ssh_port=25060 sip_port=15170 ami_port=15039 phone_base=15450
+    packages=()
+    ;;
   *) usage >&2; exit 2 ;;
 esac
 [ "$EUID" -eq 0 ] || die "must be run as root, for it mounts and changes root."
@@ -83,6 +91,10 @@ phones=(
   "trunk 49 answer" "trunktalk 58 talk-4s" "trunkbusy 55 busy" "trunkna 56 no-answer"
   "trunk404 59 not-found" "trunkslow 57 answer-2s" "trunkrtp 61 talk-4s-rtp"
 )
+
+# Those of the plans, all behind one port.
+plan_port=$((phone_base + 80))
+mapfile -t plan_phones < <(seq 201 260; seq 301 360; printf '%s\n' carrier carrier2)
 
 # A clean environment: a PBX must not see the settings of whoever starts it.
 enter=(env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 chroot "$root")
@@ -121,6 +133,21 @@ install_system() {
   mv "$root.partial" "$root"
 }
 
+# By the PBX's own apt, for debootstrap adds nothing to a folder that is there already.
+install_packages() {
+  local log=$LAB_DIR/apt$version.log
+  [ "${#packages[@]}" -eq 0 ] || inside dpkg -s "${packages[@]}" >/dev/null 2>&1 || {
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" # no service is to be started
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    use_proxy_of_apt
+    # The lists are as old as the folder, and a mirror has only what is newest.
+    { inside apt-get -o Acquire::http::Proxy="${http_proxy:-}" update -qq &&
+      inside env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::http::Proxy="${http_proxy:-}" \
+        install -y -qq --no-install-recommends "${packages[@]}"; } >"$log" 2>&1 ||
+      die "PBX $version cannot get ${packages[*]}: see $log."
+  }
+}
+
 # --- configuring ------------------------------------------------------------------------
 
 write_modules() {
@@ -129,7 +156,7 @@ write_modules() {
   # Drivers without hardware, services without a server, and those that take other ports.
   for module in chan_alsa chan_oss chan_console app_jack res_hep chan_dahdi chan_mgcp \
     chan_skinny chan_unistim pbx_ael pbx_dundi chan_iax2 chan_ooh323 chan_motif res_corosync \
-    cdr_pgsql cel_pgsql; do
+    cdr_pgsql cel_pgsql app_voicemail_odbc app_voicemail_imap; do
     echo "noload => $module.so"
   done
   [ $tech = PJSIP ] || printf 'noload => %s\n' res_pjsip.so chan_pjsip.so
@@ -186,7 +213,11 @@ switch => Loopback/\${EXTEN}@inoffice
 [withswitch]
 include => switched
 EOF
+  plan extensions.conf
 }
+
+# What is written for both drivers, for this PBX's.
+plan() { sed "s|TECH/|$tech/|g" "$here/plans/$1"; }
 
 write_sip() {
   local name offset
@@ -208,8 +239,13 @@ EOF
     read -r name offset _ <<<"$phone"
     printf '[%s](office)\nport=%s\n' "$name" $((phone_base + offset))
   done
+  for name in "${plan_phones[@]}"; do
+    printf '[%s](office)\ncontext=plans\nport=%s\n' "$name" "$plan_port"
+    case "$name" in carrier*) ;; *) printf 'defaultuser=%s\n' "$name" ;; esac
+  done
   printf '[163]\ntype=friend\nhost=dynamic\ncontext=inoffice\n'
   printf '[164](office)\nport=%s\nqualify=500\nqualifyfreq=1\n' $((phone_base + 66))
+  printf '[city](office)\ntype=peer\ncontext=from-trunk\nport=%s\n' $((phone_base + 67))
 }
 
 write_pjsip() {
@@ -236,10 +272,18 @@ EOF
     printf '[%s](office)\naors=%s\n[%s](office-aor)\ncontact=sip:%s127.0.0.1:%s\n' \
       "$name" "$name" "$name" "$user" $((phone_base + offset))
   done
+  for name in "${plan_phones[@]}"; do
+    case "$name" in carrier*) user='' ;; *) user=$name@ ;; esac
+    printf '[%s](office)\ncontext=plans\naors=%s\n[%s](office-aor)\ncontact=sip:%s127.0.0.1:%s\n' \
+      "$name" "$name" "$name" "$user" "$plan_port"
+  done
   printf '[163](office)\naors=163\n[163](office-aor)\nmax_contacts=1\n'
   printf '[164](office)\naors=164\n[164](office-aor)\ncontact=sip:164@127.0.0.1:%s\n' \
     $((phone_base + 66))
   printf 'qualify_frequency=1\nqualify_timeout=0.5\n'
+  # All that calls here comes from one address: by which trunk, the caller says himself.
+  printf '[city](office)\ncontext=from-trunk\n[city-calls]\ntype=identify\nendpoint=city\n'
+  printf 'match_header=X-Trunk: city\n'
 }
 
 write_sshd() { # port
@@ -255,11 +299,21 @@ Subsystem sftp internal-sftp
 EOF
 }
 
+# What a PBX's files were written by: an older or another lab.sh's are written anew. It stands last,
+# for Asterisk tells the numbers of lines.
+configuration() {
+  echo "; written by $(cat "$here/lab.sh" "$here"/plans/* | cksum)"
+}
+is_configured() {
+  [ "$(tail -n 1 "$root/etc/asterisk/extensions.conf" 2>/dev/null)" = "$(configuration)" ]
+}
+
 configure() {
-  local etc=$root/etc/asterisk user home
+  local etc=$root/etc/asterisk user home file
   write_modules >"$etc/modules.conf"
   write_logger >"$etc/logger.conf"
-  write_dialplan >"$etc/extensions.conf"
+  { write_dialplan && configuration; } >"$etc/extensions.conf"
+  for file in queues voicemail res_parking; do plan $file.conf >"$etc/$file.conf"; done
   if [ $tech = SIP ]; then write_sip >"$etc/sip.conf"; else write_pjsip >"$etc/pjsip.conf"; fi
   printf '[general]\nenabled=yes\nport=%s\nbindaddr=127.0.0.1\n[lab]\nsecret=lab\n%s\n%s\n' \
     "$ami_port" read=all write=all >"$etc/manager.conf"
@@ -321,17 +375,18 @@ mount_system() {
 
 start_asterisk() {
   alive asterisk/asterisk.pid || {
-    setsid nohup "${enter[@]}" asterisk -f -U asterisk -G asterisk \
+    # A PBX has a machine of its own: what tests it, or runs beside it, must not slow it down.
+    setsid nohup nice -n -5 "${enter[@]}" asterisk -f -U asterisk -G asterisk \
       >"$run/asterisk.log" 2>&1 </dev/null 9>&- &
   }
-  within 30 booted || die "Asterisk $version does not start: see $run/asterisk.log."
+  within 120 booted || die "Asterisk $version does not start: see $run/asterisk.log."
 }
 
 start_sshd() { # port, configuration
   alive "sshd-$1.pid" ||
     inside /usr/sbin/sshd -f "/etc/ssh/$2" -E "/var/log/sshd-$1.log" </dev/null 9>&- ||
     die "sshd of PBX $version does not start on port $1: see $root/var/log/sshd-$1.log."
-  within 10 alive "sshd-$1.pid" || die "sshd of PBX $version does not listen on port $1."
+  within 60 alive "sshd-$1.pid" || die "sshd of PBX $version does not listen on port $1."
 }
 
 start_phones() {
@@ -353,7 +408,7 @@ start_phones() {
   done
   for phone in "${phones[@]}"; do
     read -r name offset scenario <<<"$phone"
-    [ "$scenario" = - ] || within 10 bound $((phone_base + offset)) ||
+    [ "$scenario" = - ] || within 60 bound $((phone_base + offset)) ||
       die "phone $name of PBX $version does not start: see $run/phones/$name.errors."
   done
 }
@@ -375,6 +430,8 @@ up() {
     flock 8
     make_client_key
   } 8>"$LAB_DIR/lock"
+  install_packages
+  is_configured || down
   running || configure
   mount_system
   start_asterisk
@@ -405,7 +462,7 @@ down() {
     kill -CONT "$pid" 2>/dev/null || true # a test may have left it stopped
   done
   within 5 none_left || for pid in $(of_this_pbx); do kill -KILL "$pid" 2>/dev/null || true; done
-  within 5 none_left || die "PBX $version does not stop."
+  within 60 none_left || die "PBX $version does not stop."
   for mounted in "$root/dev/pts" "$root/proc"; do
     if mountpoint -q "$mounted"; then umount "$mounted"; fi
   done

@@ -1,0 +1,1 @@
+"""Call detail records: rows, what became of a call, whole calls; pure."""

@@ -1,0 +1,1 @@
+"""Place, end, transfer, read a call."""

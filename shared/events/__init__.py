@@ -1,0 +1,1 @@
+"""One feed of what happens to calls, and whoever waits for it."""

@@ -1,0 +1,54 @@
+"""What a listener wants, as whoever opens a stream or asks for a ticket writes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.errors import FieldError, InvalidParameter
+from shared.events.feed import Scope, Wanted
+from shared.http.fields import CallId, ExtensionText
+
+AFTER_BELOW = 2**63
+
+
+class Filters(BaseModel):
+    """From where on, and which events; without `after` the stream begins now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[int, Field(ge=0, lt=AFTER_BELOW, strict=True, examples=[0])] | None = None
+    scope: Scope | None = Field(None, description="`all`, or else `mine`", examples=["all"])
+    extension: ExtensionText | None = None
+    call_id: CallId | None = None
+
+    @property
+    def wanted(self) -> Wanted:
+        """Which events."""
+        return Wanted(self.extension, self.call_id, self.scope or "mine")
+
+    @property
+    def sees_host(self) -> bool:
+        """Whether the whole PBX is watched for it."""
+        return self.scope == "all"
+
+
+def parse_filters(given: Any) -> Filters:
+    """Read what came by another way than FastAPI's.
+
+    Raises:
+        InvalidParameter: something is wrong, or unknown.
+    """
+    try:
+        return Filters.model_validate(given)
+    except ValidationError as error:
+        items = error.errors(include_url=False, include_input=False)
+        raise InvalidParameter(*map(_field_error, items)) from None
+
+
+def _field_error(item: ErrorDetails) -> FieldError:
+    field = str(next(iter(item["loc"]), "body"))
+    cause = item.get("ctx", {}).get("error")
+    return FieldError(field, str(cause) if cause else item["msg"])

@@ -1,0 +1,1 @@
+"""The PBX's own records."""

@@ -1,0 +1,64 @@
+"""What an operator's command is: it yields the lines that it prints, or says why it cannot."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from typing import Protocol, TypeAlias
+
+from shared.errors import DatabaseUnavailable, SchemaMissing
+from shared.settings import Settings
+from shared.store.database import UNAVAILABLE, AccessRefused, Database, TableHeld, cause_of
+
+Command: TypeAlias = Callable[[Database, Settings, argparse.Namespace], Iterator[str]]
+
+
+_NEAREST = 3
+
+
+class OperatorError(Exception):
+    """What an operator asked for cannot be done; the text says why."""
+
+
+class Add(Protocol):
+    """Adds a command to the command line; its arguments are the caller's to add."""
+
+    def __call__(self, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        """Return the command's own parser."""
+
+
+def find_nearest(number: str, numbers: Iterable[str]) -> str:
+    """List the numbers that are nearest to one that nobody has; empty: there are none."""
+    return ", ".join(get_close_matches(number, sorted(set(numbers)), n=_NEAREST, cutoff=0))
+
+
+def nearest(number: str, numbers: Iterable[str]) -> str:
+    """Say which enterprises there are instead of one that there is not."""
+    found = find_nearest(number, numbers)
+    return f"The nearest are {found}" if found else "The table has no row"
+
+
+def explain(error: DatabaseUnavailable, database: Database) -> str:
+    """Say what an operator has to know of it: which server, which user, why. No secret."""
+    why = cause_of(error.__cause__ or error)
+    where = database.where
+    match error:
+        case SchemaMissing():
+            return error.reason
+        case AccessRefused() if error.reason != UNAVAILABLE:
+            return error.reason
+        case AccessRefused():
+            user = where.postgres_user
+            return (
+                f"PostgreSQL user {user} has no right to do this: {why}; "
+                "run it as the owner of the database, or have them CREATE SCHEMA callapi "
+                f"AUTHORIZATION {user}"
+            )
+        case TableHeld():
+            return (
+                "Another session holds a table of schema callapi, e.g. a report or a backup; "
+                "nothing is half done, so run this again when it has ended"
+            )
+    place = f"{where.postgres_host}:{where.postgres_port}/{where.postgres_db}"
+    return f"PostgreSQL {place} is unavailable: {why}"

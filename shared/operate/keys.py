@@ -1,0 +1,191 @@
+"""An enterprise's secrets beside the one in its table: given out, listed, ended."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from shared.operate.command import Add, OperatorError, find_nearest
+from shared.settings import Settings
+from shared.store.database import Database, Rows
+
+Execute: TypeAlias = Callable[..., Rows]
+
+# What the secret that stands in the table is called here.
+_FIRST = "enterprises"
+_SECRET_BYTES = 32
+_FINGERPRINT = 12
+
+_TIME = "2026-12-31: the end of that day, UTC; or 2026-12-31T18:00:00+03:00"
+
+_ENTERPRISES = "SELECT number, name, number_there FROM callapi.enterprises()"
+# A row of the table's that is about another secret than stands there now tells nothing.
+_KEYS = """
+SELECT k.name, left(encode(k.digest, 'hex'), :shown) AS fingerprint, k.of_table, k.created_at,
+       k.until, coalesce(k.until <= clock_timestamp(), false) AS has_ended
+  FROM callapi.keys k
+ WHERE btrim(k.number) = :number
+   AND (NOT k.of_table OR k.digest IN (SELECT sha256(convert_to(x.secret, 'UTF8'))
+                                         FROM callapi.enterprises() x WHERE x.number = :number))
+ ORDER BY k.of_table DESC, k.created_at, k.name
+"""
+_ADD = """
+INSERT INTO callapi.keys (digest, number, name, until)
+VALUES (decode(:digest, 'hex'), :number, :name, :until)
+"""
+_END = """
+UPDATE callapi.keys SET until = coalesce(CAST(:at AS timestamptz), clock_timestamp())
+ WHERE btrim(number) = :number AND name = :name
+RETURNING until
+"""
+# What was said of an earlier secret of the table still holds, should that one come back.
+_KEEP_EARLIER = """
+UPDATE callapi.keys SET name = name || '-' || left(encode(digest, 'hex'), 12)
+ WHERE btrim(number) = :number AND name = :name
+   AND digest NOT IN (SELECT sha256(convert_to(x.secret, 'UTF8'))
+                        FROM callapi.enterprises() x WHERE x.number = :number)
+"""
+_END_FIRST = """
+INSERT INTO callapi.keys (digest, number, name, of_table, until)
+SELECT sha256(convert_to(x.secret, 'UTF8')), x.number_there, :name, true,
+       coalesce(CAST(:at AS timestamptz), clock_timestamp())
+  FROM callapi.enterprises() x WHERE x.number = :number AND x.secret IS NOT NULL
+ON CONFLICT (digest, number) DO UPDATE SET until = EXCLUDED.until
+RETURNING until
+"""
+
+
+def add_commands(add: Add) -> None:
+    """Add what concerns secrets."""
+    keys = add("keys", _keys, "list, add or end the secrets of an enterprise")
+    keys.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
+    actions = keys.add_subparsers(dest="action", metavar="add | end")
+    adding = actions.add_parser("add", help="make a secret; it is shown once, and kept nowhere")
+    adding.add_argument("--name", type=_name, help="what it is for, e.g. crm")
+    adding.add_argument("--until", type=_moment, metavar="TIME", help=_TIME)
+    ending = actions.add_parser("end", help="end a secret, now or later; it never holds again")
+    ending.add_argument("key", metavar="NAME", help=f"or fingerprint; {_FIRST}: the table's own")
+    ending.add_argument("--at", type=_moment, metavar="TIME", help=_TIME)
+
+
+def _keys(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    with database.transaction() as execute:
+        number = options.enterprise.strip()
+        row = _find_enterprise(execute, number)
+        match options.action:
+            case "add":
+                said = _add(execute, row, options.name, options.until)
+            case "end":
+                said = _end(execute, number, options.key, options.at)
+            case _:
+                said = _list(execute, row)
+        lines = list(said)
+    yield from lines  # a secret is shown once it is sure to be kept
+
+
+def _find_enterprise(execute: Execute, number: str) -> dict[str, Any]:
+    rows = execute(_ENTERPRISES)
+    found = [row for row in rows if row["number"] == number]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OperatorError(f"{len(found)} enterprises have the number {number}: it names no one")
+    nearest = find_nearest(number, (row["number"] for row in rows))
+    others = f"; the nearest are {nearest}" if nearest else ""
+    raise OperatorError(f"There is no enterprise {number}{others}")
+
+
+def _list(execute: Execute, row: dict[str, Any]) -> Iterator[str]:
+    yield f"enterprise {row['number']} {row['name']}"
+    keys = _known(execute, row["number"])
+    if not any(key["of_table"] for key in keys):
+        yield f"  {_FIRST}: the table's own, without an end"
+    for key in keys:
+        yield f"  {_described(key)}"
+
+
+def _known(execute: Execute, number: str) -> Rows:
+    return execute(_KEYS, number=number, shown=_FINGERPRINT)
+
+
+def _described(key: dict[str, Any]) -> str:
+    # Of a secret that somebody has thought up, even a part of the digest might tell it.
+    which = "the table's own" if key["of_table"] else f"{key['fingerprint']}, made {_day(key)}"
+    if key["until"] is None:
+        return f"{key['name']}: {which}, without an end"
+    return (
+        f"{key['name']}: {which}, {'ENDED' if key['has_ended'] else 'until'} {_shown(key['until'])}"
+    )
+
+
+def _add(
+    execute: Execute, row: dict[str, Any], name: str | None, until: datetime | None
+) -> Iterator[str]:
+    if until is not None and until <= datetime.now(UTC):
+        raise OperatorError(f"--until {_shown(until)} is over")
+    names = {key["name"] for key in _known(execute, row["number"])}
+    if name in names:
+        raise OperatorError(f"Enterprise {row['number']} has a secret of the name {name} already")
+    name = name or next(free for n in range(1, len(names) + 2) if (free := f"key-{n}") not in names)
+    secret = secrets.token_urlsafe(_SECRET_BYTES)
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    execute(_ADD, digest=digest, number=row["number_there"], name=name, until=until)
+    end = f"until {_shown(until)}" if until else "without an end"
+    yield f"{name}: {digest[:_FINGERPRINT]}, {end}. The secret, shown this once:"
+    yield secret
+
+
+def _end(execute: Execute, number: str, wanted: str, at: datetime | None) -> Iterator[str]:
+    if at is not None and at < datetime.now(UTC):
+        raise OperatorError(f"--at {_shown(at)} is over")
+    keys = _known(execute, number)
+    named = [key for key in keys if key["name"] == wanted]
+    found = named or [key for key in keys if key["fingerprint"] == wanted and not key["of_table"]]
+    for key in found:
+        if key["has_ended"]:
+            raise OperatorError(f"{_described(key)}: it never holds again")
+    if wanted == _FIRST:
+        execute(_KEEP_EARLIER, number=number, name=_FIRST)
+        rows = execute(_END_FIRST, number=number, name=_FIRST, at=at)
+    elif found:
+        rows = execute(_END, number=number, name=found[0]["name"], at=at)
+    else:
+        names = ", ".join([_FIRST, *(key["name"] for key in keys if not key["of_table"])])
+        raise OperatorError(f"Enterprise {number} has no secret {wanted}; it has {names}")
+    if not rows:
+        raise OperatorError(f"Enterprise {number} has no secret in its table")
+    name = found[0]["name"] if found else _FIRST
+    yield f"{name}: {'ends' if at else 'ENDED'} {_shown(rows[0]['until'])}"
+
+
+def _day(key: dict[str, Any]) -> str:
+    return f"{key['created_at']:%Y-%m-%d}"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_.-]{1,40}", text) or text.split("-", maxsplit=1)[0] == _FIRST:
+        raise argparse.ArgumentTypeError(
+            f"must be 1 to 40 letters, digits, _ . or -, and not {_FIRST}"
+        )
+    return text
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+            return moment.replace(tzinfo=UTC) + timedelta(days=1)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"must be {_TIME}")

@@ -1,0 +1,86 @@
+"""What an enterprise may do, as an operator says it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+
+from shared.operate.command import Add, OperatorError, nearest
+from shared.settings import Settings
+from shared.store.database import Database, Rows
+from shared.store.enterprises import NUMBERS
+
+_DENIED = (
+    "prefixes that may not be called, whatever is allowed; a number of up to EXTENSION_DIGITS"
+    " digits still rings as an extension (code, monitor_from, to)"
+)
+
+
+def add_commands(add: Add) -> None:
+    """Add what concerns rules."""
+    rules = add(
+        "rules", _rules, "show or set what an enterprise may do; lists replace, none clears"
+    )
+    rules.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
+    rules.add_argument("--dialling", choices=["on", "off"], help="off refuses whatever would ring")
+    for name, kind, text in (
+        ("allowed", _prefix, "prefixes that may be called, e.g. +375 8029"),
+        ("denied", _prefix, _DENIED),
+        ("extensions", _extension, "the only extensions it may ring and monitor"),
+    ):
+        rules.add_argument(f"--{name}", nargs="*", type=kind, metavar="TEXT", help=text)
+
+
+def _rules(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    given = {
+        name: value
+        for name in ("dialling", "allowed", "denied", "extensions")
+        if (value := getattr(options, name)) is not None
+    }
+    enterprise = options.enterprise.strip()
+    with database.transaction() as execute:
+        if given:
+            execute(
+                "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
+                "ON CONFLICT DO NOTHING",
+                enterprise=enterprise,
+            )
+            for name, value in given.items():
+                # `name` is one of the four above; an empty list is no rule.
+                execute(
+                    f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
+                    "WHERE enterprise = :enterprise",
+                    enterprise=enterprise,
+                    value=value == "on" if name == "dialling" else (value or None),
+                )
+        rows = execute(
+            "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
+            enterprise=enterprise,
+        )
+        _check_number(execute, enterprise)  # what was set is undone
+    if not rows:
+        yield f"No rules for enterprise {enterprise}"
+    for row in rows:
+        yield f"enterprise {row['enterprise']}: dialling {'on' if row['dialling'] else 'STOPPED'}"
+        for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
+            yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
+
+
+def _check_number(execute: Callable[..., Rows], number: str) -> None:
+    """Refuse a number that no enterprise has: a typing error would stop nobody, and say it did."""
+    numbers = {row["number"] for row in execute(NUMBERS)}
+    if number not in numbers:
+        raise OperatorError(f"There is no enterprise {number}. {nearest(number, numbers)}")
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch("[+]?[0-9]{1,20}", text):
+        raise argparse.ArgumentTypeError("must be digits with at most one leading +, e.g. +375")
+    return text
+
+
+def _extension(text: str) -> str:
+    if not re.fullmatch("[0-9]{1,10}", text):
+        raise argparse.ArgumentTypeError("must be 1 to 10 digits, e.g. 150")
+    return text

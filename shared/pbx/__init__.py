@@ -1,0 +1,1 @@
+"""The PBX hosts: which connection, which console, what to try again."""

@@ -1,0 +1,59 @@
+"""How a PBX host is logged in to: the login that holds, the key that it must show."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from anyio import to_thread
+
+from shared.aws.logins import SecretUnreadable, SshLogin, ssh_logins
+from shared.deadline import Deadline
+from shared.errors import AuthenticationFailed, SshSecretUnreadable
+from shared.settings import Settings, on_lambda
+from shared.ssh.connection import Connection, Target
+from shared.ssh.login import Credentials, HostKeys, Security, connect
+from shared.ssh.pool import Pool
+
+
+def open_pool(settings: Settings, host_keys: HostKeys | Path | None) -> Pool:
+    """Make the pool that the settings describe."""
+    logins = ssh_logins(settings)
+    setting = "SSH_SECRET_ARN" if settings.ssh_secret_arn else "SSH_PRIVATE_KEY"
+    # A frozen Lambda sends no keepalives, and its idle links are cut behind its back.
+    keepalive_s, idle_s = (0.0, 45.0) if on_lambda() else (15.0, 3600.0)
+
+    async def log_in(target: Target, login: SshLogin, deadline: Deadline) -> Connection:
+        credentials = Credentials(
+            user=login.username,
+            password=login.password.get_secret_value(),
+            private_key=login.private_key.get_secret_value(),
+            setting=setting,
+        )
+        security = Security(credentials, host_keys)
+        return await connect(target, security, deadline=deadline, keepalive_s=keepalive_s)
+
+    async def open_connection(target: Target, deadline: Deadline) -> Connection:
+        # Secrets Manager may be slow; whoever gives it up leaves nothing undone.
+        in_thread = partial(to_thread.run_sync, abandon_on_cancel=True)
+        try:
+            login = await in_thread(logins.read)
+        except SecretUnreadable as error:
+            raise SshSecretUnreadable(str(error)) from error
+        try:
+            return await log_in(target, login, deadline)
+        except AuthenticationFailed:
+            renewed = await in_thread(logins.read_anew, login)
+            if renewed is None:
+                raise
+        # The refusal came before any command: nothing is sent twice.
+        return await log_in(target, renewed, deadline)
+
+    return Pool(
+        open_connection,
+        concurrency=settings.pbx_concurrency,
+        queue_s=settings.pbx_queue_s,
+        connect_timeout_s=settings.ssh_connect_timeout_s,
+        idle_s=idle_s,
+        retry_s=settings.pbx_retry_s,
+    )

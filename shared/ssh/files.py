@@ -1,0 +1,115 @@
+"""Files of a host, by SFTP: a part of one, and why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+import asyncssh
+
+from shared.errors import SocketRefused
+
+# Of the size that a host tells of a file; no file is as long, and SFTP's numbers end above.
+_MAX_FILE_BYTES = 2**60
+# What a file may have on the way at once: calls share the link, and wait behind it. As asyncssh
+# would have it 2 MiB are, some two seconds of a line of 10 Mbit/s. Every sshd sends such a block
+# at once.
+_BLOCK_BYTES, _BLOCKS = 32_768, 8
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """A part of a file, how long the whole file was at that moment, and when it was last written.
+
+    That is in seconds of the epoch; None where the host does not say.
+    """
+
+    size: int
+    offset: int
+    data: bytes
+    written_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How much room a partition has, in bytes, for whoever is not root; `files` that may be made.
+
+    That is None where the partition has no such limit.
+    """
+
+    total: int
+    free: int
+    files: int | None
+
+
+class FileUnreadable(Exception):
+    """The host does not let us read a file; asking again changes nothing."""
+
+    def __init__(self, cause: Literal["no-sftp", "missing", "denied", "failed"]) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+async def read_slice(sftp: asyncssh.SFTPClient, path: str, offset: int, length: int) -> FileSlice:
+    """Read a part of a file; see `Connection.read_file`."""
+    file = await sftp.open(path, "rb", block_size=0)  # as asked for: the blocks are ours
+    # Asked of the open file: the path may be another file's by now.
+    now = await file.stat()
+    size = now.size or 0
+    if size + abs(offset) + length > _MAX_FILE_BYTES:
+        raise FileUnreadable("failed")
+    start = max(0, size + offset) if offset < 0 else offset
+    end = start + max(0, min(length, size - start))
+    on_the_way = asyncio.Semaphore(_BLOCKS)
+    blocks = [
+        asyncio.ensure_future(_read_block(file, begin, min(_BLOCK_BYTES, end - begin), on_the_way))
+        for begin in range(start, end, _BLOCK_BYTES)
+    ]
+    data = bytearray()
+    try:
+        for block in blocks:
+            data += await block
+            if len(data) % _BLOCK_BYTES:
+                break  # nothing is after it
+    finally:
+        for block in blocks:
+            block.cancel()
+        await asyncio.gather(*blocks, return_exceptions=True)
+    return FileSlice(size, start, bytes(data), now.mtime)
+
+
+async def read_space(sftp: asyncssh.SFTPClient, path: str) -> Space:
+    """Ask for the room of the partition that a path is on; see `Connection.load_space`."""
+    told = await sftp.statvfs(path)
+    block = told.frsize or told.bsize
+    files = told.favail if told.files else None
+    return Space(told.blocks * block, told.bavail * block, files)
+
+
+async def _read_block(
+    file: asyncssh.SFTPClientFile, offset: int, length: int, on_the_way: asyncio.Semaphore
+) -> bytes:
+    data = bytearray()
+    async with on_the_way:
+        while len(data) < length:
+            piece: bytes = await file.read(length - len(data), offset + len(data))
+            if not piece:  # it is shorter than it was
+                break
+            data += piece[: length - len(data)]
+    return bytes(data)
+
+
+def why_unreadable(error: Exception) -> FileUnreadable | SocketRefused:
+    """Say why nothing was read, while the connection itself goes on."""
+    match error:
+        case asyncssh.ChannelOpenError(code=code) if code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
+            return SocketRefused("The host opens no more sessions")
+        case asyncssh.SFTPNoSuchFile() | asyncssh.SFTPNoSuchPath():
+            return FileUnreadable("missing")
+        case asyncssh.SFTPPermissionDenied():
+            return FileUnreadable("denied")
+        # A forced command, or no such program, accepts the subsystem and ends at once.
+        case asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost():
+            return FileUnreadable("no-sftp")
+    return FileUnreadable("failed")

@@ -1,0 +1,527 @@
+"""PostgreSQL: a small pool of prepared connections. The only importer of pg8000.
+
+Every statement of this project is safe to be sent twice: it reads, or it is an upsert, or it
+carries an id that makes its repetition harmless (`callapi.claim_order`, `callapi.settle_order`).
+That is what lets a lost connection be answered with one more attempt instead of an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.to_thread
+import pg8000.exceptions
+import pg8000.native
+from scramp import ScramException  # type: ignore[import-untyped]
+
+from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
+from shared.deadline import Deadline
+from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaMissing
+from shared.process import closed_by
+from shared.settings import SERVICE, Settings, SettingsError, the_settings
+from shared.telemetry import LOG
+from shared.turns import Turn, Turns
+
+Rows: TypeAlias = list[dict[str, Any]]
+
+UNAVAILABLE = "Database is unavailable; nothing was dialled, try again"
+POOLER = (
+    "Database is unavailable: a pooler before PostgreSQL loses prepared statements; nothing was"
+    " dialled. Set its pool_mode to transaction or session, or connect to PostgreSQL itself"
+)
+SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
+NO_ENTERPRISES = (
+    "Table enterprises is missing from the database; if it was moved, run ./asterisk.sh migrate"
+)
+WRONG_ENTERPRISES = (
+    "Table enterprises must have number, name, ip, secret and active (boolean); "
+    "if it has, run ./asterisk.sh migrate"
+)
+
+# Where our statements look for what they name without a schema: functions and operators of
+# PostgreSQL's own. Whoever may create in another schema of the path, as `public`, would otherwise
+# have this session run what he wrote.
+_PINNED = "pg_catalog, pg_temp"
+
+# Firewalls and NAT gateways forget silent connections, some after 350 s, and say nothing.
+_IDLE_LIMIT_S = 240.0
+
+# The server cancels a statement before our own read gives up, so that none outlives its request.
+_SERVER_SHARE = 0.9
+
+# The user, the password, or pg_hba.conf: the same log-in will be refused again.
+_REFUSED = re.compile(r"28...")
+
+# A fresh connection may well succeed: the server closed or left this one behind (08, 57P),
+# became a standby (25006), broke a deadlock (40), or a prepared statement was changed by a
+# migration, or is another's: behind a pooler.
+_LOST = re.compile(r"08...|57P0[123]|25006|40001|40P01|0A000|26000|42P05")
+_PREPARED_LOST = frozenset({"26000", "42P05"})
+
+# PgBouncer's, unless its ignore_startup_parameters names it.
+_TOO_MUCH_ASKED = re.compile(r"unsupported startup parameter.*")
+
+# Wrong password, role or database, no free slot, time-out, disk or memory full.
+_UNAVAILABLE = re.compile(r"28...|3D000|53...|57...|58...|XX...")
+
+# Characters that the database cannot hold, or text that its column's type refuses.
+_TEXT_REFUSED = re.compile(r"22021|22P05|22P02")
+
+_DRIVER_ERRORS = (pg8000.exceptions.Error, ScramException, OSError)
+
+
+class AccessRefused(DatabaseUnavailable):
+    """The PostgreSQL user has no right to do this; an operator has to grant it."""
+
+
+class TableHeld(DatabaseUnavailable):
+    """Another session holds what is to be changed for longer than it may be waited for."""
+
+
+class TextRefused(Exception):
+    """A parameter cannot exist in this database (NUL, lone surrogate), so nothing equals it.
+
+    Never carries the text: it may be a caller's secret.
+    """
+
+
+class _Connection:
+    """One connection and its prepared statements.
+
+    A pooler may lead each transaction to another server, where another's statement may have the
+    name of ours: behind one nothing is prepared, and each statement is a transaction of its own.
+    """
+
+    def __init__(self, native: Any, begin: str) -> None:
+        self._native = native
+        self._begin = begin
+        self._is_pooled = not _pin_search_path(native)
+        self._statements: dict[str, Any] = {}
+        self._used_at = time.time()
+
+    def run(self, sql: str, parameters: dict[str, Any]) -> Rows:
+        run = self._run_alone if self._is_pooled else self._run_prepared
+        rows = run(sql, parameters)
+        self._used_at = time.time()
+        return rows
+
+    def _run_prepared(self, sql: str, parameters: dict[str, Any]) -> Rows:
+        statement = self._statements.get(sql)
+        if statement is None:
+            statement = self._statements[sql] = self._native.prepare(sql)
+        return _rows(statement.run(**parameters), statement.columns)
+
+    def _run_alone(self, sql: str, parameters: dict[str, Any]) -> Rows:
+        self._native.run(self._begin)
+        try:
+            rows = _rows(self._native.run(sql, **parameters), self._native.columns)
+        except pg8000.exceptions.DatabaseError:
+            with contextlib.suppress(*_DRIVER_ERRORS):  # what was wrong is the statement's error
+                self._native.run("ROLLBACK")
+            raise
+        self._native.run("COMMIT")
+        return rows
+
+    def has_expired(self) -> bool:
+        # The wall clock, as a frozen Lambda environment may stop the monotonic one.
+        return not 0 <= time.time() - self._used_at < _IDLE_LIMIT_S
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # it is given up: how it ends changes nothing
+            self._native.close()
+
+
+def _rows(rows: Any, columns: Any) -> Rows:
+    names = [column["name"] for column in columns or ()]
+    return [dict(zip(names, row, strict=True)) for row in rows or ()]
+
+
+def _pin_search_path(native: Any) -> bool:
+    """Pin the session's search_path; False where a pooler is between.
+
+    Its sessions are others' too, and its log-in names no process of the server.
+    """
+    told = native._backend_key_data  # noqa: SLF001 - pg8000 tells it nowhere else
+    pid = int.from_bytes(told[:4], "big") if told else 0
+    ((pinned,),) = native.run(
+        f"SELECT CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {pid}"
+        f" THEN pg_catalog.set_config('search_path', '{_PINNED}', false) END"
+    )
+    return pinned is not None
+
+
+class _Turns(NamedTuple):
+    """Two equal limits of one event loop: who waits, for a bounded time, and who runs."""
+
+    turns: Turns
+    threads: anyio.CapacityLimiter
+
+
+class Door(Protocol):
+    """What answers statements: the database, by one of its doors."""
+
+    async def run(self, sql: str, **parameters: Any) -> Rows:
+        """Execute one statement, as `Database.run` does."""
+
+
+class Database:
+    """A lazy pool; `await database.run("SELECT ... WHERE x = :x", x=1)`.
+
+    Whoever only tells of calls asks `database.reads` in the same way: they never have the last
+    connection, and what rings or ends a call goes first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = self.where = settings  # completed by the login, once there was one
+        self._timeout_s = settings.postgres_timeout_s
+        self._tls = _tls(settings)
+        self._guard = threading.Lock()
+        self._logins = postgres_logins(settings)
+        self._idle: list[_Connection] = []  # the last one given back is the first one taken
+        self._in_use = 0
+        self._generation = 0
+        self._sets_at_login = True  # until a pooler refuses it
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+    @property
+    def reads(self) -> Door:
+        """The door of those who only tell of calls, made anew: no ring of references keeps us."""
+        return _Reads(self)
+
+    def __repr__(self) -> str:
+        where = self.where
+        return (
+            f"<Database {where.postgres_host}:{where.postgres_port}/{where.postgres_db} | "
+            f"{len(self._idle)} idle, {self._in_use} in use>"
+        )
+
+    async def run(self, sql: str, **parameters: Any) -> Rows:
+        """Execute one statement in one round trip and return its rows by column name.
+
+        `sql` is a constant of the program (it stays prepared), `:name` marks a parameter. The
+        statement must be safe to be sent twice: after a lost connection it is sent once more,
+        on a fresh one. A hung server costs at most about twice POSTGRES_TIMEOUT_S.
+
+        Raises:
+            SchemaMissing: a table or function of ours, or `enterprises`, is not there.
+            AccessRefused: the PostgreSQL user lacks a right.
+            DatabaseUnavailable: everything else that an operator, not a caller, has to cure.
+            TextRefused: a parameter cannot exist in this database.
+        """
+        return await self.run_in_turn("call", sql, parameters)
+
+    async def run_in_turn(self, turn: Turn, sql: str, parameters: dict[str, Any]) -> Rows:
+        """Execute one statement when it is its turn. Raises what `run` does."""
+        turns, threads = self._turns_of_this_loop()
+        try:
+            await turns.take(turn, Deadline.after(self._timeout_s))
+        except TimeoutError:
+            LOG.warning("⚠️ PostgreSQL недоступен: все соединения заняты")
+            raise DatabaseUnavailable(UNAVAILABLE) from None
+        try:
+            # Whoever is cancelled leaves it running: its connection is given back in order, or
+            # closed where all were meanwhile, also one that it has opened since.
+            return await anyio.to_thread.run_sync(
+                partial(self._run, self._generation, sql, parameters), limiter=threads
+            )
+        finally:
+            turns.give_back(turn)
+
+    async def connected(self) -> bool:
+        """Tell whether PostgreSQL answers; whoever asks."""
+        try:
+            await self.reads.run("SELECT 1")
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def transaction(self, timeout_s: float = 60) -> Iterator[Callable[..., Rows]]:
+        """Run an operator's statements in one transaction on a connection of its own; blocking.
+
+        Yields `execute(sql, **parameters)`; without parameters `sql` may hold many statements.
+        Raises what `run` raises, and nothing is tried again.
+        """
+        try:
+            native = self._connect(timeout_s)
+        except _DRIVER_ERRORS as error:
+            _raise_ours(error)
+
+        def execute(sql: str, **parameters: Any) -> Rows:
+            return _rows(native.run(sql, **parameters), native.columns)
+
+        try:
+            native.run(_begin(timeout_s))
+            yield execute
+            native.run("COMMIT")
+        except _DRIVER_ERRORS as error:
+            _raise_ours(error)
+        finally:
+            with contextlib.suppress(Exception):  # closing rolls back what was not committed
+                native.close()
+
+    def close(self) -> None:
+        """Close every connection, those in use when they are given back."""
+        with self._guard:
+            self._generation += 1
+        self._drop_idle()
+
+    def _turns_of_this_loop(self) -> _Turns:
+        loop = asyncio.get_running_loop()
+        turns = self._turns.get(loop)
+        if turns is None:
+            size = self._settings.postgres_pool_size
+            turns = _Turns(Turns(size, most_reads=size), anyio.CapacityLimiter(size))
+            self._turns[loop] = turns
+        return turns
+
+    def _run(self, generation: int, sql: str, parameters: dict[str, Any]) -> Rows:
+        try:
+            return self._attempt(generation, sql, parameters, fresh=False)
+        except UnicodeEncodeError:
+            raise TextRefused from None
+        except _DRIVER_ERRORS as error:
+            if not _is_lost(error):
+                _raise_ours(error)
+            LOG.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
+        # Whatever broke one connection (a restart, a fail-over) has broken its neighbours too.
+        self._drop_idle()
+        try:
+            return self._attempt(generation, sql, parameters, fresh=True)
+        except _DRIVER_ERRORS as error:
+            _raise_ours(error)
+
+    def _attempt(
+        self, generation: int, sql: str, parameters: dict[str, Any], *, fresh: bool
+    ) -> Rows:
+        with self._guard:
+            self._in_use += 1
+        connection: _Connection | None = None
+        usable = False
+        try:
+            connection = None if fresh else self._take_idle()
+            if connection is None:
+                connection = self._fresh()
+            rows = connection.run(sql, parameters)
+        except pg8000.exceptions.DatabaseError as error:
+            usable = not _is_lost(error)  # an ordinary SQL error leaves the connection in order
+            raise
+        else:
+            usable = True
+            return rows
+        finally:
+            self._give_back(connection, generation, usable=usable)
+
+    def _take_idle(self) -> _Connection | None:
+        while True:
+            with self._guard:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not connection.has_expired():
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: _Connection | None, generation: int, *, usable: bool) -> None:
+        with self._guard:
+            self._in_use -= 1
+            if connection and usable and generation == self._generation:
+                self._idle.append(connection)
+                return
+        if connection:
+            connection.close()
+
+    def _drop_idle(self) -> None:
+        with self._guard:
+            dropped, self._idle = self._idle, []
+        for connection in dropped:
+            connection.close()
+
+    def _fresh(self) -> _Connection:
+        native = self._connect(self._timeout_s)
+        try:
+            return _Connection(native, _begin(self._timeout_s))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                native.close()
+            raise
+
+    def _connect(self, timeout_s: float) -> Any:
+        try:
+            login = self._logins.read()
+        except SecretUnreadable as error:
+            raise PostgresSecretUnreadable(str(error)) from error
+        try:
+            return self._log_in(login, timeout_s)
+        except _DRIVER_ERRORS as error:
+            renewed = self._logins.read_anew(login) if _is_refused(error) else None
+            if renewed is None:
+                raise
+        return self._log_in(renewed, timeout_s)
+
+    def _log_in(self, login: PostgresLogin, timeout_s: float) -> Any:
+        try:
+            return self._open(login, timeout_s)
+        except _DRIVER_ERRORS as error:
+            refusal = _TOO_MUCH_ASKED.match(_server_error(error).get("M", ""))
+            if refusal is None:
+                raise
+            with self._guard:
+                is_news, self._sets_at_login = self._sets_at_login, False
+            if is_news:
+                LOG.warning(
+                    "⚠️ PostgreSQL за посредником (PgBouncer): %s; дальше без параметров входа."
+                    " Чтобы он их пропускал: ignore_startup_parameters = %s",
+                    refusal[0],
+                    ",".join(_startup(timeout_s)),
+                )
+        return self._open(login, timeout_s)
+
+    def _open(self, login: PostgresLogin, timeout_s: float) -> Any:
+        where = self.where = located(self._settings, login)
+        options: dict[str, Any] = {
+            "user": where.postgres_user,
+            "password": login.password.get_secret_value(),
+            "database": where.postgres_db,
+            "application_name": SERVICE,
+            "timeout": timeout_s,
+            "startup_params": _startup(timeout_s) if self._sets_at_login else {},
+        }
+        if where.postgres_host.startswith("/"):
+            path = f"{where.postgres_host.rstrip('/')}/.s.PGSQL.{where.postgres_port}"
+            return pg8000.native.Connection(unix_sock=path, ssl_context=False, **options)
+        address = (where.postgres_host, where.postgres_port)
+        link = socket.create_connection(address, timeout_s)
+        try:
+            # Without it the TLS handshake and SCRAM wait for delayed acknowledgements: +40 ms.
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return pg8000.native.Connection(
+                host=where.postgres_host, sock=link, ssl_context=self._tls, **options
+            )
+        except BaseException:
+            link.close()
+            raise
+
+
+class _Reads:
+    """The door of those who only tell of calls."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(self, sql: str, **parameters: Any) -> Rows:
+        return await self._database.run_in_turn("read", sql, parameters)
+
+
+@closed_by(Database.close)
+def the_database() -> Database:
+    """That of this process."""
+    return Database(the_settings())
+
+
+def _server_limit_ms(timeout_s: float) -> int:
+    return max(1, int(timeout_s * 1000 * _SERVER_SHARE))
+
+
+def _startup(timeout_s: float) -> dict[str, str]:
+    """What a log-in sets for its whole session."""
+    return {
+        "statement_timeout": str(_server_limit_ms(timeout_s)),
+        # `callapi.claim_order` must see what others commit while it waits.
+        "default_transaction_isolation": "read committed",
+    }
+
+
+def _begin(timeout_s: float) -> str:
+    """Begin a transaction in which that holds, whatever the log-in could set."""
+    limit_ms = _server_limit_ms(timeout_s)
+    return (
+        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit_ms};"
+        f" SET LOCAL search_path = {_PINNED}"
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    if settings.postgres_tls == "off":
+        return False
+    try:
+        context = ssl.create_default_context(cafile=settings.postgres_ca_file or None)
+    except OSError as error:
+        raise SettingsError(f"POSTGRES_CA_FILE: cannot be read: {error}") from None
+    if settings.postgres_tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _server_error(error: BaseException) -> dict[str, str]:
+    """What PostgreSQL itself said, even if closing the refused connection failed afterwards."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, pg8000.exceptions.DatabaseError) and seen.args:
+            fields: dict[str, str] = seen.args[0]
+            return fields
+        seen = seen.__context__
+    return {}
+
+
+def _is_refused(error: BaseException) -> bool:
+    return bool(_REFUSED.fullmatch(_server_error(error).get("C", "")))
+
+
+def _is_lost(error: BaseException) -> bool:
+    said = _server_error(error)
+    if _is_refused(error):
+        return False
+    return not said or said.get("S") == "FATAL" or bool(_LOST.fullmatch(said.get("C", "")))
+
+
+def cause_of(error: BaseException) -> str:
+    """One line for the log or an operator: what PostgreSQL or the network said. No secret."""
+    said = _server_error(error)
+    if said:
+        text = f"{said.get('C', '')} {said.get('M', '')}"
+    else:
+        text = f"{type(error).__name__}: {error}"
+        if error.__cause__:
+            text += f" ({type(error.__cause__).__name__}: {error.__cause__})"
+    return " ".join(text.split())
+
+
+def _raise_ours(error: BaseException) -> NoReturn:
+    """Raise the error of ours that `error` means, or `error` itself: then it is our mistake."""
+    said = _server_error(error)
+    code, message = said.get("C", ""), said.get("M", "")
+    if _TEXT_REFUSED.fullmatch(code):
+        raise TextRefused from None  # PostgreSQL's message may quote the text
+    ours: DatabaseUnavailable
+    if code == "42P01" and "enterprises" in message:
+        ours = SchemaMissing(NO_ENTERPRISES)
+    elif code == "42703" or (code == "42883" and "callapi" not in message):
+        ours = SchemaMissing(WRONG_ENTERPRISES)
+    elif code in {"3F000", "42883", "42P01"}:
+        ours = SchemaMissing(SCHEMA_MISSING)
+    elif code in _PREPARED_LOST:
+        ours = DatabaseUnavailable(POOLER)
+    elif code == "55P03":
+        ours = TableHeld(UNAVAILABLE)
+    elif code == "42501":
+        ours = AccessRefused(UNAVAILABLE)
+    elif not code or _LOST.fullmatch(code) or _UNAVAILABLE.fullmatch(code):
+        ours = DatabaseUnavailable(UNAVAILABLE)
+    else:
+        raise error
+    LOG.warning("⚠️ PostgreSQL недоступен: %s", cause_of(error))
+    raise ours from error

@@ -1,0 +1,315 @@
+"""What a tracker keeps in the database: its lease of a host, and the calls it follows there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypedDict
+from uuid import UUID, uuid4
+
+from shared.asterisk.models import (
+    CallElsewhere,
+    CallPhase,
+    CdrState,
+    Kind,
+    Leg,
+    PbxCall,
+    Phase,
+    Progress,
+    Reason,
+    Root,
+    Side,
+)
+from shared.store.database import Database
+from shared.store.jsonb import (
+    Candidate,
+    Malformed,
+    parse_call_elsewhere,
+    parse_candidates,
+    parse_legs,
+    render,
+    render_one,
+)
+from shared.telemetry import LOG, count
+
+# Renewed each turn; whoever dies is replaced after this.
+LEASE_S = 5.0
+
+
+_TAKE = "SELECT callapi.take_lease(:host, :owner, :lease_s) AS fence"
+# Nobody's from then on: a turn that was given up, and may yet come, must not keep it.
+_GIVE_BACK = """
+UPDATE callapi.trackers SET lease_until = clock_timestamp(), owner = ''
+ WHERE host = :host AND owner = :owner AND fence = :fence
+"""
+_FOLLOW = """
+SELECT callapi.take_turn(
+  p_host => :host, p_owner => :owner, p_fence => :fence, p_lease_s => :lease_s,
+  p_changes => CAST(:changes AS jsonb), p_view => CAST(:view AS jsonb),
+  p_error_code => :error_code, p_reached_s => :reached_s) AS answer
+"""
+_TELL_ELSEWHERE = """
+SELECT callapi.tell_elsewhere(
+  p_host => :host, p_owner => :owner, p_fence => :fence,
+  p_seen => CAST(:seen AS jsonb)) AS answer
+"""
+_UNTRACKED = "SELECT host FROM callapi.untracked_hosts()"
+
+
+class Change(TypedDict, total=False):
+    """What a tracker has seen of one call; what is missing stays as it is.
+
+    `ago_s` is how long ago it happened. `cut`: it is ended because it lasts too long, or, false,
+    that was not sent.
+    """
+
+    call_id: UUID
+    phase: CallPhase | Literal["unknown"]
+    reason: Reason
+    ago_s: float
+    legs: tuple[Leg, ...]
+    root_channel: str
+    root_uniqueid: str
+    disposition: str
+    ring_s: int | None
+    talk_s: int | None
+    agent: Side
+    customer: Side
+    cdr: CdrState
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedCall:
+    """A call whose end is not confirmed yet.
+
+    `agent` and `customer` are what was told of them so far, `talked` whether they were told to.
+
+    `root` is None where it could not be told from other programs' (`candidates`), or was over
+    before anybody could look. `ended_s` is how long ago it ended, None while it has not; `cut_s`
+    how long ago it was first hung up for lasting too long.
+    """
+
+    call_id: UUID
+    kind: Kind
+    code: str
+    to: str
+    phase: Phase
+    root: Root | None
+    candidates: tuple[Root, ...]
+    legs: tuple[Leg, ...]
+    transferred: bool
+    cdr: CdrState | None
+    age_s: float
+    ended_s: float | None
+    cut_s: float | None = None
+    agent: Side = field(default_factory=Side)
+    customer: Side = field(default_factory=Side)
+    talked: bool = False
+
+    @property
+    def progress(self) -> Progress:
+        """How far it was when it was written."""
+        match self.phase:
+            case "placing" | "unknown":
+                phase: CallPhase = "accepted"
+            case known:
+                phase = known
+        return Progress(phase, self.legs, self.agent, self.customer, self.talked)
+
+
+class MalformedCall(NamedTuple):
+    """A call that cannot be read, and why."""
+
+    call_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What there is to follow; `wanted` tells that somebody asks for all calls of the host.
+
+    `watched` tells that somebody listens to all of them, or did, and has yet to be told the end.
+
+    `malformed` says which calls cannot be read, and why. They are left out, so that one bad row
+    ends nobody else's following; but the host is kept, since they have not ended.
+    """
+
+    calls: tuple[FollowedCall, ...]
+    wanted: bool
+    malformed: tuple[MalformedCall, ...] = ()
+    watched: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing: then the lease has been given back."""
+        return not (self.calls or self.wanted or self.watched or self.malformed)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether calls are looked at that this service did not place."""
+        return self.wanted or self.watched
+
+
+@dataclass(frozen=True, slots=True)
+class ToldElsewhere:
+    """What became of what was seen of calls that began elsewhere.
+
+    `watched` tells that somebody listens still. Of the roots `ours` and `held` nothing was written:
+    those are this service's own calls, or may be. `known` is None where it was not asked for.
+    """
+
+    watched: bool
+    ours: frozenset[str]
+    held: frozenset[str]
+    known: tuple[CallElsewhere, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to follow a host, until another owner has taken it."""
+
+    database: Database = field(repr=False)
+    host: str
+    owner: str
+    fence: int
+
+    @classmethod
+    async def take(cls, database: Database, host: str) -> Lease | None:
+        """Take a host that nobody follows. Raises DatabaseUnavailable."""
+        owner = uuid4().hex
+        rows = await database.run(_TAKE, host=host, owner=owner, lease_s=LEASE_S)
+        fence = rows[0]["fence"]
+        return None if fence is None else cls(database, host, owner, fence)
+
+    async def write(
+        self,
+        changes: Sequence[Change] = (),
+        *,
+        view: Sequence[PbxCall] | None = None,
+        error_code: str | None = None,
+        reached_s: float | None = None,
+    ) -> Following | None:
+        """Write what was seen, keep the lease, read what there is to follow: one round trip.
+
+        `reached_s` is how long ago the PBX was looked at, None: not by this tracker. None once
+        another one has the host; then nothing was written. Raises DatabaseUnavailable.
+        """
+        rows = await self.database.run(
+            _FOLLOW,
+            host=self.host,
+            owner=self.owner,
+            fence=self.fence,
+            lease_s=LEASE_S,
+            changes=render(changes),
+            view=None if view is None else render(view),
+            error_code=error_code,
+            reached_s=reached_s,
+        )
+        answer = rows[0]["answer"]
+        return None if answer is None else _following(answer)
+
+    async def tell_elsewhere(
+        self,
+        changes: Sequence[tuple[CallElsewhere, float]],
+        *,
+        error_code: str | None,
+        may_share: bool,
+        load: bool,
+    ) -> ToldElsewhere | None:
+        """Write what is new of calls that began elsewhere, and tell whoever listens.
+
+        With each call comes its age in seconds. None once another one has the host; then nothing
+        was written. Raises DatabaseUnavailable.
+        """
+        seen = {
+            "error_code": error_code,
+            "may_share": may_share,
+            "load": load,
+            "changes": [
+                {
+                    "call": call,
+                    "root_uniqueid": call.root_uniqueid,
+                    "step": call.step,
+                    "phase": call.phase,
+                    "took_part": call.took_part,
+                    "root_extension": call.root_extension,
+                    "extensions": call.took_part,
+                    "age_s": age_s,
+                }
+                for call, age_s in changes
+            ],
+        }
+        rows = await self.database.run(
+            _TELL_ELSEWHERE,
+            host=self.host,
+            owner=self.owner,
+            fence=self.fence,
+            seen=render_one(seen),
+        )
+        answer = rows[0]["answer"]
+        if answer is None:
+            return None
+        known = answer["calls"]
+        return ToldElsewhere(
+            answer["watched"],
+            frozenset(answer["ours"]),
+            frozenset(answer["held"]),
+            None if known is None else tuple(_known(known, self.host)),
+        )
+
+    async def give_back(self) -> None:
+        """Let another tracker take over at once. Raises DatabaseUnavailable."""
+        await self.database.run(_GIVE_BACK, host=self.host, owner=self.owner, fence=self.fence)
+
+
+async def untracked_hosts(database: Database) -> tuple[str, ...]:
+    """List the hosts that have something to follow and nobody who does."""
+    return tuple(row["host"] for row in await database.run(_UNTRACKED))
+
+
+def _following(answer: dict[str, Any]) -> Following:
+    calls, malformed = [], []
+    for row in answer["calls"]:
+        try:
+            calls.append(_call(row))
+        except Malformed as error:
+            malformed.append(MalformedCall(str(row["call_id"]), str(error)))
+    return Following(tuple(calls), answer["wanted"], tuple(malformed), answer["watched"])
+
+
+def _known(rows: list[Any], host: str) -> Iterator[CallElsewhere]:
+    """Read calls; one that cannot be read is found anew, as it is now."""
+    for row in rows:
+        try:
+            yield parse_call_elsewhere(row, f"callapi.pbx_calls {host}")
+        except Malformed as error:
+            count("InternalErrors")
+            LOG.error("❌ Чужой звонок не читается: %s", error)
+
+
+def _call(row: dict[str, Any]) -> FollowedCall:
+    def root(own: Candidate) -> Root:
+        return Root(own.channel, own.uniqueid, row["kind"], row["code"], row["phone"])
+
+    place = f"callapi.calls {row['call_id']}"
+    candidates = parse_candidates(row["candidates"], f"{place} candidates")
+    known = row["root_uniqueid"] is not None
+    return FollowedCall(
+        call_id=UUID(row["call_id"]),
+        kind=row["kind"],
+        code=row["code"],
+        to=row["phone"],
+        phase=row["phase"],
+        root=root(Candidate(row["root_channel"], row["root_uniqueid"])) if known else None,
+        candidates=tuple(map(root, candidates)),
+        legs=parse_legs(row["legs"], f"{place} legs"),
+        transferred=row["transferred"],
+        cdr=row["cdr"],
+        age_s=row["age_s"],
+        ended_s=row["ended_s"],
+        cut_s=row["cut_s"],
+        agent=Side(**row["agent"]),
+        customer=Side(**row["customer"]),
+        talked=row["talked"],
+    )

@@ -1,0 +1,303 @@
+"""Behind a real nginx with the configuration that is shipped: deploy/nginx.conf."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from demo.postgres import free_port
+from tests.certificate import make_certificate
+from tests.integration.doors import blocks_of, message_of
+from tests.integration.service import (
+    LIMIT_S,
+    PHONE,
+    ROOT,
+    SECRET,
+    environment,
+    make_pbx,
+    run_process,
+    seed,
+    until,
+)
+from tests.integration.test_feed import tell
+from tests.postgres import Postgres
+
+pytestmark = pytest.mark.anyio
+
+PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+SHIPPED = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
+
+_MAIN = """
+daemon off;
+pid {folder}/pid;
+error_log {folder}/main.log info;
+events {{ worker_connections 256; }}
+http {{
+  access_log {folder}/main.access.log;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  include {folder}/shipped.conf;
+}}
+"""
+
+
+@dataclass
+class Nginx:
+    """One with the shipped configuration, but for its addresses, its files and one time limit."""
+
+    folder: Path
+    port: int
+    tls: ssl.SSLContext
+
+    def logs(self) -> str:
+        """All that it has logged."""
+        return "".join(path.read_text("utf-8") for path in self.folder.glob("*.log"))
+
+    def access(self) -> list[str]:
+        """The lines of the access log."""
+        return (self.folder / "asterisk.access.log").read_text("utf-8").splitlines()
+
+    def client(self) -> httpx.AsyncClient:
+        """Make a client that trusts its certificate."""
+        url = f"https://127.0.0.1:{self.port}"
+        return httpx.AsyncClient(base_url=url, verify=self.tls, timeout=30)
+
+
+def replaced(text: str, *pairs: tuple[str, str]) -> str:
+    """Replace what must be there."""
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def prepare(service_port: int, *changed: tuple[str, str]) -> tuple[Nginx, list[str]]:
+    """Write its files, have it check them; also the command that runs it."""
+    if PROGRAM is None:
+        if os.environ.get("CI"):
+            pytest.fail("nginx is missing: apt-get install -y nginx")
+        pytest.skip("nginx is not installed: apt-get install -y nginx")
+    folder = Path(tempfile.mkdtemp(prefix="nginx-"))
+    folder.chmod(0o755)  # its workers are another user
+    certificate, key = make_certificate(folder)
+    port = free_port()
+    shipped = replaced(
+        SHIPPED,
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("/etc/ssl/calls.example.test/fullchain.pem", str(certificate)),
+        ("/etc/ssl/calls.example.test/privkey.pem", str(key)),
+        ("/var/log/nginx/", f"{folder}/"),
+        ("http://127.0.0.1:8018", f"http://127.0.0.1:{service_port}"),
+        *changed,
+    )
+    (folder / "shipped.conf").write_text(shipped)
+    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder))
+    command = [PROGRAM, "-c", f"{folder}/nginx.conf", "-e", f"{folder}/start.log"]
+    tried = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+    assert tried.returncode == 0, tried.stderr
+    trust = ssl.create_default_context(cafile=str(certificate))
+    return Nginx(folder, port, trust), command
+
+
+@contextlib.asynccontextmanager
+async def nginx_before(service_port: int, *changed: tuple[str, str]) -> AsyncIterator[Nginx]:
+    """Run one until the block ends; it listens when the block begins."""
+    nginx, command = prepare(service_port, *changed)
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.DEVNULL)
+    try:
+        with anyio.fail_after(LIMIT_S):
+            while True:
+                with contextlib.suppress(OSError):
+                    await (await anyio.connect_tcp("127.0.0.1", nginx.port)).aclose()
+                    break
+                await anyio.sleep(0.02)
+        yield nginx
+    finally:
+        process.terminate()
+        await process.wait()
+        shutil.rmtree(nginx.folder, ignore_errors=True)
+
+
+async def test_a_call_goes_through_and_no_log_has_its_secret(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """Each header is there once; however the secret is written, no log of nginx has it."""
+    seed(postgres)
+    async with make_pbx() as pbx:
+        log = tmp_path / "service.log"
+        settings = environment(postgres, pbx.port, str(log)) | {"TRUSTED_PROXIES": "127.0.0.1"}
+        async with (
+            run_process(tmp_path, settings) as process,
+            nginx_before(int(process.url.rpartition(":")[2])) as nginx,
+            nginx.client() as http,
+        ):
+            query = {"code": "150", "phone": PHONE, "clientId": SECRET}
+            call = await http.get("/api/makecallexternal", params=query)
+            assert call.status_code == 200
+            await until(lambda: pbx.invites["150"] == 1)
+            for header, value in (
+                ("x-content-type-options", "nosniff"),
+                ("cache-control", "no-store"),
+            ):
+                assert call.headers.get_list(header) == [value]
+            headers = {"X-Client-Id": SECRET}
+            order = {"from": "151", "to": PHONE}
+            assert (await http.post("/api/calls", json=order, headers=headers)).status_code == 201
+            for path in (f"/api/{SECRET}", f"/api/calls/clientId={SECRET}", f"/{SECRET}"):
+                assert (await http.get(path)).status_code in {401, 404, 422}
+            assert (await http.get(f"/health?{'x' * 9_000}")).json()["code"] == "target-too-long"
+            large = await http.post("/api/calls", content=b" " * 20_000, headers=headers)
+            assert large.status_code == 413
+            forged = {"X-Forwarded-For": "203.0.113.9", "X-Client-Id": "nobody-s-secret"}
+            assert (await http.get("/api/calls", headers=forged)).status_code == 401
+            logs, access = nginx.logs(), nginx.access()
+        assert pbx.invites.total() >= 2
+    assert SECRET not in logs
+    assert "clientId" not in logs
+    assert "с адреса 127.0.0.1" in log.read_text("utf-8")
+    assert "203.0.113.9" not in log.read_text("utf-8")
+    assert re.search(
+        r"^127\.0\.0\.1 \[.*\] GET /api/makecallexternal 200 \d+ [\d.]+ 200 [0-9a-f]{32}$",
+        access[0],
+    )
+    assert call.headers["x-request-id"] in access[0]
+    assert " GET - 404 " in access[2]
+
+
+async def test_events_come_through_as_they_happen(postgres: Postgres, tmp_path: Path) -> None:
+    """Over a WebSocket and as server-sent events, each at once; no log has a ticket."""
+    seed(postgres)
+    settings = environment(postgres, free_port(), "") | {"TRUSTED_PROXIES": "127.0.0.1"}
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    async with (
+        run_process(tmp_path, settings) as process,
+        nginx_before(int(process.url.rpartition(":")[2])) as nginx,
+        nginx.client() as http,
+    ):
+        asking = await http.post("/api/events/ticket", headers=headers)
+        ticket = asking.json()["ticket"]
+        url = f"wss://127.0.0.1:{nginx.port}/api/events?ticket={ticket}"
+        stream = {"Accept": "text/event-stream"} | headers
+        async with (
+            connect(url, ssl=nginx.tls) as socket,
+            http.stream("GET", "/api/events", headers=stream) as answer,
+        ):
+            blocks = blocks_of(answer)
+            assert await message_of(socket) == {"type": "heartbeat", "newest": 0}
+            tell(postgres, "0367", 1)
+            with anyio.fail_after(LIMIT_S):
+                assert (await message_of(socket))["seq"] == 1
+                while "data" not in await anext(blocks):
+                    pass
+        assert ticket not in nginx.logs() + process.output.read_text("utf-8")
+        assert any(" GET /api/events 101 " in line for line in nginx.access())
+
+
+@pytest.fixture
+def asked() -> list[bytes]:
+    """What a service was asked that answers nothing."""
+    return []
+
+
+@contextlib.asynccontextmanager
+async def failing(asked: list[bytes]) -> AsyncIterator[int]:
+    """Listen as a service that ends each connection when it was asked; its port."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_service_that_fails_is_asked_once(asked: list[bytes]) -> None:
+    """Sent again, a call would ring twice; and the failure's log has no secret either."""
+    query = {"code": "150", "phone": PHONE, "clientId": SECRET}
+    async with failing(asked) as port, nginx_before(port) as nginx, nginx.client() as http:
+        assert (await http.get("/api/makecallexternal", params=query)).status_code == 502
+        assert (await http.post("/api/calls", params=query, json={})).status_code == 502
+        assert len(asked) == 2
+        assert SECRET not in nginx.logs()
+    async with nginx_before(free_port()) as nginx, nginx.client() as http:
+        assert (await http.get("/api/makecallexternal", params=query)).status_code == 502
+        assert SECRET not in nginx.logs()
+
+
+async def test_metrics_are_not_for_strangers(asked: list[bytes]) -> None:
+    """Nginx itself says 404; the service is not asked."""
+    async with failing(asked) as port, nginx_before(port) as nginx, nginx.client() as http:
+        for path in ("/metrics", "/metrics/", "/%6detrics", "/metrics?clientId=" + SECRET):
+            assert (await http.get(path)).status_code == 404
+        assert asked == []
+        assert SECRET not in nginx.logs()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+@pytest.mark.parametrize(
+    ("version", "is_served"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)]
+)
+async def test_old_tls_is_refused(asked: list[bytes], version: str, *, is_served: bool) -> None:
+    """From 1.2 on a client is served; an older one is told that its version is none."""
+    async with failing(asked) as port, nginx_before(port) as nginx:
+        nginx.tls.set_ciphers("ALL:@SECLEVEL=0")
+        nginx.tls.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        nginx.tls.maximum_version = ssl.TLSVersion[version]
+        opening = asyncio.open_connection("127.0.0.1", nginx.port, ssl=nginx.tls)
+        if is_served:
+            _, writer = await opening
+            writer.close()
+        else:
+            with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
+                await opening
+
+
+async def test_a_head_that_comes_slowly_is_ended(asked: list[bytes]) -> None:
+    """A byte at a time, the service hears nothing of it, and the connection is closed."""
+    sooner = ("client_header_timeout 10s", "client_header_timeout 1s")
+    async with failing(asked) as port, nginx_before(port, sooner) as nginx:
+        reader, writer = await asyncio.open_connection("127.0.0.1", nginx.port, ssl=nginx.tls)
+        reading = asyncio.create_task(reader.read())
+        writer.write(f"GET /api/calls?clientId={SECRET} HTTP/1.1\r\nHost: a\r\nX: ".encode())
+        while not reading.done():
+            with contextlib.suppress(OSError):
+                writer.write(b"a")
+            await asyncio.sleep(0.05)
+        answer = await reading
+        writer.close()
+        assert not answer or b" 408 " in answer.splitlines()[0]
+        assert asked == []
+        assert SECRET not in nginx.logs()
+
+
+async def test_too_many_requests_are_429(asked: list[bytes]) -> None:
+    """The whole service has one rate; who is over it is told, and no log has a secret of it."""
+    lower = ("rate=100r/s", "rate=1r/m"), ("burst=200 ", "burst=2 ")
+    async with (
+        failing(asked) as port,
+        nginx_before(port, *lower) as nginx,
+        nginx.client() as http,
+    ):
+        query = {"clientId": SECRET}
+        answers = [(await http.get("/api/calls", params=query)).status_code for _ in range(5)]
+        assert answers == [502, 502, 502, 429, 429]
+        assert len(asked) == 3
+        assert SECRET not in nginx.logs()

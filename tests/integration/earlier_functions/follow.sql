@@ -1,0 +1,91 @@
+-- A tracker's one round trip a turn: write what it has seen, keep the lease, read what to follow.
+-- NULL: another tracker has the host, and nothing was written. Without anything to follow the lease
+-- is given back. Sending it twice is harmless: a phase only goes forward, an end is told once.
+--
+-- p_changes: [{"call_id", "phase", "reason", "ago_s", "legs", "root_channel", "root_uniqueid",
+-- "disposition", "ring_s", "talk_s", "cdr"}], what is missing stays as it is.
+CREATE OR REPLACE FUNCTION callapi.follow(
+  p_host text, p_owner text, p_fence bigint, p_lease_s float8, p_changes jsonb, p_view jsonb,
+  p_error_code text)
+RETURNS jsonb LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $f$
+DECLARE
+  -- Whoever asked for the end is told that it was theirs, unless the parties had talked.
+  ends_by_api CONSTANT text[] := ARRAY['no_answer', 'agent_no_answer', 'failed', 'unknown'];
+  order_of CONSTANT text[] := ARRAY['placing', 'unknown', 'accepted', 'agent_ringing',
+    'agent_answered', 'customer_ringing', 'talking', 'ended'];
+  c record; v_at timestamptz; v_calls jsonb; v_wanted boolean;
+BEGIN
+  UPDATE callapi.trackers SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s)
+   WHERE host = p_host AND owner = p_owner AND fence = p_fence;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+
+  -- The tracker, the calls, the counters, in this order, as in callapi.settle_order.
+  PERFORM 1 FROM callapi.calls k
+    JOIN jsonb_to_recordset(p_changes) x (call_id uuid) USING (call_id)
+   WHERE k.host = p_host ORDER BY k.call_id FOR UPDATE OF k;
+  FOR c IN
+    SELECT k.call_id, k.enterprise, k.phase AS was, x.phase, x.ago_s, x.legs,
+           CASE WHEN k.cancelled_at IS NOT NULL AND x.reason = ANY (ends_by_api)
+                THEN 'cancelled' ELSE x.reason END AS reason,
+           x.root_channel, x.root_uniqueid, x.disposition, x.ring_s, x.talk_s, x.cdr,
+           array_position(order_of, x.phase) > array_position(order_of, k.phase) AS forward
+      FROM ROWS FROM (jsonb_to_recordset(p_changes) AS (
+             call_id uuid, phase text, reason text, ago_s float8, legs jsonb, root_channel text,
+             root_uniqueid text, disposition text, ring_s integer, talk_s integer, cdr text))
+           WITH ORDINALITY x
+      JOIN callapi.calls k ON k.call_id = x.call_id AND k.host = p_host
+     ORDER BY k.enterprise, x.ordinality
+  LOOP
+    v_at := clock_timestamp() - make_interval(secs => coalesce(c.ago_s, 0));
+    UPDATE callapi.calls k
+       SET phase = CASE WHEN c.forward THEN c.phase ELSE k.phase END,
+           state = CASE WHEN c.forward AND c.phase IN ('unknown', 'ended') AND k.state = 'placing'
+                        THEN 'unknown' ELSE k.state END,
+           -- An end that is told already may yet be corrected, by a record that came late.
+           reason = CASE WHEN c.forward OR c.was = 'ended' THEN coalesce(c.reason, k.reason)
+                         ELSE k.reason END,
+           legs = coalesce(c.legs, k.legs),
+           root_channel = coalesce(k.root_channel, c.root_channel),
+           root_uniqueid = coalesce(k.root_uniqueid, c.root_uniqueid),
+           disposition = coalesce(c.disposition, k.disposition),
+           ring_s = coalesce(c.ring_s, k.ring_s), talk_s = coalesce(c.talk_s, k.talk_s),
+           cdr = coalesce(c.cdr, k.cdr),
+           agent_ringing_at = CASE WHEN c.forward AND c.phase = 'agent_ringing'
+                                   THEN v_at ELSE k.agent_ringing_at END,
+           agent_answered_at = CASE WHEN c.forward AND c.phase = 'agent_answered'
+                                    THEN v_at ELSE k.agent_answered_at END,
+           customer_ringing_at = CASE WHEN c.forward AND c.phase = 'customer_ringing'
+                                      THEN v_at ELSE k.customer_ringing_at END,
+           -- A talk that nobody watched is known from the PBX's record alone.
+           talking_at = CASE WHEN c.forward AND c.phase = 'talking' THEN v_at
+                             WHEN c.forward AND k.kind = 'call' AND c.reason = 'answered' THEN
+                               coalesce(k.talking_at, v_at - make_interval(secs => c.talk_s))
+                             ELSE k.talking_at END,
+           ended_at = CASE WHEN c.forward AND c.phase = 'ended' THEN v_at ELSE k.ended_at END
+     WHERE k.call_id = c.call_id;
+    IF c.forward THEN
+      PERFORM callapi.tell(c.enterprise, c.call_id, c.phase, c.reason, v_at);
+    END IF;
+  END LOOP;
+
+  UPDATE callapi.host_views
+     SET calls = coalesce(p_view, calls), error_code = p_error_code,
+         taken_at = CASE WHEN p_view IS NULL THEN taken_at ELSE clock_timestamp() END
+   WHERE host = p_host AND (p_view IS NOT NULL OR error_code IS DISTINCT FROM p_error_code);
+  v_wanted := EXISTS (SELECT 1 FROM callapi.host_views
+                       WHERE host = p_host AND wanted_until > clock_timestamp());
+  SELECT coalesce(jsonb_agg(jsonb_build_object(
+           'call_id', k.call_id, 'kind', k.kind, 'code', k.code, 'phone', k.phone,
+           'phase', k.phase, 'reason', k.reason, 'root_channel', k.root_channel,
+           'root_uniqueid', k.root_uniqueid, 'candidates', k.candidates, 'legs', k.legs,
+           'transferred', k.transferred_at IS NOT NULL, 'cdr', k.cdr,
+           'age_s', extract(epoch FROM clock_timestamp() - k.created_at),
+           'ended_s', extract(epoch FROM clock_timestamp() - k.ended_at))), '[]')
+    INTO v_calls FROM callapi.calls k
+   WHERE k.host = p_host AND (k.ended_at IS NULL OR k.cdr = 'pending');
+  IF v_calls = '[]' AND NOT v_wanted THEN
+    UPDATE callapi.trackers SET lease_until = clock_timestamp() WHERE host = p_host;
+  END IF;
+  RETURN jsonb_build_object('calls', v_calls, 'wanted', v_wanted);
+END $f$;
