@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from functions.audit.handler import router as audit
 from functions.calls.handler import router as calls
 from functions.events.handler import router as events
 from functions.extensions.handler import router as extensions
@@ -77,7 +78,17 @@ def compose(settings: Settings) -> FastAPI:
     routers = [health, ready]
     if is_api:
         routers = [
-            *(makecallexternal, monitor, calls, hangup, transfer, events, history, extensions),
+            *(
+                makecallexternal,
+                monitor,
+                calls,
+                hangup,
+                transfer,
+                events,
+                history,
+                extensions,
+                audit,
+            ),
             *(health, ready, status),
         ]
     app = create_app(*routers, settings=settings, lifespan=lifespan, is_described=is_api)

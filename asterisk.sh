@@ -33,10 +33,14 @@ Usage: ./asterisk.sh COMMAND
              end every cursor (`next` of a page) that was given out
   host-keys | forget-host-key HOST | accept-host-key HOST KEY
              the pinned SSH host keys; forget one when a PBX was really re-installed
-  rules NUMBER [--dialling on|off] [--allowed P...] [--denied P...] [--extensions E...]
+  rules NUMBER [--dialling on|off] [--allowed P...] [--denied P...] [--extensions E...] [--audit on|off]
              what an enterprise may do; rules --help tells more
   keys NUMBER [add [--name NAME] [--until TIME] | end NAME [--at TIME]]
              an enterprise's secrets beside the one in its table; a new one is shown once
+  audit [NUMBER] [--number P] [--call ID] [--actor NAME] [--since TIME] [--last N]
+             who rang whom, listened, transferred, hung up, changed something; the newest first
+  purge --number P [--yes]
+             forget a person's number; without --yes only say how much there is
 
 Settings are environment variables; those of .env, a NAME=VALUE a line, come before them (ENV_FILE
 names another such file). README.md lists them.
@@ -212,7 +216,7 @@ case "${1:-}" in
     shift
     exec "$python" -m demo "$@"
     ;;
-  check | migrate | renew-cursor-key | host-keys | forget-host-key | accept-host-key | rules | keys | sweep)
+  check | migrate | renew-cursor-key | host-keys | forget-host-key | accept-host-key | rules | keys | audit | purge | sweep)
     prepare && exec "$python" -m shared.operate "$@"
     ;;
   -h | --help | help) usage ;;

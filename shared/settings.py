@@ -205,6 +205,12 @@ class Settings(BaseModel):
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )
+    calls_keep_days: int = Field(
+        400, ge=1, le=36_500, description="days for which a call is kept after its placing"
+    )
+    audit_keep_days: int = Field(
+        400, ge=30, le=36_500, description="days for which is kept who did what"
+    )
     rate_limit_new_numbers: OptionalRate = Field(
         None,
         description="numbers that an enterprise has not called for 30 days, COUNT/SECONDS or `off`",

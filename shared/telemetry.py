@@ -70,7 +70,7 @@ SHOWN_PARAMETERS = frozenset(
     {
         *("code", "phone", "action", "target", "monitor_from", "wait", "phase", "source", "kind"),
         *("reason", "extension", "number", "open", "since", "until", "limit", "disposition"),
-        *("format", "direction", "missed", "after", "call_id", "scope"),
+        *("format", "direction", "missed", "after", "call_id", "scope", "actor"),
     }
 )
 _MOST_CHARACTERS = 1000

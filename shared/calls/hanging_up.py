@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from shared.asterisk.ending import Ending
+from shared.auth.caller import Caller
 from shared.auth.enterprise import Enterprise
-from shared.deadline import Deadline
 from shared.errors import (
     CallEnded,
     CallNotReady,
@@ -30,7 +30,7 @@ _UNKNOWN = "The hang-up was sent and not acknowledged; asking again is harmless"
 async def hang_up(
     enterprise: Enterprise,
     call_id: UUID,
-    deadline: Deadline,
+    caller: Caller,
     *,
     database: Database,
     pbx: Pbx,
@@ -53,8 +53,8 @@ async def hang_up(
     at = datetime.now(UTC)
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
-        await calls.cancel(database, call.call_id, at)
-        await pbx.ask(call.host, end, deadline)
+        await calls.cancel(database, call.call_id, at, caller.doer)
+        await pbx.ask(call.host, end, caller.deadline)
     except BaseException as error:
         if not end.may_be_sent:
             await _take_back(database, call, at)
@@ -73,7 +73,7 @@ async def hang_up(
         raise CallEnded("The call is over")
     LOG.info("📴 Звонок завершён через API: %s на %s", call.call_id, call.host)
     with suppress(DatabaseUnavailable):  # it is ended: its repeats end a little later
-        await calls.release(database, call.call_id)
+        await calls.release(database, call.call_id, at)
     waker.tell(call.host)
     return call
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from shared.operate.command import Add, OperatorError
+from shared.operate.command import Add, OperatorError, note
 from shared.settings import Settings
 from shared.store.database import Database
 
@@ -61,9 +61,11 @@ def _forget_host_key(
             host=options.host,
             port=port,
         )
-    if not rows:
-        raise OperatorError(f"No key of {options.host}:{port} is pinned")
-    yield f"Forgot {options.host}:{port} {fingerprint(rows[0]['key'])}"
+        if not rows:
+            raise OperatorError(f"No key of {options.host}:{port} is pinned")
+        told = f"Forgot {options.host}:{port} {fingerprint(rows[0]['key'])}"
+        note(execute, "host-key", told)
+    yield told
     yield "The next connection pins the key that the host shows then"
 
 
@@ -85,8 +87,10 @@ def _accept_host_key(
             port=port,
             key=options.key,
         )
-    instead = f" instead of {fingerprint(before[0]['key'])}" if before else ""
-    yield f"Accepted {options.host}:{port} {fingerprint(options.key)}{instead}"
+        instead = f" instead of {fingerprint(before[0]['key'])}" if before else ""
+        told = f"Accepted {options.host}:{port} {fingerprint(options.key)}{instead}"
+        note(execute, "host-key", told)
+    yield told
 
 
 def _public_key(text: str) -> str:

@@ -6,22 +6,19 @@ import argparse
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
-from shared.operate.command import Add, OperatorError, find_nearest
+from shared.operate import times
+from shared.operate.command import Add, Execute, OperatorError, find_nearest, note
 from shared.settings import Settings
 from shared.store.database import Database, Rows
-
-Execute: TypeAlias = Callable[..., Rows]
 
 # What the secret that stands in the table is called here.
 _FIRST = "enterprises"
 _SECRET_BYTES = 32
 _FINGERPRINT = 12
-
-_TIME = "2026-12-31: the end of that day, UTC; or 2026-12-31T18:00:00+03:00"
 
 _ENTERPRISES = "SELECT number, name, number_there FROM callapi.enterprises()"
 # A row of the table's that is about another secret than stands there now tells nothing.
@@ -67,10 +64,10 @@ def add_commands(add: Add) -> None:
     actions = keys.add_subparsers(dest="action", metavar="add | end")
     adding = actions.add_parser("add", help="make a secret; it is shown once, and kept nowhere")
     adding.add_argument("--name", type=_name, help="what it is for, e.g. crm")
-    adding.add_argument("--until", type=_moment, metavar="TIME", help=_TIME)
+    adding.add_argument("--until", type=times.until, metavar="TIME", help=times.UNTIL)
     ending = actions.add_parser("end", help="end a secret, now or later; it never holds again")
     ending.add_argument("key", metavar="NAME", help=f"or fingerprint; {_FIRST}: the table's own")
-    ending.add_argument("--at", type=_moment, metavar="TIME", help=_TIME)
+    ending.add_argument("--at", type=times.until, metavar="TIME", help=times.UNTIL)
 
 
 def _keys(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
@@ -136,6 +133,7 @@ def _add(
     digest = hashlib.sha256(secret.encode()).hexdigest()
     execute(_ADD, digest=digest, number=row["number_there"], name=name, until=until)
     end = f"until {_shown(until)}" if until else "without an end"
+    note(execute, "keys", f"{name} {digest[:_FINGERPRINT]}: {end}", enterprise=row["number"])
     yield f"{name}: {digest[:_FINGERPRINT]}, {end}. The secret, shown this once:"
     yield secret
 
@@ -160,7 +158,9 @@ def _end(execute: Execute, number: str, wanted: str, at: datetime | None) -> Ite
     if not rows:
         raise OperatorError(f"Enterprise {number} has no secret in its table")
     name = found[0]["name"] if found else _FIRST
-    yield f"{name}: {'ends' if at else 'ENDED'} {_shown(rows[0]['until'])}"
+    told = f"{name}: {'ends' if at else 'ENDED'} {_shown(rows[0]['until'])}"
+    note(execute, "keys", told, enterprise=number)
+    yield told
 
 
 def _day(key: dict[str, Any]) -> str:
@@ -177,15 +177,3 @@ def _name(text: str) -> str:
             f"must be 1 to 40 letters, digits, _ . or -, and not {_FIRST}"
         )
     return text
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
-            return moment.replace(tzinfo=UTC) + timedelta(days=1)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise argparse.ArgumentTypeError(f"must be {_TIME}")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
-from shared.operate.command import Add, OperatorError, nearest
+from shared.operate.command import Add, Execute, OperatorError, nearest, note
 from shared.settings import Settings
-from shared.store.database import Database, Rows
+from shared.store.database import Database
 from shared.store.enterprises import NUMBERS
 
 _DENIED = (
     "prefixes that may not be called, whatever is allowed; a number of up to EXTENSION_DIGITS"
     " digits still rings as an extension (code, monitor_from, to)"
 )
+
+_SWITCHES = ("dialling", "audit")
 
 
 def add_commands(add: Add) -> None:
@@ -24,6 +27,7 @@ def add_commands(add: Add) -> None:
     )
     rules.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
     rules.add_argument("--dialling", choices=["on", "off"], help="off refuses whatever would ring")
+    rules.add_argument("--audit", choices=["on", "off"], help="on: it may read GET /api/audit")
     for name, kind, text in (
         ("allowed", _prefix, "prefixes that may be called, e.g. +375 8029"),
         ("denied", _prefix, _DENIED),
@@ -35,7 +39,7 @@ def add_commands(add: Add) -> None:
 def _rules(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
     given = {
         name: value
-        for name in ("dialling", "allowed", "denied", "extensions")
+        for name in ("dialling", "audit", "allowed", "denied", "extensions")
         if (value := getattr(options, name)) is not None
     }
     enterprise = options.enterprise.strip()
@@ -47,13 +51,14 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
                 enterprise=enterprise,
             )
             for name, value in given.items():
-                # `name` is one of the four above; an empty list is no rule.
+                # `name` is one of the five above; an empty list is no rule.
                 execute(
                     f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
                     "WHERE enterprise = :enterprise",
                     enterprise=enterprise,
-                    value=value == "on" if name == "dialling" else (value or None),
+                    value=value == "on" if name in _SWITCHES else (value or None),
                 )
+            note(execute, "rules", _said(given), enterprise=enterprise)
         rows = execute(
             "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
             enterprise=enterprise,
@@ -65,9 +70,16 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
         yield f"enterprise {row['enterprise']}: dialling {'on' if row['dialling'] else 'STOPPED'}"
         for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
             yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
+        yield f"  audit: {'may read its own' if row['audit'] else 'operators only'}"
 
 
-def _check_number(execute: Callable[..., Rows], number: str) -> None:
+def _said(given: dict[str, Any]) -> str:
+    """What was asked for, as it was written."""
+    parts = ((name, [value] if name in _SWITCHES else value) for name, value in given.items())
+    return " ".join(" ".join((f"--{name}", *values)) for name, values in parts)
+
+
+def _check_number(execute: Execute, number: str) -> None:
     """Refuse a number that no enterprise has: a typing error would stop nobody, and say it did."""
     numbers = {row["number"] for row in execute(NUMBERS)}
     if number not in numbers:

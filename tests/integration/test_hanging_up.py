@@ -27,6 +27,7 @@ from shared.pbx.hosts import Pbx
 from shared.store.database import Database, Rows
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import Service, Services, until
+from tests.orders import caller_of
 from tests.postgres import Postgres
 from tests.unit.test_ending import DONE, GONE, LOST, Asterisk, row
 
@@ -92,7 +93,7 @@ class Desk:
         call = await hang_up(
             ENTERPRISE,
             self.call_id,
-            Deadline.after(20),
+            caller_of("secret"),
             database=self.database,
             pbx=cast("Pbx", Switchboard(*replies, fails=fails)),
             waker=cast("Waker", self),
