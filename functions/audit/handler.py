@@ -82,8 +82,8 @@ async def get(wanted: Annotated[Wanted, Query()], caller: CallerOf, response: Re
     seal = enterprise.seal("audit")
     page = await audit.list_notes(
         database,
+        enterprise.number,
         Noted(
-            enterprise=enterprise.number,
             action=wanted.action,
             actor=wanted.actor,
             call_id=wanted.call_id,

@@ -12,7 +12,7 @@ from shared.numbering import spellings
 from shared.operate import times
 from shared.operate.command import Add
 from shared.settings import Settings
-from shared.store.audit import LIST, Note, Noted, Place, page_of, selected
+from shared.store.audit import OF_ALL, OF_ONE, Note, Noted, Place, page_of, selected
 from shared.store.database import Database
 
 _AT_ONCE = 500
@@ -54,8 +54,8 @@ def _count(text: str) -> int:
 
 
 def _audit(database: Database, settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    enterprise = {"enterprise": options.enterprise.strip()} if options.enterprise else {}
     wanted = Noted(
-        enterprise=options.enterprise and options.enterprise.strip(),
         actor=options.actor,
         call_id=options.call,
         numbers=spellings(options.number, settings.region) if options.number else None,
@@ -66,7 +66,8 @@ def _audit(database: Database, settings: Settings, options: argparse.Namespace) 
     while left:  # a page at a time: whoever reads by a pager keeps nothing waiting
         limit = min(left, _AT_ONCE)
         with database.transaction() as execute:
-            page = page_of(execute(LIST, **selected(wanted, limit=limit, before=before)), limit)
+            asked = enterprise | selected(wanted, limit=limit, before=before)
+            page = page_of(execute(OF_ONE if enterprise else OF_ALL, **asked), limit)
         yield from map(_line, page.notes)
         before, left = page.next, left - limit
         if before is None:

@@ -193,7 +193,7 @@ async def test_a_note_keeps_the_end_of_a_call_that_is_gone(
     keep(postgres, 40)
     await remove_all_expired(database, Kept(7, calls_days=30, audit_days=400))
     assert left(postgres, "calls") == 0
-    (note,) = (await list_notes(database, Noted(), limit=10)).notes
+    (note,) = (await list_notes(database, "0367", Noted(), limit=10)).notes
     assert (note.outcome, note.phase) == ("busy", None)
 
 

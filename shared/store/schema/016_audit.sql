@@ -17,6 +17,7 @@ CREATE TABLE callapi.audit (
 );
 CREATE UNIQUE INDEX audit_once ON callapi.audit (call_id, action, at) WHERE call_id IS NOT NULL;
 CREATE INDEX audit_by_page ON callapi.audit (enterprise, at DESC, id DESC);
+CREATE INDEX audit_by_time ON callapi.audit (at DESC, id DESC);
 
 -- Whether an enterprise may read its own, GET /api/audit.
 ALTER TABLE callapi.enterprise_rules ADD COLUMN audit boolean NOT NULL DEFAULT false;
