@@ -15,7 +15,7 @@ from shared.auth.admission import Settlement, admit, settle
 from shared.auth.caller import Caller
 from shared.deadline import Deadline
 from shared.store.database import Database, Rows
-from tests.integration.followed import TALKS_ON, follow, place, reach
+from tests.integration.followed import TALKS_ON, allow_audit, follow, place, reach
 from tests.integration.operating import Operate
 from tests.integration.service import OTHER_PHONE, PHONE, SECRET, Service, Services
 from tests.orders import call_order
@@ -43,17 +43,9 @@ async def audit(service: Service, secret: str = SECRET, **params: Any) -> httpx.
     return await service.http.get("/api/audit", params=params, headers=headers)
 
 
-def allow(service: Service, number: str = "0367") -> None:
-    """Let an enterprise read it, as an operator does."""
-    service.postgres.execute(
-        "INSERT INTO callapi.enterprise_rules (enterprise, audit) VALUES (:number, true)",
-        number=number,
-    )
-
-
 async def test_a_call_is_noted_with_who_asked_for_it(service: Service) -> None:
     """Which secret, from where, whom in the CRM, by which request; the end is the call's own."""
-    allow(service)
+    allow_audit(service)
     answer = await service.http.get(
         "/api/makecallexternal",
         params={"code": "150", "phone": PHONE},
@@ -148,7 +140,7 @@ async def test_an_actor_that_cannot_be_told_is_refused(
 async def test_supervision_a_transfer_and_a_hang_up_are_noted(start: Services) -> None:
     """Whom, by whom, and what became of each."""
     service = await follow(start, time_scale=1.0)
-    allow(service)
+    allow_audit(service)
     call_id = await place(service, "154", TALKS_ON)
     await reach(service, call_id, "talking")
     chief = headers("chief")
@@ -187,7 +179,7 @@ async def test_what_was_not_sent_is_said(start: Services) -> None:
 
 async def test_a_call_of_unknown_outcome_is_told_as_unknown(service: Service) -> None:
     """It may have rung somebody: the note says so."""
-    allow(service)
+    allow_audit(service)
     service.pbx.drop_after(Stage.EXECUTED, containing=PHONE)
     answer = await service.call()
     assert answer.json()["dialled"] == "unknown"
@@ -201,14 +193,14 @@ async def test_only_who_may_reads_it_and_only_its_own(service: Service) -> None:
     await service.call()
     refused = await audit(service)
     assert (refused.status_code, refused.json()["code"]) == (403, "audit-off")
-    allow(service, "0368")
+    allow_audit(service, "0368")
     assert (await audit(service, "july-4c1d7e90b2a35f68")).json() == {"entries": [], "next": None}
     assert (await audit(service)).status_code == 403
 
 
 async def test_pages_lead_through_all_of_it(service: Service) -> None:
     """Newest first, each once, whatever is new meanwhile; a cursor is its enterprise's own."""
-    allow(service)
+    allow_audit(service)
     for n in range(7):
         await service.call(phone=f"+37529000010{n}")
     seen: list[str] = []
@@ -222,7 +214,7 @@ async def test_pages_lead_through_all_of_it(service: Service) -> None:
         await service.call(phone=OTHER_PHONE)
     assert seen == [f"+37529000010{n}" for n in reversed(range(7))]
     service.postgres.seed_enterprise("0368", "july", "192.0.2.77", "july-4c1d7e90b2a35f68")
-    allow(service, "0368")
+    allow_audit(service, "0368")
     foreign = await audit(service, "july-4c1d7e90b2a35f68", **cursor)
     assert foreign.status_code == 422
 
@@ -241,7 +233,7 @@ async def test_pages_lead_through_all_of_it(service: Service) -> None:
 async def test_it_is_searched(start: Services, wanted: dict[str, str], found: list[str]) -> None:
     """By each of its filters; a number by every way to write it."""
     service = await start(REGION="BY")
-    allow(service)
+    allow_audit(service)
     await service.call()
     await service.call("151", OTHER_PHONE)
     answer = await audit(service, **wanted)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import asterisk
-from tests.integration.followed import follow, place
+from tests.integration.followed import allow_audit, follow, place
 from tests.integration.service import OTHER_PHONE, PHONE, Services
 
 pytestmark = pytest.mark.anyio
@@ -73,9 +73,7 @@ def test_there_is_something_to_ask() -> None:
 async def test_a_default_may_be_sent(start: Services, asked: Asked) -> None:
     """With every other parameter's value, too: the answer is the one without them."""
     service = await follow(start)
-    service.postgres.execute(
-        "INSERT INTO callapi.enterprise_rules (enterprise, audit) VALUES ('0367', true)"
-    )
+    allow_audit(service)
     call_id = await place(service, "154", OTHER_PHONE)
     path = asked.path.format(call_id=call_id)
     answer = await service.http.get(path, params=asked.query, headers=asked.headers)
