@@ -136,7 +136,15 @@ class Tracker:
                 return following
 
     def _tell(self, following: Following) -> None:
-        """Tell of each call that is unknown, or that cannot be read, once."""
+        """Tell of each end, and of each call that is unknown, or that cannot be read, once."""
+        for end in following.ended:
+            talk = "неизвестен" if end.talk_s is None else f"{end.talk_s} с"
+            with of_call(end.call_id):
+                LOG.info(
+                    "🔚 %s на %s: %s -> %s, %s, разговор %s",
+                    "Итог звонка уточнён" if end.corrected else "Звонок окончен",
+                    *(self._lease.host, end.code, end.to, end.reason, talk),
+                )
         for bad in set(following.malformed) - self._malformed:
             self._malformed.add(bad)
             count("InternalErrors")
