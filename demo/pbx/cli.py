@@ -96,7 +96,9 @@ class Cli:
     def _no_such_command(self, line: str) -> str:
         words = split_words(line)
         known = 0
-        while any(words[: known + 1] == list(name[: known + 1]) for name in self._commands):
+        while known < len(words) and any(
+            words[: known + 1] == list(name[: known + 1]) for name in self._commands
+        ):
             known += 1
         # Asterisk repeats the words up to the second one that leads nowhere.
         hint = " ".join(words[: known + 2])

@@ -94,9 +94,11 @@ class Daemon:
             await self.clock.while_frozen()
         self._waiting -= 1
 
-    async def ask(self, command: str, cut: Callable[[], None]) -> tuple[int, str]:
+    async def ask(
+        self, command: str, cut: Callable[[], None], *, as_root: bool = False
+    ) -> tuple[int, str]:
         """Do what `asterisk -rx COMMAND` does; return its exit status and output."""
-        if not self.listens():
+        if self.faults.asterisk_down or not (self.listens() or as_root):
             return 1, texts.UNABLE
         # Its connect blocks while the backlog is full, where sshd's is refused.
         while not self.has_room():  # noqa: ASYNC110 - many waiters, one place at a time

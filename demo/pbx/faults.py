@@ -30,7 +30,7 @@ class Faults:
 
     Attributes:
         refuse_forwarding: sshd's policy forbids the control socket; exec still works.
-        not_permitted: The user may not open the control socket, by no way.
+        not_permitted: The user may not open the control socket; by sudo he may.
         asterisk_down: Nothing listens on the control socket.
         backlog: How many connections may wait for a banner; one more is refused.
         max_sessions: sshd's MaxSessions, for each SSH connection.

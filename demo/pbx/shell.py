@@ -1,4 +1,4 @@
-"""The stand-in's login shell: `asterisk -rx '...'`, `echo`, `true`, `date +%s`, chained by `&&`.
+"""The stand-in's login shell: `asterisk -rx '...'`, `echo`, `true`, `test`, `date +%s`, by `&&`.
 
 Anything else is refused loudly: exit status 127, and kept with what the CLI refused.
 """
@@ -8,13 +8,15 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from demo.pbx.daemon import Daemon
 
 log = logging.getLogger(__name__)
 
 NOT_FOUND = 127
-ECHO_WORDS = 2
+SOCKETS = {"/var/run/asterisk/asterisk.ctl", "/run/asterisk/asterisk.ctl"}
+FOLDERS = {str(PurePosixPath(path).parent) for path in SOCKETS}
 PLAIN = re.compile(r"[\w.:-]+")
 ASTERISK = (["asterisk"], ["/usr/sbin/asterisk"], ["sudo", "asterisk"])
 
@@ -68,24 +70,41 @@ class Shell:
         write: Callable[[str, str], None],
         cut: Callable[[], None],
     ) -> int:
-        if words == ["true"]:
-            return 0
-        if words == ["date", "+%s"]:
-            write(f"{int(time.time()) + self._daemon.faults.clock_ahead_s}\n", "")
-            return 0
-        if words[0] == "echo" and len(words) == ECHO_WORDS and PLAIN.fullmatch(words[1]):
-            write(f"{words[1]}\n", "")
-            return 0
+        done = self._builtin(words)
+        if done is not None:
+            status, output = done
+            write(output, "")
+            return status
         for program in self._asterisk:
             if words[: len(program)] == program:
                 match words[len(program) :]:
                     case ["-rx", command]:
-                        if program[0] == "sudo":
+                        as_root = program[0] == "sudo"
+                        if as_root:
                             write("", self._daemon.faults.sudo_says)
-                        status, output = await self._daemon.ask(command, cut)
+                        status, output = await self._daemon.ask(command, cut, as_root=as_root)
                         write(*(("", output) if status else (output, "")))
                         return status
         return self._refuse(words[0], line, write)
+
+    def _builtin(self, words: list[str]) -> tuple[int, str] | None:
+        """Give the exit status and the output of what is no Asterisk; None: it is not imitated."""
+        match words:
+            case ["true"]:
+                return 0, ""
+            case ["date", "+%s"]:
+                return 0, f"{int(time.time()) + self._daemon.faults.clock_ahead_s}\n"
+            case ["echo", word] if PLAIN.fullmatch(word):
+                return 0, f"{word}\n"
+            case ["test", flag, path]:
+                return int(not self._is_so(flag, path)), ""
+        return None
+
+    def _is_so(self, flag: str, path: str) -> bool:
+        """Test a path: there is the control socket and its folder, and that is open."""
+        if path not in SOCKETS:
+            return flag in {"-d", "-x"} and path in FOLDERS
+        return flag == "-e" or (flag == "-w" and not self._daemon.faults.not_permitted)
 
     def _refuse(self, name: str, line: str, write: Callable[[str, str], None]) -> int:
         log.warning("the stand-in's shell does not imitate: %s", line)

@@ -15,9 +15,7 @@ from asyncssh.stream import SSHServerStreamSession
 from demo.pbx.console import Console
 from demo.pbx.daemon import Daemon
 from demo.pbx.files import Files
-from demo.pbx.shell import Shell
-
-SOCKETS = {"/var/run/asterisk/asterisk.ctl", "/run/asterisk/asterisk.ctl"}
+from demo.pbx.shell import SOCKETS, Shell
 
 
 @dataclass(slots=True)

@@ -26,15 +26,22 @@ async def read_all(
     console: Console, commands: tuple[str, ...], deadline: Deadline
 ) -> tuple[str, ...]:
     """Ask several of them in one exchange."""
+    replies = await read_unchecked(console, commands, deadline)
+    for reply in replies:
+        check(reply)
+    return replies
+
+
+async def read_unchecked(
+    console: Console, commands: tuple[str, ...], deadline: Deadline
+) -> tuple[str, ...]:
+    """Ask them where a refusal is an answer, too."""
     try:
-        replies = await console.ask(*commands, deadline=deadline)
+        return await console.ask(*commands, deadline=deadline)
     except Unacknowledged as error:
         if error.pending is not None:
             error.pending.close()
         raise error.not_executed() from error
-    for reply in replies:
-        check(reply)
-    return replies
 
 
 def check(reply: str) -> None:

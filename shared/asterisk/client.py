@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
-from shared.asterisk.asking import channels_in, check, read, read_all
+from shared.asterisk.asking import channels_in, check, read, read_all, read_unchecked
 from shared.asterisk.commands import (
+    ORIGINATE,
     SHOW_CDR_STATUS,
     SHOW_CHANNEL_TYPES,
     SHOW_CHANNELS,
@@ -35,6 +36,7 @@ from shared.asterisk.models import (
     Context,
     DialplanAnswer,
     Extension,
+    Permission,
     Technology,
 )
 from shared.asterisk.parsers import (
@@ -44,6 +46,7 @@ from shared.asterisk.parsers import (
     parse_dialplan,
     parse_includes,
     parse_linkedid,
+    parse_permission,
     parse_technologies,
     parse_version,
 )
@@ -175,6 +178,15 @@ async def _load_phones(
 async def load_cdr_mode(console: Console, deadline: Deadline) -> CdrMode:
     """Tell how this Asterisk writes its call records. Raises NotExecuted."""
     return parse_cdr_mode(await read(console, SHOW_CDR_STATUS, deadline))
+
+
+async def load_permission(console: Console, deadline: Deadline) -> Permission:
+    """Tell whether this Asterisk takes `channel originate` from us; rings nobody.
+
+    Without what it needs the command does nothing but print its usage. Raises NotExecuted.
+    """
+    (reply,) = await read_unchecked(console, (ORIGINATE,), deadline)
+    return parse_permission(reply)
 
 
 async def list_channels(console: Console, deadline: Deadline) -> tuple[Channel, ...]:

@@ -17,6 +17,7 @@ from shared.errors import ChannelUnaskable
 # Asterisk reads its control socket once, 512 bytes: 15 of prefix, the command, a NUL.
 MAX_COMMAND_BYTES = 496
 
+ORIGINATE = "channel originate"
 SHOW_CDR_STATUS = "cdr show status"
 SHOW_CHANNELS = "core show channels concise"
 SHOW_CHANNEL_TYPES = "core show channeltypes"

@@ -21,6 +21,7 @@ from shared.deadline import Deadline
 from shared.errors import AsteriskUnavailable, NotExecuted
 
 _NOT_FOUND_STATUSES = (126, 127)
+NOBODY_LISTENS = "Asterisk is stopped, or its socket is not ours to open"
 
 
 class Running(Protocol):
@@ -186,5 +187,5 @@ def _unavailable(asterisk: str, status: int, output: str) -> NotExecuted:
     if status in _NOT_FOUND_STATUSES:
         return AsteriskUnavailable(f"The host cannot run `{asterisk}`: set ASTERISK_COMMAND")
     if _is_unconnected(output):
-        return AsteriskUnavailable("Asterisk is stopped, or its socket is not ours to open")
+        return AsteriskUnavailable(NOBODY_LISTENS)
     return AsteriskUnavailable(f"`{asterisk} -rx` failed with exit status {status}")

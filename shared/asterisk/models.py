@@ -139,6 +139,8 @@ class DialplanAnswer(Enum):
 
 # How an Asterisk writes its call records: each at its call's end, many at once later, or none.
 CdrMode: TypeAlias = Literal["simple", "batch", "off"]
+# Whether a command may be given: Asterisk has it, has it not, or not for us.
+Permission: TypeAlias = Literal["may", "missing", "denied"]
 
 
 Kind: TypeAlias = Literal["call", "monitor"]

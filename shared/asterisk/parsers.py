@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shared.asterisk.models import Banner, CdrMode, Channel, DialplanAnswer, Technology
+from shared.asterisk.models import (
+    Banner,
+    CdrMode,
+    Channel,
+    DialplanAnswer,
+    Permission,
+    Technology,
+)
 
 _CONCISE_FIELDS = 14
 _SENTINEL = re.compile(r"^System uptime: [0-9]+\n(?:Last reload: [0-9]+\n)?", re.MULTILINE)
@@ -162,6 +169,14 @@ def find_rejection(text: str) -> str | None:
     """
     match = _REJECTION.search(text)
     return match[0] if match else None
+
+
+def parse_permission(text: str) -> Permission:
+    """Parse what a command says that lacks its arguments: its usage, if it may be given at all."""
+    refusal = find_rejection(text) or ""
+    if refusal.startswith("Usage"):
+        return "may"
+    return "denied" if refusal.startswith("You don't") else "missing"
 
 
 def is_hangup(text: str) -> bool:

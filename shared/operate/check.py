@@ -12,6 +12,7 @@ from dataclasses import replace
 from shared.auth.weaknesses import GOOD_SECRET_CHARACTERS, is_guessable, opened_hosts
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable, SchemaMissing
+from shared.operate import hostlines, lines
 from shared.operate.command import Add, OperatorError, explain, nearest
 from shared.operate.findings import Finding, as_json, as_lines, split_remedy
 from shared.operate.hosts import HostCheck
@@ -83,10 +84,10 @@ async def find(
     try:
         await check_schema(database)
         listed = await list_enterprises(database)
-        yield Finding("database", "good", "PostgreSQL answers, and schema callapi is complete")
+        yield lines.DATABASE()
     except DatabaseUnavailable as error:
         yield _unusable(error, database)
-        yield Finding("enterprise", "skipped", "cannot be looked at without the database")
+        yield lines.ENTERPRISE_UNKNOWN()
         return
     active = [one for one in listed if one.active]
     for warning in _shared(active, settings):
@@ -114,14 +115,9 @@ async def find(
 def _of_settings(settings: Settings) -> Iterator[Finding]:
     """Yield what the settings leave open."""
     for doubt in doubts():
-        yield Finding("settings", "warning", doubt)
+        yield lines.DOUBT(doubt=doubt)
     if settings.is_read_on_the_way:
-        yield Finding(
-            "settings",
-            "warning",
-            READ_ON_THE_WAY,
-            "Set POSTGRES_TLS=verify, and POSTGRES_CA_FILE",
-        )
+        yield lines.READ_ON_THE_WAY(said=READ_ON_THE_WAY)
     yield from _tolls(settings)
 
 
@@ -133,15 +129,14 @@ def _tolls(settings: Settings) -> Iterator[Finding]:
         if getattr(settings, name) is None
     }
     if off:
-        rate = settings.rate_limit_enterprise
-        yield Finding(
-            "tolls",
-            "warning",
-            f"{', '.join(off)} {'is' if len(off) == 1 else 'are'} off: whoever has an enterprise's"
-            f" secret may place {rate.count} calls in {rate.per_s} s"
-            + ("" if settings.destinations_allowed else ", to anywhere"),
-            f"Set e.g. {' '.join(f'{name}={figure}' for name, figure in off.items())}"
-            + ("" if settings.destinations_allowed else ", and DESTINATIONS_ALLOWED"),
+        rate, is_anywhere = settings.rate_limit_enterprise, not settings.destinations_allowed
+        yield lines.TOLLS(
+            off=f"{', '.join(off)} {'is' if len(off) == 1 else 'are'}",
+            count=rate.count,
+            per_s=rate.per_s,
+            where=", to anywhere" if is_anywhere else "",
+            set=" ".join(f"{name}={figure}" for name, figure in off.items())
+            + (", and DESTINATIONS_ALLOWED" if is_anywhere else ""),
         )
 
 
@@ -149,97 +144,56 @@ def _unusable(error: DatabaseUnavailable, database: Database) -> Finding:
     said = explain(error, database)
     match error:
         case SchemaMissing():
-            wanted = split_remedy(said, "Create the table, or correct POSTGRES_DB")
-            return Finding("schema", "bad", *wanted)
+            detail, remedy = split_remedy(said, "Create the table, or correct POSTGRES_DB")
+            return lines.SCHEMA(said=detail, remedy=remedy)
         case AccessRefused():
-            return Finding("schema", "bad", said)
-    return Finding("database", "bad", said, "Start it, or correct the settings POSTGRES_*")
+            return lines.SCHEMA(said=said, remedy="")
+    return lines.DATABASE_AWAY(said=said)
 
 
 def _shared(active: list[ListedEnterprise], settings: Settings) -> Iterator[Finding]:
     """Yield what one enterprise has from another that it should have of its own."""
     if hosts := opened_hosts(active, settings):
-        yield Finding(
-            "password",
-            "warning",
-            f"SSH_PASSWORD logs in to {hosts} hosts: whoever breaks into one learns it",
-            "Use SSH_PRIVATE_KEY, a key of this service's own, and unset SSH_PASSWORD",
-        )
+        yield lines.ONE_PASSWORD(hosts=hosts)
     for number, rows in sorted(Counter(one.number for one in active).items()):
         if rows > 1:
-            yield _namesakes(number, [one.written for one in active if one.number == number])
-
-
-def _namesakes(number: str, written: list[str]) -> Finding:
-    """Tell what becomes of enterprises with one number; see callapi.enterprise_of."""
-    said = f"{len(written)} active enterprises have the number {number} once it is trimmed"
-    remedy = "Give each a number of its own, without spaces around it"
-    if len(set(written)) > 1:
-        return Finding("numbers", "bad", f"{said}: their requests are refused", remedy)
-    return Finding(
-        "numbers", "warning", f"{said}: their calls and rules are taken for one's", remedy
-    )
+            written = {one.written for one in active if one.number == number}
+            # What becomes of them, see callapi.enterprise_of.
+            line = lines.NUMBERS_REFUSED if len(written) > 1 else lines.NUMBERS_MIXED
+            yield line(rows=rows, number=number)
 
 
 def _nobody(listed: Iterable[ListedEnterprise], number: str | None) -> Finding:
     if number is None:
-        remedy = "Set active to true for whoever may call"
-        return Finding("enterprise", "bad", "none is active", remedy)
-    remedy = nearest(number.strip(), (one.number for one in listed))
-    return Finding("enterprise", "bad", f"there is no number {number.strip()}", remedy)
+        return lines.NONE_ACTIVE()
+    known = (one.number for one in listed)
+    return lines.NO_SUCH_NUMBER(number=number.strip(), nearest=nearest(number.strip(), known))
 
 
 def _of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Finding]:
     """Yield what the row itself tells."""
-    said = f"{one.number} {one.name}, ip {one.host or 'missing'}"
-    if not one.host:
-        yield Finding("enterprise", "bad", said, "Set its ip to the address of its PBX")
-    elif one.active:
-        yield Finding("enterprise", "good", f"{said}, active")
-    else:
-        yield Finding(
-            "enterprise",
-            "bad",
-            f"{said}, not active: its requests are refused",
-            "Set active to true if it may call",
-        )
+    line = lines.ENTERPRISE if one.active else lines.NOT_ACTIVE
+    yield (line if one.host else lines.NO_IP)(number=one.number, name=one.name, ip=one.host)
     if one.active and one.holders > 1:
-        yield Finding(
-            "secret",
-            "bad",
-            f"{one.holders} active enterprises have it: all of them are refused",
-            "Give each a secret of its own",
-        )
+        yield lines.SECRET_SHARED(holders=one.holders)
     elif one.active and one.has_ended and not one.further:
-        yield Finding(
-            "secret",
-            "bad",
-            "it has ended, and there is no other: every request is refused",
-            f"./asterisk.sh keys {one.number} add",
-        )
+        yield lines.SECRET_ENDED(number=one.number)
     elif is_guessable(one):
-        is_refused = one.secret_characters < settings.secret_min
+        line = lines.SECRET_WEAK
+        if one.secret_characters < settings.secret_min:
+            is_needed = one.active and not one.further
+            line = lines.SECRET_REFUSED if is_needed else lines.SECRET_UNUSED
         length = f"{one.secret_characters} characters" if one.secret_characters else "blank"
-        yield Finding(
-            "secret",
-            "bad" if is_refused and one.active and not one.further else "warning",
-            f"{length}: {'it is refused (SECRET_MIN)' if is_refused else 'it can be guessed'}",
-            f"Give it one of {GOOD_SECRET_CHARACTERS} random characters or more",
-        )
+        yield line(length=length, good=GOOD_SECRET_CHARACTERS)
     if not one.dialling:
-        yield Finding(
-            "dialling",
-            "warning",
-            "stopped by an operator",
-            f"./asterisk.sh rules {one.number} --dialling on",
-        )
+        yield lines.DIALLING_STOPPED(number=one.number)
 
 
 async def _of_host(
     one: ListedEnterprise, pbx: Pbx, settings: Settings, keys: PinnedKeys
 ) -> AsyncIterator[Finding]:
     if not one.host:
-        yield Finding("name", "skipped", "cannot be looked at without ip")
+        yield hostlines.NAME_MISSING()
         return
     async for finding in HostCheck(pbx, settings, keys, one.host).findings():
         yield finding
@@ -254,15 +208,6 @@ async def _neighbours(
         return ()
     named = ", ".join(f"{other.number} (ip {other.host})" for other in found[:_MOST_NEIGHBOURS])
     more = f" and {len(found) - _MOST_NEIGHBOURS} more" if len(found) > _MOST_NEIGHBOURS else ""
-    said = f"treated as one PBX with {named}{more}, by address, host key or Asterisk"
-    if one.names_extensions or settings.shared_hosts == "allow":
-        return (Finding("neighbours", "good", said),)
-    return (
-        Finding(
-            "neighbours",
-            "warning",
-            f"{said}: monitoring, transfers, history and extension states are refused",
-            f"Name its extensions (./asterisk.sh rules {one.number} --extensions ...); PBXs that"
-            " are clones need host keys of their own",
-        ),
-    )
+    is_fine = one.names_extensions or settings.shared_hosts == "allow"
+    line = lines.NEIGHBOURS if is_fine else lines.NEIGHBOURS_REFUSED
+    return (line(named=f"{named}{more}", number=one.number),)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 State: TypeAlias = Literal["good", "bad", "warning", "skipped"]
 
-_MARKS: dict[State, str] = {"good": "✅", "bad": "❌", "warning": "⚠️", "skipped": "➖"}
+MARKS: dict[State, str] = {"good": "✅", "bad": "❌", "warning": "⚠️", "skipped": "➖"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,21 @@ class Finding:
     enterprise: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What may be found: a finding whose detail and remedy have gaps, as of `str.format`."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+    def __call__(self, **gaps: object) -> Finding:
+        """Fill the gaps; of those that are given some may not be asked for."""
+        detail, remedy = self.detail.format(**gaps), self.remedy.format(**gaps)
+        return Finding(self.name, self.state, detail, remedy)
+
+
 def split_remedy(text: str, otherwise: str) -> tuple[str, str]:
     """Split a sentence that has its remedy behind a colon or semicolon; it may have none."""
     detail, *more = re.split("[:;] ", text, maxsplit=1)
@@ -39,7 +54,7 @@ def as_lines(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         remedy = f". {finding.remedy}" if finding.remedy else ""
         # A PBX chooses some of the words, and a terminal would obey them.
-        yield _printable(f"{_MARKS[finding.state]} {finding.name}: {finding.detail}{remedy}")
+        yield _printable(f"{MARKS[finding.state]} {finding.name}: {finding.detail}{remedy}")
 
 
 def as_json(findings: Iterable[Finding]) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from shared.asterisk import client
 from shared.asterisk.cdr.rows import Form, describe
@@ -16,25 +17,24 @@ from shared.asterisk.releases import OLDEST, blocks_console, how_tried, parse_re
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
-    AuthenticationFailed,
     CdrUnreadable,
-    CommandRejected,
     ConnectFailed,
-    ConnectionLost,
     ConnectTimeout,
     HostKeyChanged,
     NoAnswer,
     ServiceError,
-    SocketRefused,
-    SshSecretUnreadable,
 )
-from shared.operate.findings import Finding, State, split_remedy
+from shared.operate import hostlines
+from shared.operate.findings import Finding, Line, split_remedy
 from shared.operate.hostkeys import fingerprint
+from shared.operate.unreached import why_slower, why_unreached
 from shared.pbx import probing
-from shared.pbx.hosts import Pbx
+from shared.pbx.hosts import Pbx, Question
 from shared.pbx.transports import TRANSPORTS
 from shared.settings import Settings
 from shared.store.hostkeys import PinnedKeys
+
+T = TypeVar("T")
 
 _TAIL_BYTES = 64 * 1024
 _CLOCK_TOLERANCE_S = 2.0
@@ -42,34 +42,7 @@ _MIB = 2**20
 # A record is a line of some 300 bytes: what is less is full, or will be at any moment. Logs fill
 # the rest sooner than records do.
 _FULL_BYTES, _LITTLE_BYTES = _MIB, 100 * _MIB
-_FORGET = (
-    "If the PBX was really re-installed, ./asterisk.sh forget-host-key {host}; if not, find out"
-    " who answers in its place"
-)
-_TIDY = "Delete old logs and recordings on {host}, and have logrotate do so"
-_REMEDIES: dict[type[ServiceError], str] = {
-    ConnectTimeout: "Let port {port} of {host} through each firewall between; does the host run?",
-    ConnectFailed: "Correct enterprises.ip or SSH_PORT ({port}), or start sshd on {host}",
-    ConnectionLost: "Make sure that port {port} of {host} is sshd's; if so, look into its log: sshd"
-    " or a firewall cuts the connection",
-    AuthenticationFailed: "Set SSH_USER, and SSH_PASSWORD or SSH_PRIVATE_KEY, as sshd on {host}"
-    " accepts them",
-    SshSecretUnreadable: "Correct the secret that SSH_SECRET_ARN names, or permit to read it",
-    HostKeyChanged: _FORGET,
-    SocketRefused: "Look whether Asterisk on {host} is starting, or its console overrun",
-    NoAnswer: "Asterisk on {host} hangs or is starting: look at it",
-    AsteriskUnavailable: "Start Asterisk on {host}, or correct SSH_USER, ASTERISK_SOCKET and"
-    " ASTERISK_COMMAND",
-    CommandRejected: "Load Asterisk's module for this command on {host}",
-}
-
-
-class Verdict(NamedTuple):
-    """What a step finds; its name makes it a finding."""
-
-    state: State
-    detail: str
-    remedy: str = ""
+_LONGEST_VERSION = 60
 
 
 class Step(NamedTuple):
@@ -77,7 +50,7 @@ class Step(NamedTuple):
 
     name: str
     needs: str
-    look: Callable[[], Awaitable[Verdict]]
+    look: Callable[[], Awaitable[Finding]]
 
 
 class HostCheck:
@@ -100,6 +73,7 @@ class HostCheck:
             Step("log-in", "host key", self._log_in),
             Step("console", "log-in", self._console),
             Step("version", "console", self._release),
+            Step("originate", "console", self._originate),
             Step("channel drivers", "console", self._drivers),
             Step("dialplan context", "console", self._context),
             Step("call records", "console", self._records),
@@ -114,25 +88,26 @@ class HostCheck:
         failed: set[str] = set()
         for name, needs, look in self._steps:
             if needs in failed:
-                verdict = Verdict("skipped", f"cannot be looked at without {needs}")
+                found = hostlines.SKIPPED(needs=needs)
             else:
-                verdict = await self._verdict(look)
-            if verdict.state in {"bad", "skipped"}:
+                found = await self._found(look)
+            if found.state in {"bad", "skipped"}:
                 failed.add(name)
-            yield Finding(name, *verdict)
+            yield replace(found, name=name)
 
-    async def _verdict(self, look: Callable[[], Awaitable[Verdict]]) -> Verdict:
+    async def _found(self, look: Callable[[], Awaitable[Finding]]) -> Finding:
         try:
             return await look()
         except ServiceError as error:
-            remedy = next((text for kind, text in _REMEDIES.items() if isinstance(error, kind)), "")
-            return Verdict("bad", error.reason, self._filled(remedy))
-        except Exception as error:  # noqa: BLE001 - the other steps are wanted all the same
-            return Verdict(
-                "bad",
-                f"the answer cannot be understood ({type(error).__name__})",
-                self._filled("Look whether {host} has OpenSSH and Asterisk; if so, report this"),
+            helps = (text for kind, text in hostlines.REMEDIES.items() if isinstance(error, kind))
+            return self._say(
+                hostlines.FAILED, reason=error.reason, remedy=self._filled(next(helps, ""))
             )
+        except Exception as error:  # noqa: BLE001 - the other steps are wanted all the same
+            return self._say(hostlines.NOT_UNDERSTOOD, error=type(error).__name__)
+
+    def _say(self, line: Line, **gaps: object) -> Finding:
+        return line(host=self._host, port=self._settings.ssh_port, **gaps)
 
     def _filled(self, remedy: str) -> str:
         return remedy.format(host=self._host, port=self._settings.ssh_port)
@@ -146,20 +121,26 @@ class HostCheck:
             self._settings.ssh_connect_timeout_s + self._settings.command_timeout_s
         )
 
-    async def _name(self) -> Verdict:
+    async def _ask(self, question: Question[T]) -> T:
+        # Nothing for another connection: of an Asterisk that does not answer the first one tells,
+        # and which error a second one would end by, when no time is left, would be chance.
+        within = Deadline.after(self._settings.command_timeout_s)
+        return await self._pbx.ask(self._host, question, within)
+
+    async def _name(self) -> Finding:
         try:
             addresses = await probing.resolve(self._pbx, self._host, self._soon())
         except (ConnectFailed, ConnectTimeout) as error:
-            return Verdict("bad", error.reason, "Correct enterprises.ip, or the name in the DNS")
+            return hostlines.NAME_UNKNOWN(reason=error.reason)
         if addresses == (self._host,):
-            return Verdict("good", f"{self._host} is an address")
-        return Verdict("good", f"{self._host} is {', '.join(addresses)}")
+            return self._say(hostlines.NAME_ADDRESS)
+        return self._say(hostlines.NAME_RESOLVED, addresses=", ".join(addresses))
 
-    async def _port(self) -> Verdict:
+    async def _port(self) -> Finding:
         await probing.reach_port(self._pbx, self._host, self._soon())
-        return Verdict("good", f"TCP port {self._settings.ssh_port} answers")
+        return self._say(hostlines.PORT)
 
-    async def _host_key(self) -> Verdict:
+    async def _host_key(self) -> Finding:
         target = self._pbx.target(self._host)
         mode = self._settings.ssh_host_keys
         pinned = await self._keys.find(target.host, target.port)
@@ -170,198 +151,173 @@ class HostCheck:
         else:
             shown = fingerprint(key)
             if pinned is not None and key.split()[:2] == pinned.split()[:2]:
-                return Verdict("good", f"{shown}, as pinned")
+                return hostlines.KEY_PINNED(shown=shown)
         if pinned is not None:
-            state: State = "bad" if mode == "pin" else "warning"
-            changed = f"changed: {shown}, and {fingerprint(pinned)} is pinned"
-            return Verdict(state, changed, self._filled(_FORGET))
-        new = f"new: {shown}"
-        if mode == "known_hosts":
-            return Verdict("good", f"{new}; SSH_KNOWN_HOSTS_FILE decides about it")
-        if mode == "off":
-            return Verdict("warning", f"{new}; nobody insists on it", "Set SSH_HOST_KEYS=pin")
-        return Verdict(
-            "warning",
-            f"{new}; the first log-in, which comes now, pins it",
-            "Compare it with `ssh-keygen -lf` of the key's file in /etc/ssh on the PBX",
-        )
+            line = hostlines.KEY_CHANGED if mode == "pin" else hostlines.KEY_CHANGED_UNHEEDED
+            return self._say(line, shown=shown, pinned=fingerprint(pinned))
+        new = {"known_hosts": hostlines.KEY_KNOWN_HOSTS, "off": hostlines.KEY_UNHEEDED}
+        return new.get(mode, hostlines.KEY_NEW)(shown=shown)
 
-    async def _log_in(self) -> Verdict:
+    async def _log_in(self) -> Finding:
         try:
             await probing.log_in(self._pbx, self._host, self._in_time())
         except (ConnectFailed, HostKeyChanged) as error:
             if self._settings.ssh_host_keys != "known_hosts":
                 raise
-            remedy = "Let SSH_KNOWN_HOSTS_FILE be readable, and have the key of [{host}]:{port}"
-            return Verdict("bad", error.reason, self._filled(remedy))
+            return self._say(hostlines.LOG_IN_UNKNOWN_KEY, reason=error.reason)
         if self._settings.ssh_private_key.get_secret_value():
             self._steps.append(Step("shell", "", self._shell))
-        return Verdict("good", "the PBX lets us in")
+        return hostlines.LOG_IN()
 
-    async def _console(self) -> Verdict:
-        told = await self._pbx.ask(self._host, client.load_version, self._in_time())
+    async def _console(self) -> Finding:
+        try:
+            told = await self._ask(client.load_version)
+        except NoAnswer as error:
+            return self._say(hostlines.HANGS, reason=error.reason)
+        except AsteriskUnavailable as error:
+            line = why_unreached(error, self._settings, await self._seen_socket())
+            return self._of_console(line, error.reason)
         state = self._pbx.state(self._host)
         self._version = state.version or told
         if state.transport == "socket":
-            return Verdict("good", "control socket: milliseconds a command")
+            return hostlines.CONSOLE_SOCKET()
         if self._settings.asterisk_transport == "exec":
-            return Verdict("good", "`asterisk -rx`, as ASTERISK_TRANSPORT has it")
-        return Verdict(
-            "warning",
-            f"`asterisk -rx`, slower by hundreds of milliseconds: {self._settings.asterisk_socket}"
-            " is refused",
-            "Permit sshd's AllowStreamLocalForwarding (no DisableForwarding, AllowTcpForwarding"
-            " yes), let SSH_USER open the socket, or correct ASTERISK_SOCKET",
-        )
+            return hostlines.CONSOLE_EXEC()
+        return self._of_console(why_slower(await self._seen_socket()))
 
-    async def _release(self) -> Verdict:
-        release = parse_release(self._version or "")
+    async def _seen_socket(self) -> probing.SocketSeen | None:
+        path = self._settings.asterisk_socket
+        try:
+            return await probing.see_socket(self._pbx, self._host, path, self._in_time())
+        except ServiceError:
+            return None  # what it is asked for has an error of its own
+
+    def _of_console(self, line: Line, reason: str = "") -> Finding:
+        socket, command = self._settings.asterisk_socket, self._settings.asterisk_command
+        return self._say(line, socket=socket, command=command, reason=reason)
+
+    async def _release(self) -> Finding:
+        told = self._version or ""
+        version = told[:_LONGEST_VERSION] or "not told"
+        release = parse_release(told)
         if release is None:
-            return Verdict(
-                "warning",
-                f"{(self._version or 'not told')[:60]}: no release that is known",
-                f"Make sure that it is {OLDEST.branch} or newer",
-            )
-        said = f"{(self._version or '')[:60]}, {how_tried(release)}"
+            return hostlines.VERSION_UNKNOWN(version=version, oldest=OLDEST.branch)
+        tried = how_tried(release)
         if release < OLDEST:
-            remedy = f"Use Asterisk {OLDEST.branch} or newer"
-            return Verdict("bad", f"{said}; older than {OLDEST.branch}", remedy)
+            return hostlines.VERSION_OLD(version=version, tried=tried, oldest=OLDEST.branch)
         if blocks_console(release):
-            return Verdict(
-                "warning",
-                f"{said}; up to 11 `channel originate` holds its console until the extension"
-                f" answers, so that {self._most_ringing()} calls may ring at once",
-                "Let it be if that is enough; by the control socket more may ring than by"
-                " `asterisk -rx`, with Asterisk 12 or newer as many as you like",
-            )
-        return Verdict("good", said)
+            most = self._most_ringing()
+            return hostlines.VERSION_BLOCKS(version=version, tried=tried, most=most)
+        return hostlines.VERSION(version=version, tried=tried)
 
     def _most_ringing(self) -> int:
         used = self._pbx.state(self._host).transport
         return min(way.most_blocked for way in TRANSPORTS if used in {way.name, None})
 
-    async def _drivers(self) -> Verdict:
-        found = await self._pbx.ask(self._host, client.load_technologies, self._in_time())
+    async def _originate(self) -> Finding:
+        match await self._ask(client.load_permission):
+            case "missing":
+                return hostlines.ORIGINATE_MISSING()
+            case "denied":
+                return hostlines.ORIGINATE_DENIED()
+        return hostlines.ORIGINATE()
+
+    async def _drivers(self) -> Finding:
+        found = await self._ask(client.load_technologies)
         known = ", ".join(technology.value for technology in DRIVERS if technology in found)
         wanted = self._settings.channel_technology
         if not known:
-            return Verdict("bad", "no SIP, PJSIP or IAX2", "Load chan_sip, chan_pjsip or chan_iax2")
+            return hostlines.NO_DRIVER()
         if wanted != "auto" and Technology(wanted) not in found:
-            remedy = "Set CHANNEL_TECHNOLOGY=auto"
-            return Verdict("bad", f"{known}, and CHANNEL_TECHNOLOGY is {wanted}", remedy)
-        return Verdict("good", known)
+            return hostlines.OTHER_DRIVER(known=known, wanted=wanted)
+        return hostlines.DRIVERS(known=known)
 
-    async def _context(self) -> Verdict:
+    async def _context(self) -> Finding:
         context = Context(self._settings.dialplan_context)
-        question = partial(client.has_context, context=context)
-        if await self._pbx.ask(self._host, question, self._in_time()):
-            return Verdict("good", f"{context.name} is in the dialplan")
-        return Verdict(
-            "bad",
-            f"the dialplan has no context {context.name}",
-            "Set DIALPLAN_CONTEXT to the one that the extensions' phones dial in",
-        )
+        is_there = await self._ask(partial(client.has_context, context=context))
+        return (hostlines.CONTEXT if is_there else hostlines.NO_CONTEXT)(context=context.name)
 
-    async def _records(self) -> Verdict:
-        match await self._pbx.ask(self._host, client.load_cdr_mode, self._in_time()):
+    async def _records(self) -> Finding:
+        match await self._ask(client.load_cdr_mode):
             case "off":
-                return Verdict(
-                    "bad",
-                    "Asterisk writes none to a file: no history, and no call's true end",
-                    "Load cdr_csv, and set enable=yes in cdr.conf",
-                )
+                return hostlines.RECORDS_OFF()
             case "batch":
-                return Verdict(
-                    "warning",
-                    "written in batches: a call's end is corrected late",
-                    "Set batch=no in cdr.conf",
-                )
-        return Verdict("good", "written as each call ends")
+                return hostlines.RECORDS_BATCH()
+        return hostlines.RECORDS()
 
-    async def _sftp(self) -> Verdict:
+    async def _sftp(self) -> Finding:
         try:
             piece = await self._pbx.read_file(
                 self._host, self._settings.cdr_file, -_TAIL_BYTES, _TAIL_BYTES, self._in_time()
             )
         except CdrUnreadable as error:
             if not probing.has_sftp(error):
-                remedy = "Give sshd its `Subsystem sftp internal-sftp`, and the user MaxSessions"
-                return Verdict("bad", error.reason, remedy)
+                return hostlines.NO_SFTP(reason=error.reason)
             self._unreadable = error
         else:
             self._form = describe(piece.data, piece.offset)
             self._written_s = piece.written_s
-        return Verdict("good", "files can be read")
+        return hostlines.SFTP()
 
-    async def _records_file(self) -> Verdict:
-        path = self._settings.cdr_file
+    async def _records_file(self) -> Finding:
         if self._unreadable is not None:
-            return Verdict("bad", *split_remedy(self._unreadable.reason, "Set CDR_FILE"))
+            reason, remedy = split_remedy(self._unreadable.reason, "Set CDR_FILE")
+            return hostlines.FILE_UNREADABLE(reason=reason, remedy=remedy)
         form = self._form
-        lines = form.records + form.skipped
-        said = f"{path}: {form.records} of its last {lines} lines are records"
-        if not lines:
-            return Verdict("good", f"{path} has no line yet")
-        if form.skipped:
-            state: State = "warning" if form.records else "bad"
-            remedy = "Set CDR_FILE to cdr_csv's own file, whose columns are Asterisk's defaults"
-            return Verdict(state, said, remedy)
-        said = f"{said}, of {form.columns} columns"
         zone_s = _zone_s(form, self._written_s)
-        if zone_s is None:
-            return Verdict(
-                "bad",
-                f"{said}; none tells its zone, so no history and no call's true end can be told",
-                "Set loguniqueid=yes in the section [csv] of cdr.conf",
-            )
-        return Verdict("good", f"{said}, in the zone {_zone(zone_s)}")
+        if not form.records + form.skipped:
+            line = hostlines.FILE_EMPTY
+        elif form.skipped:
+            line = hostlines.FILE_MIXED if form.records else hostlines.FILE_OTHER
+        else:
+            line = hostlines.FILE_WITHOUT_ZONE if zone_s is None else hostlines.FILE
+        return line(
+            path=self._settings.cdr_file,
+            records=form.records,
+            lines=form.records + form.skipped,
+            columns=form.columns,
+            zone=_zone(zone_s or 0),
+        )
 
-    async def _disk(self) -> Verdict:
+    async def _disk(self) -> Finding:
         # The folder's: before the first call there is no file.
         folder = str(PurePosixPath(self._settings.cdr_file).parent)
         try:
             space = await self._pbx.load_space(self._host, folder, self._in_time())
-        except CdrUnreadable:
-            return Verdict("skipped", f"sshd does not tell the room of {folder}")
+        except CdrUnreadable as error:
+            if not probing.has_sftp(error):
+                return hostlines.DISK_NO_SFTP(reason=error.reason)
+            return hostlines.DISK_UNKNOWN(folder=folder)
         if not space.total:
-            return Verdict("skipped", f"sshd does not tell the room of {folder}")
-        said = f"{space.free // _MIB} of {space.total // _MIB} MiB are free in {folder}"
-        remedy = self._filled(_TIDY)
-        if space.free < _FULL_BYTES:
-            return Verdict("bad", f"{said}: call records are lost", remedy)
-        if space.files == 0:
-            return Verdict("warning", f"no more files can be made in {folder}", remedy)
-        if space.free < _LITTLE_BYTES:
-            return Verdict("warning", f"{said}: call records end soon", remedy)
-        return Verdict("good", said)
+            line = hostlines.DISK_UNKNOWN
+        elif space.free < _FULL_BYTES:
+            line = hostlines.DISK_FULL
+        elif space.files == 0:
+            line = hostlines.DISK_NO_FILES
+        else:
+            line = hostlines.DISK_LITTLE if space.free < _LITTLE_BYTES else hostlines.DISK
+        return self._say(line, free=space.free // _MIB, total=space.total // _MIB, folder=folder)
 
-    async def _clock(self) -> Verdict:
-        ahead_s = await probing.clock_ahead_s(self._pbx, self._host, self._in_time())
-        self._has_shell = ahead_s is not None
-        if ahead_s is None:
-            return Verdict("skipped", "no shell is permitted that tells the time")
-        if abs(ahead_s) <= _CLOCK_TOLERANCE_S:
-            return Verdict("good", "as this machine's, within 2 s")
-        way = "ahead of" if ahead_s > 0 else "behind"
-        return Verdict(
-            "warning",
-            f"{abs(ahead_s):.0f} s {way} this machine's: times of calls and records disagree",
-            "Let NTP set both clocks",
-        )
+    async def _clock(self) -> Finding:
+        try:
+            clock = await probing.load_clock(self._pbx, self._host, self._in_time())
+        except NoAnswer:
+            self._has_shell = True
+            return self._say(hostlines.CLOCK_SILENT)
+        self._has_shell = clock is not None
+        if clock is None:
+            return hostlines.CLOCK_UNKNOWN()
+        if abs(clock.ahead_s) - clock.doubt_s <= _CLOCK_TOLERANCE_S:
+            return hostlines.CLOCK()
+        way = "ahead of" if clock.ahead_s > 0 else "behind"
+        return hostlines.CLOCK_WRONG(off=f"{abs(clock.ahead_s):.0f}", way=way)
 
-    async def _shell(self) -> Verdict:
+    async def _shell(self) -> Finding:
         if not self._has_shell:
-            return Verdict(
-                "good", "none for our key: Asterisk's console and files are all it opens"
-            )
+            return hostlines.SHELL_NONE()
         if self._pbx.state(self._host).transport == "exec":
-            return Verdict("good", "our key runs `asterisk -rx`, which needs one")
-        return Verdict(
-            "warning",
-            "our key may run any command on the PBX, and needs none",
-            'Put `restrict,port-forwarding,command="internal-sftp -R"` before it in authorized_keys'
-            " on the PBX, restrict first",
-        )
+            return hostlines.SHELL_NEEDED()
+        return hostlines.SHELL_OPEN()
 
 
 def _zone_s(form: Form, written_s: float | None) -> int | None:

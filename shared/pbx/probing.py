@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shlex
 import socket
 import time
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple, TypeAlias
 
 from shared.deadline import Deadline
-from shared.errors import CdrUnreadable, ConnectFailed, ConnectTimeout
+from shared.errors import CdrUnreadable, ConnectFailed, ConnectionLost, ConnectTimeout, NoAnswer
 from shared.pbx.hosts import Pbx
 from shared.ssh.connection import Connection
 from shared.ssh.files import FileUnreadable
@@ -17,6 +20,26 @@ from shared.ssh.login import load_host_key
 
 _EPOCH = re.compile(r"([0-9]{9,11})\n")
 _ASK_CLOCK = "date +%s"
+# What goes on is told by a word for each step; none is told where no shell is permitted.
+_ASK_SOCKET = (
+    "echo shell && test -d {folder} && echo folder && test -x {folder} && echo open"
+    " && test -e {path} && echo socket && test -w {path} && echo ours"
+)
+SocketSeen: TypeAlias = Literal["missing", "denied", "ours"]
+_SEEN: dict[str, SocketSeen] = {
+    "shell": "missing",
+    "shell folder": "denied",
+    "shell folder open": "missing",
+    "shell folder open socket": "denied",
+    "shell folder open socket ours": "ours",
+}
+
+
+class Clock(NamedTuple):
+    """How far a host's clock is ahead of ours, and by how much that may be wrong, in seconds."""
+
+    ahead_s: float
+    doubt_s: float
 
 
 async def resolve(pbx: Pbx, host: str, deadline: Deadline) -> tuple[str, ...]:
@@ -75,25 +98,53 @@ def has_sftp(error: CdrUnreadable) -> bool:
     return isinstance(cause, FileUnreadable) and cause.cause != "no-sftp"
 
 
-async def clock_ahead_s(pbx: Pbx, host: str, deadline: Deadline) -> float | None:
-    """Tell how far a host's clock is ahead of ours; None where no shell of it tells.
+async def load_clock(pbx: Pbx, host: str, deadline: Deadline) -> Clock | None:
+    """Compare a host's clock with ours; None where no shell of it tells.
 
     Raises:
+        NoAnswer: something was started, and has not ended.
         NotExecuted: it cannot be asked.
     """
+    asked = await _run(pbx, host, _ASK_CLOCK, deadline)
+    match = _EPOCH.fullmatch(asked.output)
+    # It tells whole seconds, cut off.
+    ahead_s = int(match[1]) + 0.5 - (asked.began + asked.ended) / 2 if match else None
+    return None if ahead_s is None else Clock(ahead_s, (asked.ended - asked.began) / 2)
 
-    async def use(connection: Connection) -> float | None:
+
+async def see_socket(pbx: Pbx, host: str, path: str, deadline: Deadline) -> SocketSeen | None:
+    """Tell what of Asterisk's control socket is ours to open; None where no shell of it tells.
+
+    Raises:
+        NoAnswer: something was started, and has not ended.
+        NotExecuted: it cannot be asked.
+    """
+    quoted = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+    asked = await _run(pbx, host, _ASK_SOCKET.format(path=quoted[0], folder=quoted[1]), deadline)
+    return _SEEN.get(" ".join(asked.output.split()))
+
+
+class _Asked(NamedTuple):
+    """What a shell has printed, and from when to when it was waited for."""
+
+    output: str
+    began: float
+    ended: float
+
+
+async def _run(pbx: Pbx, host: str, line: str, deadline: Deadline) -> _Asked:
+    async def use(connection: Connection) -> _Asked:
         began = time.time()
-        running = await connection.start(_ASK_CLOCK, deadline)
+        running = await connection.start(line, deadline)
         try:
             while not running.has_ended:
                 await running.progress(deadline)
         except TimeoutError:
-            return None
+            raise NoAnswer("The PBX's shell does not answer") from None
         finally:
             running.close()
-        match = _EPOCH.fullmatch(running.output.decode("utf-8", "replace"))
-        # It tells whole seconds, cut off.
-        return int(match[1]) + 0.5 - (began + time.time()) / 2 if match else None
+        if running.exit_status is None and not running.is_cut:
+            raise ConnectionLost("Connection lost")
+        return _Asked(running.output.decode("utf-8", "replace"), began, time.time())
 
     return await pbx.use(host, deadline, use)

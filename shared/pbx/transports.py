@@ -17,6 +17,7 @@ from shared.errors import AsteriskUnavailable, ConnectionLost, PbxError, SocketR
 from shared.settings import Settings
 from shared.ssh.connection import Connection
 
+ANSWERS_NEITHER = "Asterisk answers neither on its control socket nor to `asterisk -rx`"
 _REFUSALS_BEFORE_NEXT = 3
 _PROBE_TIMEOUT_S = 3.0
 # A frozen or starting Asterisk refuses its socket too, so a slower way is not kept for long; where
@@ -106,9 +107,7 @@ class Lines:
         try:
             await client.ping(slower.console, deadline.sooner(_PROBE_TIMEOUT_S))
         except (ConnectionLost, SocketRefused) as error:
-            raise AsteriskUnavailable(
-                "Asterisk answers neither on its control socket nor to `asterisk -rx`"
-            ) from error
+            raise AsteriskUnavailable(ANSWERS_NEITHER) from error
         if not await _is_refused(line, deadline):
             return line
         slower.until = self._clock() + slower.pause_s

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, NoReturn, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -18,13 +20,16 @@ import pytest
 from demo.pbx.profiles import PROFILES
 from demo.pbx.texts import CDR_STATUS
 from demo.standin import StandIn
+from shared.errors import SocketRefused
 from shared.operate.__main__ import main
 from shared.operate.check import find
 from shared.operate.findings import Finding
+from shared.pbx import probing
 from shared.process import forget_all
 from shared.settings import Settings
+from shared.ssh.connection import Connection
 from shared.store.database import Database
-from tests.integration.service import SSH_PASSWORD, make_pbx
+from tests.integration.service import LIMIT_S, SSH_PASSWORD, make_pbx
 from tests.postgres import PASSWORD, Postgres
 
 pytestmark = pytest.mark.anyio
@@ -36,8 +41,16 @@ ROOT = Path(__file__).parents[2]
 SECRET = "june-8d1f04c7a96b4e52"
 UNKNOWN_KEY = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
 STEPS = [
-    *("name", "port", "host key", "log-in", "console", "version", "channel drivers"),
-    *("dialplan context", "call records", "SFTP", "records file", "disk", "clock"),
+    *("name", "port", "host key", "log-in", "console", "version", "originate"),
+    *(
+        "channel drivers",
+        "dialplan context",
+        "call records",
+        "SFTP",
+        "records file",
+        "disk",
+        "clock",
+    ),
 ]
 ROW = (
     '"","150","+375290000001","inoffice","150","SIP/150-00000001","","Dial","","{start}","{start}",'
@@ -63,8 +76,9 @@ def own(postgres: Postgres, pbx: StandIn, monkeypatch: pytest.MonkeyPatch) -> di
     return {
         "ssh_port": pbx.port,
         "ssh_password": SSH_PASSWORD,
-        "ssh_connect_timeout_s": 2,
-        "command_timeout_s": 1,
+        # Whoever waits for silence sets less; no other step may end by a slow machine's time.
+        "ssh_connect_timeout_s": LIMIT_S,
+        "command_timeout_s": LIMIT_S,
         "open_calls_enterprise": 20,
         "open_calls_extension": 2,
         "rate_limit_new_numbers": "30/3600",
@@ -84,7 +98,8 @@ def check(postgres: Postgres, own: dict[str, Any], pbx: StandIn) -> Check:
         finally:
             database.close()
         assert pbx.invites.total() == 0
-        assert not [command for command in pbx.commands if command.startswith("channel")]
+        # Without arguments it tells its usage.
+        assert {one for one in pbx.commands if one.startswith("channel")} <= {"channel originate"}
         assert all(one.remedy for one in found if one.state in {"bad", "warning"})
         assert not [one for one in found if PASSWORD in str(one) or SSH_PASSWORD in str(one)]
         return found
@@ -143,6 +158,25 @@ async def test_asterisk_22_is_looked_at_likewise(check: Check) -> None:
     assert "tried on a real 22.10" in of(found, "version").detail
 
 
+async def test_a_healthy_check_asks_each_thing_once(check: Check, pbx: StandIn) -> None:
+    """What it costs a PBX: three connections, an open for each question, four sessions."""
+    await check()  # which pins the key, by a connection more
+    before = pbx.connections, pbx.opens, pbx.sessions
+    pbx.commands.clear()
+    await check()
+    # The port, the key, the log-in that all else goes over.
+    assert pbx.connections - before[0] == 3
+    assert pbx.opens - before[1] == 6  # five questions, and one whether Asterisk has booted
+    # `true` after the log-in, the file and the disk by SFTP, `date`.
+    assert pbx.sessions - before[2] == 4
+    sentinel = "core show uptime seconds"
+    assert [command for command in pbx.commands if command != sentinel] == [
+        *("core waitfullybooted", "core show settings", "core show version"),
+        *("channel originate", "core show channeltypes", "dialplan show inoffice"),
+        "cdr show status",
+    ]
+
+
 def arrange(**faults: Any) -> Callable[[StandIn], None]:
     """Make a fault of the PBX's attributes."""
 
@@ -169,19 +203,25 @@ def arrange(**faults: Any) -> Callable[[StandIn], None]:
             {},
             arrange(not_permitted=True),
             "console",
-            "Asterisk is stopped, or its socket",
-            STEPS[5:9],
+            "SSH_USER may not open /var/run/asterisk/asterisk.ctl, and `asterisk -rx` does not",
+            STEPS[5:10],
         ),
         ({}, arrange(disk_free_bytes=0), "disk", "0 of 65536 MiB are free in /var/log", []),
         ({"ssh_private_key": "/nowhere"}, arrange(), "log-in", "SSH_PRIVATE_KEY is", STEPS[4:]),
-        ({}, arrange(asterisk_down=True), "console", "Asterisk is stopped", STEPS[5:9]),
-        ({}, StandIn.freeze, "console", "Asterisk does not answer", STEPS[5:9]),
+        ({}, arrange(asterisk_down=True), "console", "Asterisk is stopped", STEPS[5:10]),
+        (
+            {"command_timeout_s": 2},
+            StandIn.freeze,
+            "console",
+            "Asterisk does not answer",
+            STEPS[5:10],
+        ),
         (
             {"asterisk_transport": "exec"},
             arrange(no_shell=True),
             "console",
             "`asterisk -rx` failed with exit status 1",
-            [*STEPS[5:9], "clock"],
+            [*STEPS[5:10], "clock"],
         ),
         (
             {"dialplan_context": "outside"},
@@ -197,7 +237,7 @@ def arrange(**faults: Any) -> Callable[[StandIn], None]:
             "SIP, and CHANNEL_TECHNOLOGY is IAX2",
             [],
         ),
-        ({}, arrange(refuse_sftp=True), "SFTP", "The host's sshd has no SFTP", STEPS[10:12]),
+        ({}, arrange(refuse_sftp=True), "SFTP", "The host's sshd has no SFTP", STEPS[11:13]),
         ({}, arrange(cdr_missing=True), "records file", "The host has no file /var", []),
         ({}, arrange(cdr_denied=True), "records file", "SSH_USER may not read", []),
         ({}, lambda pbx: pbx.write_cdr("a,b\n" * 3), "records file", "/var/log", []),
@@ -248,7 +288,8 @@ async def test_whatever_answers_is_no_crash(check: Check, answer: bytes | None) 
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     async with anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)
-        found = await check(ssh_port=port, ssh_connect_timeout_s=0.5)
+        silence = {"ssh_connect_timeout_s": 1} if answer is None else {}
+        found = await check(ssh_port=port, **silence)
         group.cancel_scope.cancel()
     await listener.aclose()
     assert of(found, "port").state == "good"
@@ -328,6 +369,133 @@ async def test_exec_is_told_with_its_cause(check: Check, pbx: StandIn) -> None:
     assert of(found, "version").detail.startswith(PROFILES["16"].version)
     pbx.refuse_forwarding = False
     assert of(await check(asterisk_transport="exec"), "console").state == "good"
+
+
+ELSEWHERE = "/run/elsewhere/asterisk.ctl"
+BESIDE = "/run/asterisk/beside.ctl"
+
+
+@pytest.mark.parametrize(
+    ("settings", "faults", "state", "detail", "remedy"),
+    [
+        ({}, {"asterisk_down": True}, "bad", "Asterisk is stopped: nobody", "Start Asterisk on"),
+        ({}, {"not_permitted": True}, "bad", "SSH_USER may not open", "astctlpermissions=0660"),
+        (
+            {"asterisk_command": "sudo asterisk"},
+            {"not_permitted": True},
+            "warning",
+            "SSH_USER may not open",
+            "astctlgroup=GROUP",
+        ),
+        (
+            {"asterisk_command": "sudo asterisk"},
+            {"not_permitted": True, "asterisk_down": True},
+            "bad",
+            "Asterisk is stopped: nobody",
+            "Start Asterisk on",
+        ),
+        ({}, {"refuse_forwarding": True}, "warning", "sshd does not forward", "AllowStreamLocal"),
+        (
+            {"asterisk_command": "/opt/asterisk"},
+            {"refuse_forwarding": True},
+            "bad",
+            "The host cannot run `/opt/asterisk`",
+            "have ASTERISK_COMMAND work",
+        ),
+        (
+            {"asterisk_command": "/opt/asterisk", "asterisk_transport": "exec"},
+            {},
+            "bad",
+            "The host cannot run `/opt/asterisk`",
+            "Correct ASTERISK_COMMAND",
+        ),
+        (
+            {},
+            {"refuse_forwarding": True, "no_shell": True},
+            "bad",
+            "the PBX refuses /var/run/asterisk/asterisk.ctl, and no shell",
+            "the key's port-forwarding",
+        ),
+        ({"asterisk_socket": ELSEWHERE}, {}, "warning", ELSEWHERE, "Correct ASTERISK_SOCKET"),
+        ({"asterisk_socket": BESIDE}, {}, "warning", BESIDE, "Correct ASTERISK_SOCKET"),
+        (
+            {"asterisk_socket": BESIDE},
+            {"asterisk_down": True},
+            "bad",
+            "Asterisk is stopped, or its control socket is elsewhere",
+            "or correct ASTERISK_SOCKET",
+        ),
+        (
+            {"asterisk_transport": "socket"},
+            {"refuse_forwarding": True},
+            "bad",
+            "The host refuses /var/run/asterisk/asterisk.ctl",
+            "permit sshd's AllowStreamLocalForwarding",
+        ),
+        (
+            {"asterisk_transport": "socket"},
+            {"not_permitted": True},
+            "bad",
+            "SSH_USER may not open",
+            "astctlpermissions",
+        ),
+    ],
+)
+async def test_why_the_socket_is_refused_is_told(
+    check: Check,
+    pbx: StandIn,
+    *,
+    settings: dict[str, Any],
+    faults: dict[str, Any],
+    state: str,
+    detail: str,
+    remedy: str,
+) -> None:
+    """Stopped, not ours to open, forbidden by sshd, elsewhere: each has its line and its remedy."""
+    arrange(**faults)(pbx)
+    console = of(await check(**settings), "console")
+    assert console.state == state
+    assert detail in console.detail
+    assert remedy in console.remedy
+
+
+async def test_a_frozen_asterisk_with_others_waiting_hangs(check: Check, pbx: StandIn) -> None:
+    """Its socket is refused then, and `asterisk -rx` never ends: it is not taken for stopped."""
+    pbx.backlog = 0
+    pbx.freeze()
+    try:
+        console = of(await check(), "console")
+    finally:
+        pbx.thaw()
+    assert console.detail == "Asterisk answers neither on its control socket nor to `asterisk -rx`"
+    assert console.remedy == "Asterisk on 127.0.0.1 hangs or is starting: look at it"
+
+
+@pytest.mark.parametrize("transport", ["socket", "exec"])
+async def test_an_asterisk_that_cannot_originate_is_named(
+    check: Check, pbx: StandIn, transport: str
+) -> None:
+    """Without res_clioriginate all else is well, and no call can be placed."""
+    assert of(await check(asterisk_transport=transport), "originate").state == "good"
+    pbx.knows_originate = False
+    found = await check(asterisk_transport=transport)
+    assert [one.name for one in found if one.state in {"bad", "skipped"}] == ["originate"]
+    assert "res_clioriginate" in of(found, "originate").remedy
+
+
+async def test_an_originate_that_is_not_permitted_is_named(
+    check: Check, pbx: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By cli_permissions.conf; the module is there."""
+    run = pbx._daemon.cli.run
+
+    async def answer(line: str) -> str:
+        refusal = f"You don't have permissions to run '{line}' command\n"
+        return refusal if line.startswith("channel") else await run(line)
+
+    monkeypatch.setattr(pbx._daemon.cli, "run", answer)
+    found = of(await check(), "originate")
+    assert (found.state, found.remedy) == ("bad", "Permit it in cli_permissions.conf")
 
 
 @pytest.mark.parametrize(
@@ -415,6 +583,15 @@ async def test_a_clock_that_is_wrong_is_told(
     assert said in found.detail
 
 
+async def test_a_clock_that_is_told_late_is_not_taken_for_wrong(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a slow line: at some moment of the ten seconds that it took it was told."""
+    told = iter([time.time() - 10, time.time()])
+    monkeypatch.setattr(probing, "time", SimpleNamespace(time=lambda: next(told)))
+    assert of(await check(), "clock").state == "good"
+
+
 @pytest.mark.parametrize(
     ("free", "state", "said"),
     [
@@ -433,6 +610,20 @@ async def test_the_disk_of_the_records_is_looked_at(
     found = of(await check(), "disk")
     assert found.state == state
     assert said in found.detail
+
+
+async def test_a_disk_that_could_not_be_asked_for_is_not_one_that_is_not_told(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that the host refuses now is a fault, with its reason; else none would be seen."""
+
+    async def refuse(*_: object) -> NoReturn:
+        raise SocketRefused("The host opens no more sessions")
+
+    monkeypatch.setattr(Connection, "load_space", refuse)
+    found = of(await check(), "disk")
+    assert (found.state, found.detail) == ("bad", "The host opens no SFTP session for us")
+    assert "MaxSessions" in found.remedy
 
 
 async def test_a_disk_that_takes_no_more_files_is_warned_of(check: Check, pbx: StandIn) -> None:
@@ -454,7 +645,7 @@ async def test_a_port_that_is_silent_names_the_firewalls(check: Check) -> None:
             waiting.settimeout(0)
             waiting.connect_ex(full.getsockname())
         port = full.getsockname()[1]
-        found = await check(ssh_port=port, ssh_connect_timeout_s=0.5)
+        found = await check(ssh_port=port, ssh_connect_timeout_s=1)
     assert of(found, "port").detail == "Connection timeout"
     assert f"Let port {port} of 127.0.0.1 through each firewall" in of(found, "port").remedy
     assert [one.name for one in found if one.state == "skipped"] == STEPS[2:]
@@ -578,40 +769,61 @@ async def test_numbers_that_are_one_once_trimmed_are_warned_of(
 # A key that is confined
 
 
-@pytest.mark.parametrize(("confined", "state"), [(False, "warning"), (True, "good")])
-async def test_a_key_with_a_shell_is_named(
-    postgres: Postgres, own: dict[str, Any], *, confined: bool, state: str
-) -> None:
-    """It needs none; the line of authorized_keys that takes it away is the remedy."""
+@pytest.fixture
+async def keyed(postgres: Postgres, own: dict[str, Any]) -> AsyncIterator[tuple[StandIn, Check]]:
+    """A PBX that accepts a key of ours and no password, and a look at it."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     public = key.export_public_key().decode()
+    private = {"ssh_private_key": key.export_private_key().decode(), "ssh_password": ""}
     async with make_pbx(password=None, authorized_keys=public) as standin:
-        standin.no_shell = confined
-        settings = {"ssh_private_key": key.export_private_key().decode(), "ssh_password": ""}
-        made = postgres.settings(**own | settings | {"ssh_port": standin.port})
-        database = Database(made)
-        found = [finding async for finding in find(database, made, "0367")]
-        database.close()
+
+        async def look(**settings: Any) -> list[Finding]:
+            made = postgres.settings(**own | private | {"ssh_port": standin.port} | settings)
+            database = Database(made)
+            found = [finding async for finding in find(database, made, "0367")]
+            database.close()
+            return found
+
+        yield standin, look
+
+
+@pytest.mark.parametrize(("confined", "state"), [(False, "warning"), (True, "good")])
+async def test_a_key_with_a_shell_is_named(
+    keyed: tuple[StandIn, Check], *, confined: bool, state: str
+) -> None:
+    """It needs none; the line of authorized_keys that takes it away is the remedy."""
+    standin, look = keyed
+    standin.no_shell = confined
+    found = await look()
     shell = of(found, "shell")
     assert shell.state == state
     assert ("internal-sftp -R" in shell.remedy) is not confined
     assert of(found, "console").state == "good"
 
 
-async def test_a_key_that_needs_its_shell_is_let_be(
-    postgres: Postgres, own: dict[str, Any]
-) -> None:
+async def test_a_key_that_needs_its_shell_is_let_be(keyed: tuple[StandIn, Check]) -> None:
     """By `asterisk -rx` nothing goes without one."""
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    public = key.export_public_key().decode()
-    async with make_pbx(password=None, authorized_keys=public) as standin:
-        settings = {"ssh_private_key": key.export_private_key().decode(), "ssh_password": ""}
-        others = {"ssh_port": standin.port, "asterisk_transport": "exec"}
-        made = postgres.settings(**own | settings | others)
-        database = Database(made)
-        found = [finding async for finding in find(database, made, "0367")]
-        database.close()
-    assert of(found, "shell").state == "good"
+    _, look = keyed
+    assert of(await look(asterisk_transport="exec"), "shell").state == "good"
+
+
+async def test_a_shell_that_does_not_answer_is_one_all_the_same(
+    keyed: tuple[StandIn, Check], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is not known then; that the key opens a shell is."""
+    standin, look = keyed
+    run = standin._door.shell.run
+
+    async def hang(line: str, *others: Any) -> int:
+        if line.startswith("date"):
+            await anyio.sleep(LIMIT_S)
+        return await run(line, *others)
+
+    monkeypatch.setattr(standin._door.shell, "run", hang)
+    found = await look(ssh_connect_timeout_s=2, command_timeout_s=2)
+    assert of(found, "clock").state == "warning"
+    assert "does not end in its shell's place" in of(found, "clock").remedy
+    assert of(found, "shell").state == "warning"
 
 
 # The database and the settings
