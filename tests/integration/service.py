@@ -275,10 +275,11 @@ async def run_process(
     *,
     name: str = "asterisk",
     arguments: tuple[str, ...] = ("asterisk.py",),
+    code: Path = ROOT,
 ) -> AsyncIterator[Process]:
     """Run one until the block ends; it answers when the block begins.
 
-    `arguments` are Python's; 8018 among them becomes a free port.
+    `arguments` are Python's; 8018 among them becomes a free port. `code` is where its own is.
     """
     port = free_port()
     output = folder / f"{name}.log"
@@ -286,7 +287,7 @@ async def run_process(
     with output.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *(word.replace("8018", str(port)) for word in arguments)),
-            cwd=ROOT,
+            cwd=code,
             env=inherited
             | {"PYTHONUTF8": "1", "SERVICE_PORT": str(port), "FOLLOWER_PORT": str(port)}
             | settings,
