@@ -24,7 +24,7 @@ from shared.following.pace import Pace, the_pace
 from shared.following.trackers import Trackers
 from shared.process import forget_all
 from shared.settings import Settings, the_settings
-from shared.store.database import Rows
+from shared.store.database import Rows, the_database
 from shared.telemetry import LOG, configure_logging
 from tests.postgres import Postgres
 
@@ -181,7 +181,12 @@ def seed(postgres: Postgres) -> None:
 
 
 def forget_process() -> None:
-    """Begin as a new process does, the log's file included."""
+    """Begin as a new process does, the log's file included.
+
+    What is under way when a service ends may ask for a database anew: its connections are closed.
+    """
+    if the_database.exists():
+        the_database().close()
     forget_all()
     for handler in LOG.handlers[:]:
         LOG.removeHandler(handler)
