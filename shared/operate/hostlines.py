@@ -56,8 +56,8 @@ LOG_IN_UNKNOWN_KEY = Line(
 )
 
 _LET_OPEN = (
-    "Let SSH_USER open it: astctlpermissions=0660 and astctlgroup=GROUP in asterisk.conf [files],"
-    " and the user in that group; or have ASTERISK_COMMAND go by sudo"
+    "Let SSH_USER open it: in asterisk.conf [files] astctlpermissions=0660 and astctlgroup, a group"
+    " of Asterisk's own user, and SSH_USER in it too; or have ASTERISK_COMMAND go by sudo"
 )
 _PERMIT = (
     "Permit sshd's AllowStreamLocalForwarding (no DisableForwarding, AllowTcpForwarding yes), and"

@@ -385,7 +385,7 @@ BESIDE = "/run/asterisk/beside.ctl"
             {"not_permitted": True},
             "warning",
             "SSH_USER may not open",
-            "astctlgroup=GROUP",
+            "astctlgroup, a group",
         ),
         (
             {"asterisk_command": "sudo asterisk"},
