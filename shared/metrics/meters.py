@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -92,8 +92,13 @@ def _of_all(folder: Path) -> MultiProcessCollector:
 class _Merged(Collector):
     """Every family, whoever has it; gauges of several processes made one."""
 
-    def __init__(self, source: CollectorRegistry | MultiProcessCollector) -> None:
+    def __init__(
+        self,
+        source: CollectorRegistry | MultiProcessCollector,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
+        self._clock = clock
 
     def collect(self) -> Iterator[Collected]:
         """Yield them in the order of the table."""
@@ -103,12 +108,12 @@ class _Merged(Collector):
             metric = Collected(name, family.help, family.kind)
             samples = found.get(name, [])
             if family.kind == "gauge":
-                samples = list(_merged(family, samples))
+                samples = list(_merged(family, samples, self._clock()))
             metric.samples = [one for one in samples if not one.name.endswith("_created")]
             yield metric
 
 
-def _merged(family: Family, samples: Iterable[Sample]) -> Iterator[Sample]:
+def _merged(family: Family, samples: Iterable[Sample], now: float) -> Iterator[Sample]:
     values = defaultdict(list)
     for sample in samples:
         if not math.isnan(sample.value):
@@ -120,5 +125,5 @@ def _merged(family: Family, samples: Iterable[Sample]) -> Iterator[Sample]:
             case "max":
                 value = max(each)
             case "age":  # the clock is the machine's, and so every process's
-                value = max(0.0, time.monotonic() - max(each))
+                value = max(0.0, now - max(each))
         yield Sample(family.full_name, dict(zip(family.labels, labels, strict=True)), value)
