@@ -419,9 +419,9 @@ def metrics_namespace() -> str:
 
 def set_library_folder(folder: Path | None) -> None:
     """Tell prometheus_client, which is yet to be imported, what it shares with other processes."""
-    if folder is None:
-        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    else:
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):  # it heeds both
+        os.environ.pop(name, None)
+    if folder is not None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 

@@ -39,14 +39,12 @@ def shared_folder() -> Iterator[Path]:
     above = Path(tempfile.gettempdir())
     _remove_unused(above)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))  # of mode 0700
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        folder, lock = _make_locked(above)
     except OSError as error:
         raise SettingsError(
             f"TMPDIR: {above} cannot have the metrics of several processes: {error.strerror}"
         ) from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,6 +64,18 @@ def forget_process(folder: Path, pid: int) -> None:
     As prometheus_client.multiprocess.mark_process_dead does, in a process that loads no library.
     """
     (folder / f"gauge_liveall_{pid}.db").unlink(missing_ok=True)
+
+
+def _make_locked(above: Path) -> tuple[Path, int]:
+    """Make a folder of mode 0700, again where one who starts too took it for unused just now."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
 
 
 def _remove_unused(above: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from demo.postgres import free_port
 from demo.standin import StandIn
@@ -189,6 +190,35 @@ async def test_a_follower_tells_of_what_it_follows(
         assert numbers.labels("build_info", "role") == {"follower"}
         numbers = await read(api.url)
         assert (numbers("accepted_total"), numbers("ended_total")) == (1, 0)
+
+
+async def test_streams_are_counted_by_their_kind(settings: dict[str, str], tmp_path: Path) -> None:
+    """A WebSocket and server-sent events, while they are open; how long they are is no latency."""
+    async with run_process(tmp_path, settings) as process:
+        stream = {**HEADERS, "Accept": "text/event-stream"}
+        socket = f"{process.url.replace('http', 'ws')}/api/events"
+        async with (
+            connect(socket, additional_headers=HEADERS),
+            httpx.AsyncClient(base_url=process.url, timeout=LIMIT_S) as http,
+            http.stream("GET", "/api/events", headers=stream) as answer,
+        ):
+            assert answer.status_code == 200
+            await tells(
+                process.url,
+                lambda numbers: (
+                    numbers("listeners", kind="websocket") == 1
+                    and numbers("listeners", kind="sse") == 1
+                ),
+            )
+        numbers = await tells(
+            process.url,
+            lambda numbers: (
+                numbers("listeners") == 0 and numbers("requests_total", route="/api/events") == 2
+            ),
+        )
+        route = {"route": "/api/events", "method": "WEBSOCKET"}
+        assert numbers("requests_total", status="101", **route) == 1
+        assert numbers("request_seconds_count", **route) == 1
 
 
 async def test_who_may_not_read_finds_no_such_path(
