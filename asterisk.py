@@ -35,6 +35,7 @@ from shared.http.app import create_app
 from shared.http.handover import HandedServer, Handover
 from shared.http.server import server_options
 from shared.http.workers import Workers
+from shared.panel.app import add_panel
 from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
@@ -82,6 +83,8 @@ def compose(settings: Settings) -> FastAPI:
         ]
     app = create_app(*routers, settings=settings, lifespan=lifespan, is_described=is_api)
     app.state.warns = is_api  # of what helps who breaks in there
+    if is_api and settings.admin_token.get_secret_value():
+        add_panel(app)
     return app
 
 

@@ -9,7 +9,15 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from shared.process import once
 
@@ -80,6 +88,17 @@ NetworksSetting = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 # As a browser writes an origin: no path, no letter in capitals.
 Origin = Annotated[str, Field(pattern=r"^([*]|null|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+)$")]
 OriginsSetting = Annotated[tuple[Origin, ...], BeforeValidator(_list)]
+_TOKEN_MIN = 16
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text and not re.fullmatch(rf"[\x21-\x7e]{{{_TOKEN_MIN},255}}", text):
+        raise ValueError(f"must be {_TOKEN_MIN} to 255 visible ASCII characters, or empty")
+    return value
+
+
+AdminToken = Annotated[SecretStr, AfterValidator(_token)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -298,6 +317,11 @@ class Settings(BaseModel):
         ge=10,
         le=50_000,
         description="connections at once, a process; then the one that waited longest is closed",
+    )
+    admin_token: AdminToken = Field(
+        SecretStr(""),
+        description="what opens the panel `/admin`, 16 visible ASCII characters or more; empty:"
+        " there is no panel",
     )
     log_file: str = Field("asterisk_service.log", description="log file; empty: console only")
 

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 
 from shared.auth.weaknesses import GOOD_SECRET_CHARACTERS, is_guessable, opened_hosts
@@ -75,7 +75,7 @@ def _in_turn(findings: AsyncIterator[Finding]) -> Iterator[Finding]:
 
 async def find(
     database: Database, settings: Settings, number: str | None
-) -> AsyncIterator[Finding]:
+) -> AsyncGenerator[Finding]:
     """Look at everything that one enterprise's calls need, or all active ones'."""
     for warning in _of_settings(settings):
         yield warning
@@ -98,7 +98,7 @@ async def find(
     try:
         await Neighbours(database, pbx).look_up_new(_NAMES_LIMIT_S)
         for one in chosen:
-            for finding in _of_row(one, settings):
+            for finding in findings_of_row(one, settings):
                 yield replace(finding, enterprise=one.number)
             async for finding in _of_host(one, pbx, settings, PinnedKeys(database)):
                 yield replace(finding, enterprise=one.number)
@@ -189,7 +189,7 @@ def _nobody(listed: Iterable[ListedEnterprise], number: str | None) -> Finding:
     return Finding("enterprise", "bad", f"there is no number {number.strip()}", remedy)
 
 
-def _of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Finding]:
+def findings_of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Finding]:
     """Yield what the row itself tells."""
     said = f"{one.number} {one.name}, ip {one.host or 'missing'}"
     if not one.host:

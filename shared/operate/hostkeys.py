@@ -71,22 +71,28 @@ def _accept_host_key(
     database: Database, settings: Settings, options: argparse.Namespace
 ) -> Iterator[str]:
     port = options.port or settings.ssh_port
+    before = accept_host_key(database, options.host, port, options.key)
+    instead = f" instead of {fingerprint(before)}" if before else ""
+    yield f"Accepted {options.host}:{port} {fingerprint(options.key)}{instead}"
+
+
+def accept_host_key(database: Database, host: str, port: int, key: str) -> str | None:
+    """Pin a key, whatever was pinned before: that is returned. Raises DatabaseUnavailable."""
     with database.transaction() as execute:
         before = execute(
             "SELECT key FROM callapi.host_keys WHERE host = :host AND port = :port FOR UPDATE",
-            host=options.host,
+            host=host,
             port=port,
         )
         execute(
             "INSERT INTO callapi.host_keys (host, port, key) VALUES (:host, :port, :key) "
             "ON CONFLICT (host, port) DO UPDATE SET key = EXCLUDED.key, "
             "pinned_at = clock_timestamp()",
-            host=options.host,
+            host=host,
             port=port,
-            key=options.key,
+            key=key,
         )
-    instead = f" instead of {fingerprint(before[0]['key'])}" if before else ""
-    yield f"Accepted {options.host}:{port} {fingerprint(options.key)}{instead}"
+    return str(before[0]["key"]) if before else None
 
 
 def _public_key(text: str) -> str:

@@ -64,6 +64,12 @@ _REMEDIES: dict[type[ServiceError], str] = {
 }
 
 
+def remedy_of(code: str, host: str, settings: Settings) -> str:
+    """Say what helps a host whose exchanges fail by an error of this code; empty: not known."""
+    texts = (text for kind, text in _REMEDIES.items() if kind.code == code)
+    return next(texts, "").format(host=host, port=settings.ssh_port)
+
+
 class Verdict(NamedTuple):
     """What a step finds; its name makes it a finding."""
 

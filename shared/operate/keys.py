@@ -66,26 +66,52 @@ def add_commands(add: Add) -> None:
     keys.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
     actions = keys.add_subparsers(dest="action", metavar="add | end")
     adding = actions.add_parser("add", help="make a secret; it is shown once, and kept nowhere")
-    adding.add_argument("--name", type=_name, help="what it is for, e.g. crm")
-    adding.add_argument("--until", type=_moment, metavar="TIME", help=_TIME)
+    adding.add_argument("--name", type=parse_name, help="what it is for, e.g. crm")
+    adding.add_argument("--until", type=parse_moment, metavar="TIME", help=_TIME)
     ending = actions.add_parser("end", help="end a secret, now or later; it never holds again")
     ending.add_argument("key", metavar="NAME", help=f"or fingerprint; {_FIRST}: the table's own")
-    ending.add_argument("--at", type=_moment, metavar="TIME", help=_TIME)
+    ending.add_argument("--at", type=parse_moment, metavar="TIME", help=_TIME)
 
 
 def _keys(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    number = options.enterprise.strip()
+    match options.action:
+        case "add":
+            yield from add_secret(database, number, options.name, options.until)
+        case "end":
+            yield end_secret(database, number, options.key, options.at)
+        case _:
+            with database.transaction() as execute:
+                yield from list(_list(execute, _find_enterprise(execute, number)))
+
+
+def add_secret(
+    database: Database, number: str, name: str | None, until: datetime | None
+) -> tuple[str, str]:
+    """Make a secret: what is said of it, and itself, once it is sure to be kept.
+
+    Raises OperatorError, DatabaseUnavailable.
+    """
     with database.transaction() as execute:
-        number = options.enterprise.strip()
-        row = _find_enterprise(execute, number)
-        match options.action:
-            case "add":
-                said = _add(execute, row, options.name, options.until)
-            case "end":
-                said = _end(execute, number, options.key, options.at)
-            case _:
-                said = _list(execute, row)
-        lines = list(said)
-    yield from lines  # a secret is shown once it is sure to be kept
+        said, secret = _add(execute, _find_enterprise(execute, number), name, until)
+    return said, secret
+
+
+def end_secret(database: Database, number: str, wanted: str, at: datetime | None) -> str:
+    """End a secret, by its name or fingerprint. Raises OperatorError, DatabaseUnavailable."""
+    with database.transaction() as execute:
+        _find_enterprise(execute, number)
+        (said,) = _end(execute, number, wanted, at)
+    return said
+
+
+def load_keys(database: Database, number: str) -> Rows:
+    """List an enterprise's secrets: name, fingerprint, of_table, created_at, until, has_ended.
+
+    The table's own is there only where an end of it was said. Raises DatabaseUnavailable.
+    """
+    with database.transaction() as execute:
+        return _known(execute, number)
 
 
 def _find_enterprise(execute: Execute, number: str) -> dict[str, Any]:
@@ -171,7 +197,8 @@ def _shown(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _name(text: str) -> str:
+def parse_name(text: str) -> str:
+    """Check a secret's name. Raises argparse.ArgumentTypeError."""
     if not re.fullmatch("[A-Za-z0-9_.-]{1,40}", text) or text.split("-", maxsplit=1)[0] == _FIRST:
         raise argparse.ArgumentTypeError(
             f"must be 1 to 40 letters, digits, _ . or -, and not {_FIRST}"
@@ -179,7 +206,8 @@ def _name(text: str) -> str:
     return text
 
 
-def _moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
+    """Read when a secret is to end. Raises argparse.ArgumentTypeError."""
     try:
         moment = datetime.fromisoformat(text)
         if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):

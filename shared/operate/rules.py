@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from shared.operate.command import Add, OperatorError, nearest
 from shared.settings import Settings
@@ -39,6 +40,22 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
         if (value := getattr(options, name)) is not None
     }
     enterprise = options.enterprise.strip()
+    rows = set_rules(database, enterprise, given)
+    if not rows:
+        yield f"No rules for enterprise {enterprise}"
+    for row in rows:
+        yield f"enterprise {row['enterprise']}: dialling {'on' if row['dialling'] else 'STOPPED'}"
+        for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
+            yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
+
+
+def set_rules(database: Database, enterprise: str, given: dict[str, Any]) -> Rows:
+    """Set what is given of an enterprise's rules, as `_rules` names it; the row, if there is one.
+
+    Raises:
+        OperatorError: no enterprise has this number; nothing is set.
+        DatabaseUnavailable: likewise.
+    """
     with database.transaction() as execute:
         if given:
             execute(
@@ -59,12 +76,7 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
             enterprise=enterprise,
         )
         _check_number(execute, enterprise)  # what was set is undone
-    if not rows:
-        yield f"No rules for enterprise {enterprise}"
-    for row in rows:
-        yield f"enterprise {row['enterprise']}: dialling {'on' if row['dialling'] else 'STOPPED'}"
-        for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
-            yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
+    return rows
 
 
 def _check_number(execute: Callable[..., Rows], number: str) -> None:

@@ -26,7 +26,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "operate"),
+            *("calls", "events", "operate", "panel"),
         )
     },
 }
@@ -52,13 +52,22 @@ MAY_IMPORT = {
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events"),
     ],
-    "service": ["functions", "http", "store", "auth", "following"],
+    "panel": [
+        *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
+        *("calls", "events", "operate"),
+    ],
+    "service": ["functions", "panel", "http", "store", "auth", "following"],
 }
 
 # Libraries that only these modules know.
 ONLY_IN = {
-    "fastapi": ["asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"],
-    "starlette": ["shared.http.*"],
+    "fastapi": [
+        *("asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"),
+        *(f"shared.panel.{name}" for name in ("app", "door", "pages")),
+    ],
+    "starlette": ["shared.http.*", "shared.panel.door"],
+    "jinja2": ["shared.panel.rendering"],
+    "markupsafe": ["shared.panel.rendering"],
     "mangum": ["shared.http.gateway"],
     "uvicorn": ["asterisk", "shared.http.handover", "shared.http.server", "shared.http.sockets"],
     "httptools": ["shared.http.server"],
