@@ -39,6 +39,7 @@ from shared.http.server import server_options
 from shared.http.workers import Workers
 from shared.metrics.folder import forget_process, shared_folder, the_folder
 from shared.metrics.page import PATH, Page, the_metrics
+from shared.panel.app import add_panel
 from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
@@ -97,6 +98,8 @@ def compose(settings: Settings) -> FastAPI:
     app = create_app(*routers, settings=settings, lifespan=lifespan, is_described=is_api)
     app.router.add_route(PATH, Page())  # type: ignore[arg-type] # an app is no function
     app.state.warns = is_api  # of what helps who breaks in there
+    if is_api and settings.admin_token.get_secret_value():
+        add_panel(app)
     return app
 
 

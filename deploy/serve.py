@@ -60,6 +60,7 @@ class Generation:
     """One run of asterisk.py: what it tells of itself."""
 
     def __init__(self, listening: list[int], environment: dict[str, str]) -> None:
+        self.environment = environment
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listening: list[int] = []  # descriptors of our own
         self._missing = 1  # workers that do not serve yet
@@ -140,13 +141,13 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         if self._name is None:
-            return dict(os.environ)
+            return self._serving.environment
         file = self._name.with_suffix(".environment")
         try:
             pairs = os.fsdecode(file.read_bytes()).split("\0")
             file.unlink()
-        except FileNotFoundError:  # the signal is another's
-            return dict(os.environ)
+        except FileNotFoundError:  # the signal is another's: the settings stay what they are
+            return self._serving.environment
         return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
     def _look_at(self, coming: Generation) -> None:

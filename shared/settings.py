@@ -331,6 +331,11 @@ class Settings(BaseModel):
         le=50_000,
         description="connections at once, a process; then the one that waited longest is closed",
     )
+    admin_token: BearerToken = Field(
+        SecretStr(""),
+        description="what opens the panel `/admin`, 16 visible ASCII characters or more; empty:"
+        " there is no panel",
+    )
     log_file: str = Field("asterisk_service.log", description="log file; empty: console only")
 
     @property

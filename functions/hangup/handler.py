@@ -37,7 +37,8 @@ async def delete(call_id: UUID, caller: DoerOf) -> HungUp:
     call = await hang_up(
         enterprise,
         call_id,
-        caller,
+        caller.deadline,
+        doer=caller.doer,
         database=the_database(),
         pbx=the_pbx(),
         waker=the_waker(),

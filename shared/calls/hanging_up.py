@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from shared.asterisk.ending import Ending
-from shared.auth.caller import Caller
 from shared.auth.enterprise import Enterprise
+from shared.deadline import Deadline
 from shared.errors import (
     CallEnded,
     CallNotReady,
@@ -19,6 +19,7 @@ from shared.errors import (
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
 from shared.store import calls
+from shared.store.audit import Doer
 from shared.store.calls import Call
 from shared.store.database import Database
 from shared.telemetry import CALL_ID, LOG
@@ -30,8 +31,9 @@ _UNKNOWN = "The hang-up was sent and not acknowledged; asking again is harmless"
 async def hang_up(
     enterprise: Enterprise,
     call_id: UUID,
-    caller: Caller,
+    deadline: Deadline,
     *,
+    doer: Doer,
     database: Database,
     pbx: Pbx,
     waker: Waker,
@@ -53,8 +55,8 @@ async def hang_up(
     at = datetime.now(UTC)
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
-        await calls.cancel(database, call.call_id, at, caller.doer)
-        await pbx.ask(call.host, end, caller.deadline)
+        await calls.cancel(database, call.call_id, at, doer)
+        await pbx.ask(call.host, end, deadline)
     except BaseException as error:
         if not end.may_be_sent:
             await _take_back(database, call, at)

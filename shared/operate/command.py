@@ -36,22 +36,22 @@ class Add(Protocol):
         """Return the command's own parser."""
 
 
-def note(execute: Execute, action: Action, what: str, *, enterprise: str = "") -> None:
+def note(execute: Execute, doer: Doer, action: Action, what: str, *, enterprise: str = "") -> None:
     """Note in the audit what an operator changes, in the transaction that changes it."""
-    who = Doer("operator", actor=_operator()).render()
-    execute(_NOTE, enterprise=enterprise, action=action, what=what, who=who)
+    execute(_NOTE, enterprise=enterprise, action=action, what=what, who=doer.render())
 
 
-def _operator() -> str:
-    """Who has logged in to the machine, whatever user he is by now; else the user."""
+def operator() -> Doer:
+    """Who has logged in to this machine, whatever user he is by now; else the user."""
     uid = os.getuid()
     with suppress(OSError, ValueError):
         logged_in = int(Path("/proc/self/loginuid").read_text("ascii"))
         uid = uid if logged_in == _NOBODY else logged_in
     try:
-        return pwd.getpwuid(uid).pw_name
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        name = str(uid)
+    return Doer("operator", actor=name)
 
 
 def find_nearest(number: str, numbers: Iterable[str]) -> str:

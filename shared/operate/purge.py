@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.numbering import spellings
 from shared.operate.audit import phone
-from shared.operate.command import Add, Execute, OperatorError, note
+from shared.operate.command import Add, Execute, OperatorError, note, operator
 from shared.settings import Settings
 from shared.store.database import Database
 
@@ -118,7 +118,7 @@ def _forget(execute: Execute, numbers: list[str]) -> Iterator[str]:
     for statement in (_CLAIMS, _LIMITS, _VIEWS, _CALLS):
         execute(statement, **given)
     told = f"Forgot {row['calls']} calls, {events} events, the number in {notes} notes of the audit"
-    note(execute, "purge", f"{row['calls']} calls, {events} events, {notes} notes")
+    note(execute, operator(), "purge", f"{row['calls']} calls, {events} events, {notes} notes")
     yield told
     yield from _elsewhere(execute, numbers, row["hosts"])
 

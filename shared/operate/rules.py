@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.operate.command import Add, Execute, OperatorError, nearest, note
+from shared.operate.command import Add, Execute, OperatorError, nearest, note, operator
 from shared.settings import Settings
-from shared.store.database import Database
+from shared.store.audit import Doer
+from shared.store.database import Database, Rows
 from shared.store.enterprises import NUMBERS
 
 _DENIED = (
@@ -43,27 +44,9 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
         if (value := getattr(options, name)) is not None
     }
     enterprise = options.enterprise.strip()
-    with database.transaction() as execute:
-        if given:
-            execute(
-                "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
-                "ON CONFLICT DO NOTHING",
-                enterprise=enterprise,
-            )
-            for name, value in given.items():
-                # `name` is one of the five above; an empty list is no rule.
-                execute(
-                    f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
-                    "WHERE enterprise = :enterprise",
-                    enterprise=enterprise,
-                    value=value == "on" if name in _SWITCHES else (value or None),
-                )
-            note(execute, "rules", _said(given), enterprise=enterprise)
-        rows = execute(
-            "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
-            enterprise=enterprise,
-        )
-        _check_number(execute, enterprise)  # what was set is undone
+    if given:
+        set_rules(database, operator(), enterprise, given)
+    rows = load_rules(database, enterprise)
     if not rows:
         yield f"No rules for enterprise {enterprise}"
     for row in rows:
@@ -71,6 +54,44 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
         for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
             yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
         yield f"  audit: {'may read its own' if row['audit'] else 'operators only'}"
+
+
+def load_rules(database: Database, enterprise: str) -> Rows:
+    """Read an enterprise's rules: one row, or none where nobody said anything.
+
+    Raises OperatorError: no enterprise has this number. DatabaseUnavailable.
+    """
+    with database.transaction() as execute:
+        _check_number(execute, enterprise)
+        return execute(
+            "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
+            enterprise=enterprise,
+        )
+
+
+def set_rules(database: Database, doer: Doer, enterprise: str, given: dict[str, Any]) -> None:
+    """Set what is given of an enterprise's rules, as `_rules` names it.
+
+    Raises:
+        OperatorError: no enterprise has this number; nothing is set.
+        DatabaseUnavailable: likewise.
+    """
+    with database.transaction() as execute:
+        _check_number(execute, enterprise)
+        execute(
+            "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
+            "ON CONFLICT DO NOTHING",
+            enterprise=enterprise,
+        )
+        for name, value in given.items():
+            # `name` is one of the five above; an empty list is no rule.
+            execute(
+                f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
+                "WHERE enterprise = :enterprise",
+                enterprise=enterprise,
+                value=value == "on" if name in _SWITCHES else (value or None),
+            )
+        note(execute, doer, "rules", _said(given), enterprise=enterprise)
 
 
 def _said(given: dict[str, Any]) -> str:

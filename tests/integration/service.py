@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from demo.pbx.faults import Stage
 from demo.postgres import free_port
@@ -46,6 +47,7 @@ class Service:
     http: httpx.AsyncClient
     postgres: Postgres
     log_file: Path
+    app: FastAPI
 
     async def call(
         self,
@@ -77,8 +79,7 @@ class Service:
 
     def from_address(self, address: str) -> httpx.AsyncClient:
         """Make a client that comes from elsewhere, without a secret; whoever asks closes it."""
-        app = importlib.import_module("asterisk").app
-        transport = httpx.ASGITransport(app, client=(address, 40_000))
+        transport = httpx.ASGITransport(self.app, client=(address, 40_000))
         return httpx.AsyncClient(transport=transport, base_url="http://service")
 
     def originates(self, containing: str = "") -> list[str]:
@@ -234,8 +235,10 @@ class Services:
             self.monkeypatch.delenv(name.upper(), raising=False)
         for name, value in own.items():
             self.monkeypatch.setenv(name, value)
-        app = importlib.import_module("asterisk").app
+        module = importlib.import_module("asterisk")
         forget_process()
+        # The panel is a part of the app where it is asked for, and that costs a composition.
+        app = module.compose(the_settings()) if "ADMIN_TOKEN" in own else module.app
         the_pace.put(self.pace)
         configure_logging(the_settings())
         if not self.warn:
@@ -250,7 +253,7 @@ class Services:
                 headers={"Authorization": f"Bearer {SECRET}"},
             )
         )
-        return Service(pbx, http, self.postgres, log_file)
+        return Service(pbx, http, self.postgres, log_file, app)
 
     async def end(self) -> None:
         """End the service, then what `stack` holds: the stand-ins."""

@@ -24,10 +24,10 @@ from shared.errors import (
 )
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
+from shared.store.audit import Doer
 from shared.store.database import Database, Rows
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import Service, Services, until
-from tests.orders import caller_of
 from tests.postgres import Postgres
 from tests.unit.test_ending import DONE, GONE, LOST, Asterisk, row
 
@@ -93,7 +93,8 @@ class Desk:
         call = await hang_up(
             ENTERPRISE,
             self.call_id,
-            caller_of("secret"),
+            Deadline.after(20),
+            doer=Doer("client"),
             database=self.database,
             pbx=cast("Pbx", Switchboard(*replies, fails=fails)),
             waker=cast("Waker", self),

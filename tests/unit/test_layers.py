@@ -37,7 +37,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "metrics", "operate"),
+            *("calls", "events", "metrics", "operate", "panel"),
         )
     },
 }
@@ -64,7 +64,11 @@ MAY_IMPORT = {
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events"),
     ],
-    "service": ["functions", "http", "store", "auth", "following", "metrics"],
+    "panel": [
+        *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
+        *("calls", "events", "operate"),
+    ],
+    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics"],
 }
 
 # Libraries that only these modules know.
@@ -72,8 +76,11 @@ ONLY_IN = {
     "fastapi": [
         *("asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"),
         "shared.metrics.page",
+        *(f"shared.panel.{name}" for name in ("app", "door", "pages")),
     ],
-    "starlette": ["shared.http.*"],
+    "starlette": ["shared.http.*", "shared.panel.door"],
+    "jinja2": ["shared.panel.rendering"],
+    "markupsafe": ["shared.panel.rendering"],
     "mangum": ["shared.http.gateway"],
     "uvicorn": ["asterisk", "shared.http.handover", "shared.http.server", "shared.http.sockets"],
     "httptools": ["shared.http.server"],
