@@ -4,6 +4,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$root/services.d
+is_restart=
 limit_s=${SERVICE_LIMIT_S:-300} # the first start of all installs its packages
 
 usage() {
@@ -14,11 +15,12 @@ One line a service: a mark, its name, its exit status, and the last line that it
 
   start      every service, in the order of the files' names; what runs already stays as it is
   stop       every service, in the reverse order
-  restart    stop, then start
+  restart    stop all that have no restart of their own, then in order: restart, or start
   status     exit 3 if one does not run
 
 A service is an executable file in services.d/, named NN-name (two digits), called with start, stop or
-status: whoever adds a file there adds a service. It exits with
+status: whoever adds a file there adds a service. One that has a line `# restart: its own` is called with
+restart, too, and takes over from itself. It exits with
   0  done, or it runs well
   3  of status: it does not run
   6  it is not configured here, and left out
@@ -35,6 +37,9 @@ services() {
     if [[ ${path##*/} =~ ^[0-9]{2}-[A-Za-z0-9_-]+$ ]]; then echo "$path"; fi
   done
 }
+
+# Whether it takes over from itself. It has to say so: what knows no restart may do nothing and exit 0.
+restarts_itself() { grep -aqx '# restart: its own' "$1" 2>/dev/null; }
 
 # Runs one service; says its line and returns its exit status. What it prints goes into a file: a
 # daemon that it leaves behind may keep a pipe open for ever.
@@ -60,16 +65,20 @@ run() { # path, command
 
 # Runs all of them; 0, or 1 if one failed, or 3 if all that is wrong is that one does not run.
 all() { # command
-  local path status worst=0 paths
+  local path command status worst=0 paths
   mapfile -t paths < <(if [ "$1" = stop ]; then services | tac; else services; fi)
   if [ "${#paths[@]}" -eq 0 ]; then
     echo "There is no service in services.d/." >&2
     return 1
   fi
   for path in "${paths[@]}"; do
-    status=0
-    run "$path" "$1" || status=$?
-    case "$1 $status" in
+    status=0 command=$1
+    if [ -n "$is_restart" ] && restarts_itself "$path"; then
+      [ "$1" = start ] || continue
+      command=restart
+    fi
+    run "$path" "$command" || status=$?
+    case "$command $status" in
       *' 0' | *' 6') ;;
       'status 3') [ "$worst" -ne 0 ] || worst=3 ;;
       *) worst=1 ;;
@@ -80,6 +89,7 @@ all() { # command
 
 restart() {
   local status=0
+  is_restart=yes
   all stop || status=$?
   all start || status=$?
   return "$status"

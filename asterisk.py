@@ -13,10 +13,12 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
+from functions.audit.handler import router as audit
 from functions.calls.handler import router as calls
 from functions.events.handler import router as events
 from functions.extensions.handler import router as extensions
@@ -35,6 +37,9 @@ from shared.http.app import create_app
 from shared.http.handover import HandedServer, Handover
 from shared.http.server import server_options
 from shared.http.workers import Workers
+from shared.metrics.folder import forget_process, shared_folder, the_folder
+from shared.metrics.page import PATH, Page, the_metrics
+from shared.panel.app import add_panel
 from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
@@ -47,7 +52,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings = the_settings()
     app.state.request_timeout_s = settings.request_timeout_s
     configure_logging(settings)  # uvicorn has made its loggers since the app was made
-    tasks = []
+    tasks = [asyncio.create_task(the_metrics().go_on())]
     if settings.role == "api":
         tasks.append(asyncio.create_task(tell_of_unfollowed(the_database())))
     else:
@@ -77,11 +82,24 @@ def compose(settings: Settings) -> FastAPI:
     routers = [health, ready]
     if is_api:
         routers = [
-            *(makecallexternal, monitor, calls, hangup, transfer, events, history, extensions),
+            *(
+                makecallexternal,
+                monitor,
+                calls,
+                hangup,
+                transfer,
+                events,
+                history,
+                extensions,
+                audit,
+            ),
             *(health, ready, status),
         ]
     app = create_app(*routers, settings=settings, lifespan=lifespan, is_described=is_api)
+    app.router.add_route(PATH, Page())  # type: ignore[arg-type] # an app is no function
     app.state.warns = is_api  # of what helps who breaks in there
+    if is_api and settings.admin_token.get_secret_value():
+        add_panel(app)
     return app
 
 
@@ -112,7 +130,10 @@ def main() -> None:
         return
 
     LOG.info("👥 Порт %d, процессов: %d", settings.port, workers)
-    sys.exit(Workers(workers, bound, serve).run())
+    with settings_told(), shared_folder() as folder:
+        the_folder.put(folder)
+        status = Workers(workers, bound, serve, partial(forget_process, folder)).run()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from fastapi import FastAPI, HTTPException
 
 from shared.asterisk.models import CallOrder, Extension, Phone
 from shared.auth import admission
+from shared.auth.caller import Caller
+from shared.deadline import Deadline
 from shared.settings import the_settings
 from shared.store.database import the_database
 
@@ -115,11 +117,10 @@ async def by_ami(code: str, phone: str, clientId: str) -> dict[str, object]:  # 
     admitted = await admission.admit(
         database,
         settings,
-        clientId,
+        Caller(clientId, None, Deadline.after(settings.request_timeout_s)),
         order,
         call_id=uuid.uuid4(),
         idempotency_key=None,
-        address=None,
     )
     response = await _connections[0].send(
         Action="Originate",

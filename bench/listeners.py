@@ -43,7 +43,7 @@ class Listener(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.told_at = 0.0
-        self.is_in = asyncio.Event()
+        self.is_in = asyncio.get_running_loop().create_future()
         self._begun = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,10 +59,12 @@ class Listener(asyncio.Protocol):
             self._transport.write(PONG + rest[:4])
         if b'"seq"' in data:
             self.told_at = time.perf_counter()
-        if not self.is_in.is_set():
+        if not self.is_in.done():
             self._begun += data
             if b"heartbeat" in self._begun:
-                self.is_in.set()
+                self.is_in.set_result(None)
+            elif b'"code"' in self._begun:  # a refusal, by HTTP or as a message
+                self.is_in.set_exception(ConnectionError(self._begun.decode(errors="replace")))
 
 
 def resident_bytes(pid: int) -> int:
@@ -79,6 +81,7 @@ async def measure(count: int, rounds: int) -> None:
         settings = environment(postgres, free_port(), "") | {
             "MAX_CONNECTIONS": str(2 * count + 100),
             "WAITS_AT_ONCE": str(count),
+            "RATE_LIMIT_READS": f"{2 * count}/1",
         }
         async with run_process(Path(folder), settings) as process:
             before = resident_bytes(process.process.pid)
@@ -92,7 +95,7 @@ async def measure(count: int, rounds: int) -> None:
                     for _ in range(min(AT_ONCE, count - len(listeners)))
                 ]
                 for _, listener in some:
-                    await listener.is_in.wait()
+                    await listener.is_in
                     listeners.append(listener)
             print(f"{count} listeners, all in after {time.perf_counter() - begun:.1f} s")
             each = (resident_bytes(process.process.pid) - before) / count

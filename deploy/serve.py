@@ -8,6 +8,7 @@ standard library is imported: this process stays, with whatever code it began wi
 
 With NAME the environment of the next process is taken from NAME.environment, if that is there, and
 NAME.outcome tells what became of it: `ok`, or `failed`. Its asterisk.py says why on the console.
+That, where it is a file, is begun anew at 10 MiB; what was there is in the file `.1` beside it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -28,6 +31,7 @@ _START_LIMIT_S = 30.0
 _LEAVE_LIMIT_S = 45.0
 _LOOK_S = 0.05
 _MOST_SOCKETS = 16
+_MOST_BYTES = 10 << 20
 _END_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 _LIBC = ctypes.CDLL(None)
 
@@ -38,10 +42,25 @@ def _begin_child() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
+def bound_console() -> None:
+    """Begin the console's file anew where it has got too long; all processes append to one file.
+
+    What is written between the copy and the end of the old is lost: the log's own file is another.
+    """
+    now = os.fstat(sys.stderr.fileno())
+    if not stat.S_ISREG(now.st_mode) or now.st_size < _MOST_BYTES:
+        return
+    with contextlib.suppress(OSError):  # a full disk: shorter it is all the better
+        path = Path(f"/proc/self/fd/{sys.stderr.fileno()}").readlink()
+        shutil.copyfile(path, f"{path}.1")
+    os.ftruncate(sys.stderr.fileno(), 0)
+
+
 class Generation:
     """One run of asterisk.py: what it tells of itself."""
 
     def __init__(self, listening: list[int], environment: dict[str, str]) -> None:
+        self.environment = environment
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listening: list[int] = []  # descriptors of our own
         self._missing = 1  # workers that do not serve yet
@@ -114,19 +133,21 @@ class Supervisor:
                 self._is_wanted = False
                 self._coming = Generation(self._serving.listening, self._environment())
             self._leaving = [one for one in self._leaving if not self._has_left(one)]
+            if self._name is not None:
+                bound_console()
         status = self._serving.process.returncode
         self._end()
         return status if status > 0 else 1
 
     def _environment(self) -> dict[str, str]:
         if self._name is None:
-            return dict(os.environ)
+            return self._serving.environment
         file = self._name.with_suffix(".environment")
         try:
             pairs = os.fsdecode(file.read_bytes()).split("\0")
             file.unlink()
-        except FileNotFoundError:  # the signal is another's
-            return dict(os.environ)
+        except FileNotFoundError:  # the signal is another's: the settings stay what they are
+            return self._serving.environment
         return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
     def _look_at(self, coming: Generation) -> None:

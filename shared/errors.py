@@ -11,7 +11,8 @@
     │   ├── DiallingStopped      403  the enterprise's dialling is switched off
     │   ├── DestinationDenied    403  the phone is not among the allowed destinations
     │   ├── ExtensionNotOwned    403  the extension belongs to another enterprise of this PBX
-    │   └── SharedHost           403  monitoring, on a PBX that enterprises share
+    │   ├── SharedHost           403  monitoring, on a PBX that enterprises share
+    │   └── AuditOff             403  nobody has let the enterprise read who did what
     ├── NoSuchCall               404  the caller's enterprise has no such call
     ├── NoSuchExtension          404  the PBX has no phone of this number
     ├── StreamUnavailable        406  answers are sent whole here: nothing can be streamed
@@ -186,6 +187,15 @@ class SharedHost(Forbidden):
     """Another active enterprise has the same PBX: its calls might be heard."""
 
     code = "shared-host"
+
+
+class AuditOff(Forbidden):
+    """Nobody has let this enterprise read who did what."""
+
+    code = "audit-off"
+
+    def __init__(self) -> None:
+        super().__init__("This enterprise may not read its audit; an operator can allow it")
 
 
 class NoSuchCall(ServiceError):

@@ -7,9 +7,18 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from shared.process import once
 
@@ -60,6 +69,12 @@ def _networks(value: object) -> object:
         ) from None
 
 
+def _bearer_token(value: SecretStr) -> SecretStr:
+    if re.fullmatch(r"|[\x21-\x7e]{16,255}", value.get_secret_value()) is None:
+        raise ValueError("must be 16 to 255 visible ASCII characters without a space")
+    return value
+
+
 RateSetting = Annotated[Rate, BeforeValidator(_rate)]
 # `off`, or nothing at all, is None.
 OptionalRate = Annotated[RateSetting | None, BeforeValidator(_off)]
@@ -80,7 +95,9 @@ NetworksSetting = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 # As a browser writes an origin: no path, no letter in capitals.
 Origin = Annotated[str, Field(pattern=r"^([*]|null|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+)$")]
 OriginsSetting = Annotated[tuple[Origin, ...], BeforeValidator(_list)]
+BearerToken = Annotated[SecretStr, AfterValidator(_bearer_token)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+OptionalPort = Annotated[Port | None, BeforeValidator(_off)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -205,6 +222,12 @@ class Settings(BaseModel):
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )
+    calls_keep_days: int = Field(
+        400, ge=1, le=36_500, description="days for which a call is kept after its placing"
+    )
+    audit_keep_days: int = Field(
+        400, ge=30, le=36_500, description="days for which is kept who did what"
+    )
     rate_limit_new_numbers: OptionalRate = Field(
         None,
         description="numbers that an enterprise has not called for 30 days, COUNT/SECONDS or `off`",
@@ -280,9 +303,18 @@ class Settings(BaseModel):
     role: Literal["all", "api", "follower"] = Field(
         "all",
         description="what the process does: `api` serves and follows no call, `follower` follows"
-        " and serves `/health` and `/ready` alone, on FOLLOWER_PORT",
+        " and serves `/health`, `/ready` and `/metrics` alone, on FOLLOWER_PORT",
     )
     follower_port: Port = Field(8019, description="port of a follower, on SERVICE_HOST")
+    metrics_port: OptionalPort = Field(
+        None,
+        description="port of a follower's `/metrics`, on SERVICE_HOST, or `off`: on FOLLOWER_PORT",
+    )
+    metrics_token: BearerToken = Field(
+        SecretStr(""),
+        description="who has it reads `/metrics` (`Authorization: Bearer`), 16 characters at least;"
+        " empty: whoever is on this machine does",
+    )
     behind_proxy: Literal["no", "yes"] = Field(
         "no", description="`yes`: SERVICE_HOST may be a public one, a proxy before it has TLS"
     )
@@ -299,12 +331,28 @@ class Settings(BaseModel):
         le=50_000,
         description="connections at once, a process; then the one that waited longest is closed",
     )
+    admin_token: BearerToken = Field(
+        SecretStr(""),
+        description="what opens the panel `/admin`, 16 visible ASCII characters or more; empty:"
+        " there is no panel",
+    )
     log_file: str = Field("asterisk_service.log", description="log file; empty: console only")
 
     @property
     def port(self) -> int:
         """The port that this process listens on."""
         return self.follower_port if self.role == "follower" else self.service_port
+
+    @property
+    def port_of_metrics(self) -> int:
+        """The port on which this process serves its metrics."""
+        is_follower = self.role == "follower"
+        return self.metrics_port or self.port if is_follower else self.port
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All ports that this process listens on."""
+        return tuple(dict.fromkeys((self.port, self.port_of_metrics)))
 
     @property
     def is_read_on_the_way(self) -> bool:
@@ -378,6 +426,14 @@ def on_lambda() -> bool:
 def metrics_namespace() -> str:
     """Tell which metrics are this deployment's, by Powertools' own variable."""
     return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", SERVICE)
+
+
+def set_library_folder(folder: Path | None) -> None:
+    """Tell prometheus_client, which is yet to be imported, what it shares with other processes."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):  # it heeds both
+        os.environ.pop(name, None)
+    if folder is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 @once

@@ -21,10 +21,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Literal, TypeAlias
 from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
+from shared.measures import Metric, observe
 from shared.settings import SERVICE, Settings, SettingsError, metrics_namespace, on_lambda
 
 LOG = logging.getLogger("asterisk")
@@ -49,20 +49,6 @@ class Ending:
 
 ENDING: ContextVar[Ending | None] = ContextVar("ending", default=None)
 
-# What is counted; the alarms and the dashboard of template.yaml use these names.
-Metric: TypeAlias = Literal[
-    "CallsAccepted",  # Asterisk has the call, or the monitoring
-    "CallsRepeated",  # a repeat of one: nothing was dialled
-    "CallsFailed",  # certainly not dialled, though it was admitted
-    "CallsEnded",  # by reason
-    "UnknownOutcomes",  # a phone may be ringing of which nobody can tell
-    "HostKeysChanged",  # connections refused, since it may be another host
-    "ChannelsUnaskable",  # of a name that no command can carry: whose call it is stays unknown
-    "RecordsSkipped",  # lines of a PBX's call records that are none, or too long
-    "HostsUntracked",  # at the watchdog's look, each minute: 0 says that it looked
-    "InternalErrors",  # defects of this service
-]
-
 _FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 _SHOWN_CHARACTERS = 8
 # The parameters of our endpoints whose values are no secrets: clientId, a cursor, a ticket are.
@@ -70,7 +56,7 @@ SHOWN_PARAMETERS = frozenset(
     {
         *("code", "phone", "action", "target", "monitor_from", "wait", "phase", "source", "kind"),
         *("reason", "extension", "number", "open", "since", "until", "limit", "disposition"),
-        *("format", "direction", "missed", "after", "call_id", "scope"),
+        *("format", "direction", "missed", "after", "call_id", "scope", "actor"),
     }
 )
 _MOST_CHARACTERS = 1000
@@ -351,7 +337,9 @@ class _LogFile(logging.FileHandler):
         error = sys.exception()
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self._said:
+            return
+        observe("LogWriteErrors")
+        if not self._said:
             self._said = True
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"⚠️ {_unwritable(self.baseFilename, error)}\n")
@@ -435,11 +423,12 @@ def _as_json(log: dict[str, object]) -> str:
 
 
 def count(metric: Metric, value: int = 1, **dimensions: str) -> None:
-    """Add to a metric, on Lambda.
+    """Add to a metric: of whoever observes this process, on Lambda of CloudWatch.
 
-    It is written at once: what waits for an invocation's end is lost when that is killed.
+    There it is written at once: what waits for an invocation's end is lost when that is killed.
     """
     if not on_lambda():
+        observe(metric, value, **dimensions)
         return
     # The package's import is what costs, and the logger has paid for it.
     from aws_lambda_powertools.metrics import MetricUnit, single_metric  # noqa: PLC0415

@@ -46,6 +46,11 @@ class Turns:
         """How many wait."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def taken(self) -> int:
+        """How many have a place."""
+        return self._taken.total()
+
     async def take(self, turn: Turn, deadline: Deadline) -> None:
         """Wait for a place, which is to be given back. Raises TimeoutError: none came in time."""
         if self._has_place(turn):  # whoever waits could not have it, or would have it already

@@ -1,8 +1,15 @@
-"""Orders as tests write them: by numbers."""
+"""Orders as tests write them, by numbers, and who gives them."""
 
 from __future__ import annotations
 
 from shared.asterisk.models import CallOrder, Extension, MonitorOrder, Phone, SpyMode
+from shared.auth.caller import Caller
+from shared.deadline import Deadline
+
+
+def caller_of(secret: str, address: str | None = None) -> Caller:
+    """Somebody who has this secret, and time enough."""
+    return Caller(secret, address, Deadline.after(27))
 
 
 def call_order(code: str, phone: str) -> CallOrder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 from shared.auth.caller import Caller
 from shared.auth.enterprise import Enterprise, identify
@@ -18,6 +18,7 @@ from shared.events.rights import the_rights
 from shared.events.tickets import Grant
 from shared.events.watching import watch
 from shared.following.wake import the_waker
+from shared.measures import being_there
 from shared.settings import the_settings
 from shared.store.database import the_database
 
@@ -75,7 +76,9 @@ async def come_in(caller: Caller, filters: Filters) -> Enterprise:
 
 
 @asynccontextmanager
-async def listening(grant: Grant, filters: Filters) -> AsyncGenerator[tuple[Listener, LookAfter]]:
+async def listening(
+    grant: Grant, filters: Filters, kind: Literal["websocket", "sse"]
+) -> AsyncGenerator[tuple[Listener, LookAfter]]:
     """Listen until the block ends, and have one of the enterprise's places meanwhile.
 
     Raises:
@@ -92,4 +95,5 @@ async def listening(grant: Grant, filters: Filters) -> AsyncGenerator[tuple[List
     async with the_waits().one_more(grant):
         hub, wanted = the_hub(), filters.wanted
         async with await Listener.begin(hub, grant.number, wanted, filters.after) as listener:
-            yield listener, look_after
+            with being_there("Listeners", kind=kind):
+                yield listener, look_after

@@ -28,6 +28,7 @@ from shared.http.fields import CallId, ExtensionText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import FeedRoute, quota_headers
 from shared.http.request import until_gone
+from shared.measures import being_there
 from shared.settings import on_lambda
 from shared.store.database import the_database
 
@@ -109,7 +110,8 @@ async def get_events(
     if wait and told.is_all and not told.events:
         # One token has paid for looks at what is new: older events are gone through for one each.
         async with the_waits().one_more(enterprise), listener:
-            told = await _unless_gone(request, listener.wait(until, limit)) or told
+            with being_there("Listeners", kind="poll"):
+                told = await _unless_gone(request, listener.wait(until, limit)) or told
     return Events(events=list(map(message_of, told.events)), next=listener.after)
 
 

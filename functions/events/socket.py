@@ -78,7 +78,7 @@ async def _serve(socket: WebSocket) -> None:
     is_in = False
     try:
         grant, filters = await _log_in(socket)
-        async with listening(grant, filters) as (listener, look_after):
+        async with listening(grant, filters, "websocket") as (listener, look_after):
             is_in = True
             telling = asyncio.create_task(_tell(socket, grant, listener.stream(look_after)))
             hearing = asyncio.create_task(_hear(socket))

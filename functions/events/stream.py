@@ -42,7 +42,7 @@ class EventStream(StreamingResponse):
 async def open_stream(request: Request, grant: Grant, filters: Filters) -> EventStream:
     """Begin to stream. Raises as `listening` does: once it has begun, an error is an event."""
     async with AsyncExitStack() as stack:
-        listener, look_after = await stack.enter_async_context(listening(grant, filters))
+        listener, look_after = await stack.enter_async_context(listening(grant, filters, "sse"))
         return EventStream(_blocks(request, grant, listener, look_after), stack.pop_all())
 
 

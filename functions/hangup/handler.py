@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from shared.auth.credentials import CallerOf
+from shared.auth.credentials import DoerOf
 from shared.auth.enterprise import identify
 from shared.calls.hanging_up import hang_up
 from shared.calls.telling import status_url
@@ -31,13 +31,14 @@ class HungUp(BaseModel):
 
 
 @router.delete("/api/calls/{call_id}", summary="Hang a call up")
-async def delete(call_id: UUID, caller: CallerOf) -> HungUp:
+async def delete(call_id: UUID, caller: DoerOf) -> HungUp:
     """Hang up whoever rings or talks; 409 once the call is over."""
     enterprise = await identify(the_database(), the_settings(), caller)
     call = await hang_up(
         enterprise,
         call_id,
         caller.deadline,
+        doer=caller.doer,
         database=the_database(),
         pbx=the_pbx(),
         waker=the_waker(),

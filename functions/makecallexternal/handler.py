@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from shared.asterisk.models import CallOrder, Extension, Phase, Phone, Reason
 from shared.auth.caller import Caller, Wishes
-from shared.auth.credentials import CallerOf, NoPrefetch, WishesOf, placed_headers
+from shared.auth.credentials import DoerOf, NoPrefetch, WishesOf, placed_headers
 from shared.calls.placing import the_placing
 from shared.calls.telling import status_url
 from shared.calls.words import summary
@@ -58,7 +58,7 @@ class CallPlaced(BaseModel):
 async def make_call_external(
     code: Annotated[ExtensionText, Query()],
     phone: Annotated[PhoneInUrl, Query()],
-    caller: CallerOf,
+    caller: DoerOf,
     wishes: WishesOf,
     response: Response,
 ) -> CallPlaced:
@@ -75,7 +75,7 @@ async def make_call_external(
 )
 async def create_call(
     call: NewCall,
-    caller: CallerOf,
+    caller: DoerOf,
     wishes: WishesOf,
     response: Response,
 ) -> CallPlaced:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from shared.asterisk.models import Extension, MonitorOrder, Phase, Reason, SpyMode, Technology
-from shared.auth.credentials import CallerOf, NoPrefetch, WishesOf, placed_headers
+from shared.auth.credentials import DoerOf, NoPrefetch, WishesOf, placed_headers
 from shared.calls.placing import the_placing
 from shared.calls.telling import status_url
 from shared.calls.words import summary
@@ -56,7 +56,7 @@ async def monitor(
     action: Annotated[SpyModeText, Query(description="09 listen, 01 whisper, 02 barge")],
     target: Annotated[ExtensionText, Query()],
     monitor_from: Annotated[SupervisorText, Query()],
-    caller: CallerOf,
+    caller: DoerOf,
     wishes: WishesOf,
     response: Response,
 ) -> MonitoringPlaced:

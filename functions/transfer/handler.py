@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from shared.auth.caller import Wishes
-from shared.auth.credentials import CallerOf, NoPrefetch, placed_headers
+from shared.auth.credentials import DoerOf, NoPrefetch, placed_headers
 from shared.auth.enterprise import identify
 from shared.calls.telling import status_url
 from shared.calls.transferring import transfer
@@ -53,7 +53,7 @@ class Transferred(BaseModel):
     response_model_exclude_none=True,
 )
 async def post(
-    call_id: UUID, target: TransferTo, caller: CallerOf, response: Response
+    call_id: UUID, target: TransferTo, caller: DoerOf, response: Response
 ) -> Transferred:
     """Connect the customer with another extension; the same again is told what became of it."""
     enterprise = await identify(the_database(), the_settings(), caller)
@@ -61,7 +61,7 @@ async def post(
         enterprise,
         call_id,
         target.to,
-        caller.deadline,
+        caller,
         database=the_database(),
         pbx=the_pbx(),
         neighbours=the_neighbours(),

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from shared.asterisk.models import Channel, Order, Phase, Reason
-from shared.auth.caller import Learn
+from shared.auth.caller import Caller, Learn
 from shared.auth.orders import columns_of, dialled_by, rules_for
 from shared.auth.refusals import is_unverified, quota_of, refusal_of
 from shared.auth.strangers import check_length, log_wrong_secret
@@ -20,6 +20,7 @@ from shared.errors import (
     Quota,
 )
 from shared.settings import Settings
+from shared.store.audit import Doer
 from shared.store.database import Database, TextRefused
 from shared.telemetry import note_enterprise
 
@@ -29,7 +30,9 @@ Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
 _KEY_HOLD_S = 86_400.0
 
 _ADMIT = """
-SELECT * FROM callapi.claim_order(
+SELECT x.*, CASE x.verdict WHEN 'new' THEN callapi.note(
+         x.number, :kind, x.call_id, :code, :phone, x.created_at, CAST(:who AS jsonb)) END AS noted
+  FROM callapi.claim_order(
   p_secret => :secret, p_call => :call_id, p_kind => :kind, p_code => :code, p_phone => :phone,
   p_action => :action, p_params => :params, p_key => :key,
   p_hold_s => :hold_s, p_key_hold_s => :key_hold_s, p_after_end_s => :after_end_s,
@@ -38,17 +41,19 @@ SELECT * FROM callapi.claim_order(
   p_denied => CAST(:denied AS text[]) || CASE WHEN :is_spelled THEN callapi.denied_otherwise(
     (SELECT number FROM callapi.enterprise_of(:secret)),
     CAST(:dialled AS text[]), CAST(:spelled AS text[])) END,
-  p_shared_hosts => :shared_hosts)
+  p_shared_hosts => :shared_hosts) x
 """
 
 _ADMIT_TRANSFER = """
-SELECT * FROM callapi.claim_transfer(
+SELECT x.*, CASE x.verdict WHEN 'new' THEN callapi.note(
+         :enterprise, 'transfer', :call_id, NULL, :target, :at, CAST(:who AS jsonb)) END AS noted
+  FROM callapi.claim_transfer(
   p_enterprise => :enterprise, p_host => :host, p_call => :call_id, p_to => :target, p_at => :at,
   p_window_s => :window_s, p_limits => CAST(:limits AS jsonb),
   p_digits => :digits, p_allowed => CAST(:allowed AS text[]),
   p_denied => CAST(:denied AS text[]) || CASE WHEN :is_spelled THEN callapi.denied_otherwise(
     :enterprise, CAST(:dialled AS text[]), CAST(:spelled AS text[])) END,
-  p_shared_hosts => :shared_hosts)
+  p_shared_hosts => :shared_hosts) x
 """
 
 _SETTLE = """
@@ -109,19 +114,17 @@ def _hold_s(settings: Settings) -> float:
 async def admit(
     database: Database,
     settings: Settings,
-    secret: str,
+    caller: Caller,
     order: Order,
     *,
     call_id: UUID,
     idempotency_key: str | None,
-    address: str | None,
     learn: Learn | None = None,
 ) -> Admitted:
-    """Authenticate, apply the rules, find the call that this repeats, take the tokens, claim.
+    """Authenticate, apply the rules, find the call that this repeats, take the tokens, claim, note.
 
-    `address` is where the request comes from; wrong secrets are limited by it. `learn` is asked
-    only where nobody knows yet who shares the PBX, and the order depends on that; without it such
-    an order is refused.
+    `learn` is asked only where nobody knows yet who shares the PBX, and the order depends on that;
+    without it such an order is refused.
 
     Admitting the same `call_id` again is not a repeat: that is how a lost reply is asked again.
 
@@ -130,13 +133,14 @@ async def admit(
             claimed.
         DatabaseUnavailable: not known, so nothing may be dialled.
     """
-    check_length(secret, settings, address)
+    address = caller.address
+    check_length(caller.secret, settings, address)
 
     async def ask(shared_hosts: str) -> dict[str, Any]:
         try:
             rows = await database.run(
                 _ADMIT,
-                secret=secret,
+                secret=caller.secret,
                 call_id=call_id,
                 **columns_of(order, settings.region),
                 # A digest: any text of any length is a key, and no index row is too long for it.
@@ -145,6 +149,7 @@ async def admit(
                 key_hold_s=_KEY_HOLD_S,
                 after_end_s=settings.repeat_after_end_s,
                 address=address,
+                who=caller.doer.render(),
                 **rules_for(settings, *dialled_by(order)) | {"shared_hosts": shared_hosts},
             )
         except TextRefused:  # a secret that PostgreSQL cannot hold is nobody's
@@ -192,6 +197,7 @@ async def admit_transfer(
     call_id: UUID,
     target: str,
     at: datetime,
+    doer: Doer,
     learn: Learn | None = None,
 ) -> AdmittedTransfer:
     """Admit a transfer as a call is: the rules, a repeat, the tokens, the right to send it once.
@@ -214,6 +220,7 @@ async def admit_transfer(
             target=target,
             at=at,
             window_s=_hold_s(settings),
+            who=doer.render(),
             **rules_for(settings, target),
         )
         return rows[0]

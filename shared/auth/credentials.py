@@ -13,7 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import InvalidClientId, PrefetchRefused, Quota
 from shared.http.addresses import limited_as
 from shared.http.ahead import is_prefetch, is_preview
-from shared.http.fields import IdempotencyKey
+from shared.http.fields import ActorText, IdempotencyKey
 from shared.http.problems import quota_headers
 from shared.http.request import RequestDeadline
 
@@ -70,6 +70,17 @@ async def collect_caller(
 ) -> Caller:
     """Collect who asks; the secret is checked later, in a round trip that does more."""
     return Caller(secret, _address(request), deadline)
+
+
+async def collect_doer(
+    request: Request,
+    secret: Annotated[str, Depends(secret_of)],
+    deadline: RequestDeadline,
+    x_actor: ActorText = None,
+) -> Caller:
+    """Collect who asks for what is noted: a phone rings by it, or a call ends."""
+    client = request.client.host if request.client else None
+    return Caller(secret, _address(request), deadline, client, x_actor)
 
 
 def socket_caller(socket: HTTPConnection, secret: str, deadline: Deadline) -> Caller | None:
@@ -135,6 +146,7 @@ def placed_headers(quota: Quota | None, wishes: Wishes) -> dict[str, str]:
 
 
 CallerOf = Annotated[Caller, Depends(collect_caller)]
+DoerOf = Annotated[Caller, Depends(collect_doer)]
 WishesOf = Annotated[Wishes, Depends(collect_wishes)]
 ListenerOf = Annotated[Caller | None, Depends(collect_listener)]
 NoPrefetch = Depends(refuse_prefetch)

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from shared.errors import FieldError, InvalidParameter
 
-Listing: TypeAlias = Literal["calls", "history"]
+Listing: TypeAlias = Literal["calls", "history", "audit"]
 
 # With its name and filters a request's target must stay under 8 kB, nginx's and our own limit.
 MAX_CURSOR_CHARACTERS = 6144

@@ -23,12 +23,12 @@ def the_strangers() -> Sparing:
     return Sparing(window_s=the_settings().rate_limit_address.per_s, most=_MOST_ADDRESSES)
 
 
-def log_wrong_secret(address: str | None, why: str = "") -> None:
-    """Log that a secret is nobody's, refused by 401 or by 429, or count it for the next line."""
-    left_out = the_strangers().left_out(address or "-")
+def log_wrong_secret(address: str | None, why: str = "", *, what: str = "clientId") -> None:
+    """Log that a secret is nobody's, however it is refused, or count it for the next line."""
+    left_out = the_strangers().left_out(f"{what} {address or '-'}")
     if left_out is not None:
         more = f"; до этого без записи: {left_out}" if left_out else ""
-        LOG.warning("❌ Неверный clientId с адреса %s%s%s", address, why, more)
+        LOG.warning("❌ Неверный %s с адреса %s%s%s", what, address, why, more)
 
 
 def check_length(secret: str, settings: Settings, address: str | None) -> None:

@@ -19,6 +19,7 @@ from shared.errors import (
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
 from shared.store import calls
+from shared.store.audit import Doer
 from shared.store.calls import Call
 from shared.store.database import Database
 from shared.telemetry import CALL_ID, LOG
@@ -32,6 +33,7 @@ async def hang_up(
     call_id: UUID,
     deadline: Deadline,
     *,
+    doer: Doer,
     database: Database,
     pbx: Pbx,
     waker: Waker,
@@ -53,7 +55,7 @@ async def hang_up(
     at = datetime.now(UTC)
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
-        await calls.cancel(database, call.call_id, at)
+        await calls.cancel(database, call.call_id, at, doer)
         await pbx.ask(call.host, end, deadline)
     except BaseException as error:
         if not end.may_be_sent:
@@ -73,7 +75,7 @@ async def hang_up(
         raise CallEnded("The call is over")
     LOG.info("📴 Звонок завершён через API: %s на %s", call.call_id, call.host)
     with suppress(DatabaseUnavailable):  # it is ended: its repeats end a little later
-        await calls.release(database, call.call_id)
+        await calls.release(database, call.call_id, at)
     waker.tell(call.host)
     return call
 

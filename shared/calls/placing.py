@@ -170,11 +170,10 @@ class Placing:
             admitted = await admission.admit(
                 self.database,
                 self.settings,
-                caller.secret,
+                caller,
                 order,
                 call_id=uuid.uuid4(),
                 idempotency_key=wishes.idempotency_key,
-                address=caller.address,
                 learn=learn,
             )
         except ServiceError as error:

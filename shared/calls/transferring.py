@@ -17,6 +17,7 @@ from shared.asterisk.parties import customers_among
 from shared.asterisk.phases import UP, observe
 from shared.auth import admission
 from shared.auth.admission import AdmittedTransfer, settled_within_s
+from shared.auth.caller import Caller
 from shared.auth.enterprise import Enterprise
 from shared.deadline import Deadline
 from shared.errors import (
@@ -62,7 +63,7 @@ async def transfer(
     enterprise: Enterprise,
     call_id: UUID,
     target: str,
-    deadline: Deadline,
+    caller: Caller,
     *,
     database: Database,
     pbx: Pbx,
@@ -80,6 +81,7 @@ async def transfer(
             there.
         PbxError, InternalError: `dialled` is true to whether `to` may ring.
     """
+    deadline = caller.deadline
     while True:
         call = await calls.get_call(database, enterprise.number, call_id)
         CALL_ID.set(str(call_id))
@@ -94,6 +96,7 @@ async def transfer(
                 call_id=call_id,
                 target=target,
                 at=at,
+                doer=caller.doer,
                 learn=partial(neighbours.learn, deadline=deadline),
             )
         except (Forbidden, LimitExceeded, HostUnverified, PbxError) as error:

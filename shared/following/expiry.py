@@ -8,7 +8,7 @@ from shared.following.pace import Pace, the_pace
 from shared.process import once
 from shared.settings import the_settings
 from shared.store.database import Database, the_database
-from shared.store.expired import remove_expired
+from shared.store.expired import Kept, remove_expired
 from shared.telemetry import LOG
 
 # Some thousand rows each: what is left of more than that waits for the next time.
@@ -18,10 +18,10 @@ _MOST_TURNS = 20
 class Expiry:
     """The removal of what has expired, not oftener than `pace.expiry_s`."""
 
-    def __init__(self, database: Database, pace: Pace, *, events_keep_days: float) -> None:
+    def __init__(self, database: Database, pace: Pace, kept: Kept) -> None:
         self._database = database
         self._pace = pace
-        self._events_keep_days = events_keep_days
+        self._kept = kept
         self._due_at = 0.0
 
     async def remove_if_due(self) -> None:
@@ -34,9 +34,7 @@ class Expiry:
         self._due_at = time.monotonic() + self._pace.expiry_s  # a failure is no reason to hurry
         try:
             for _ in range(_MOST_TURNS):
-                if not await remove_expired(
-                    self._database, events_keep_days=self._events_keep_days
-                ):
+                if not await remove_expired(self._database, self._kept):
                     return
         except Exception as error:  # noqa: BLE001 - nothing depends on it: another time will do
             LOG.warning("⚠️ Устаревшие строки не удалены: %s", error)
@@ -45,5 +43,4 @@ class Expiry:
 @once
 def the_expiry() -> Expiry:
     """That of this process."""
-    keep_days = the_settings().events_keep_days
-    return Expiry(the_database(), the_pace(), events_keep_days=keep_days)
+    return Expiry(the_database(), the_pace(), Kept.of(the_settings()))

@@ -33,6 +33,7 @@ from shared.following.judge import (
 from shared.following.pace import Pace
 from shared.following.records import Records
 from shared.following.watching import Seen, Watching
+from shared.measures import observe
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
 from shared.store.leases import Change, FollowedCall, Following, Lease, MalformedCall
@@ -53,6 +54,8 @@ class Tracker:
 
     `on_unknown(host, call)` is called once for each call of unknown outcome, for whoever looks for
     those; the process that sent it does that itself where it lives on. `sleep` is a test's clock.
+
+    `seen_at` is when it last saw all that it was to see, by `time.monotonic`.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Tracker:
         self._untold_reach: float | None = None  # a look that succeeded, until that is written
         self._error_code: str | None = None
         self._looked_at = 0.0
+        self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
         self._unknown: set[UUID] = set()
@@ -136,7 +140,15 @@ class Tracker:
                 return following
 
     def _tell(self, following: Following) -> None:
-        """Tell of each call that is unknown, or that cannot be read, once."""
+        """Tell of each end, and of each call that is unknown, or that cannot be read, once."""
+        for end in following.ended:
+            talk = "неизвестен" if end.talk_s is None else f"{end.talk_s} с"
+            with of_call(end.call_id):
+                LOG.info(
+                    "🔚 %s на %s: %s -> %s, %s, разговор %s",
+                    "Итог звонка уточнён" if end.corrected else "Звонок окончен",
+                    *(self._lease.host, end.code, end.to, end.reason, talk),
+                )
         for bad in set(following.malformed) - self._malformed:
             self._malformed.add(bad)
             count("InternalErrors")
@@ -172,6 +184,7 @@ class Tracker:
         ]
         asked = [call for call in following.calls if is_asked_about(call)]
         if not asked and not following.sees_all:
+            self.seen_at = time.monotonic()
             return changes, None
         self._looked_at = time.monotonic()
         try:
@@ -183,6 +196,7 @@ class Tracker:
                 changes += judge_unreachable(call, away_s, self._pace)
             return changes, None
         self._reached_at = self._untold_reach = look.at_s
+        self.seen_at = time.monotonic()
         self._error_code = None
         for call in asked:
             changes += judge(call, look, self._pace)
@@ -307,6 +321,8 @@ class Tracker:
 def _count(changes: Iterable[Change]) -> None:
     """Count what is news to an operator."""
     for change in changes:
+        if "phase" in change:
+            observe("PhasesReached", phase=change["phase"])
         if change.get("phase") == "ended":
             count("CallsEnded", reason=change.get("reason", "unknown"))
         elif change.get("phase") == "unknown":

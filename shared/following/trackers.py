@@ -71,6 +71,10 @@ class Trackers:
             self._tasks[host] = task
             task.add_done_callback(partial(self._ended, host))
 
+    def seen_at(self) -> dict[str, float]:
+        """Tell which hosts are followed here, and when each was last seen, by `time.monotonic`."""
+        return {host: tracker.seen_at for host, tracker in self._trackers.items()}
+
     async def close(self) -> None:
         """End every tracker; another process takes their hosts at once."""
         if not self._own:

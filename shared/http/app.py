@@ -72,7 +72,7 @@ def create_app(
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=[
                 *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"),
-                "X-Client-Id",
+                *("X-Actor", "X-Client-Id"),
             ],
             expose_headers=[
                 *("Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),

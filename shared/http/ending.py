@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from starlette.types import Message, Scope
 
+from shared.measures import observe
 from shared.process import once
 from shared.settings import on_lambda
 from shared.telemetry import CONSOLE_ONLY, ENDING, LOG, REQUEST_ID, Ending, Sparing, hide_secrets
@@ -31,6 +32,9 @@ _PRINTED = "".join(map(chr, range(0x21, 0x7F)))
 _SWITCHED, _LIMITED, _FAILED = 101, 429, 500
 # Refusals that an operator should see; what failed has a line of its own that says why.
 _WARNED = frozenset({401, 403, _LIMITED})
+# What a client may write as a method, or as a path that is none, is no label.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
+_OTHER = "other"
 _CLOSED_WELL = frozenset({1000, 1001})
 
 
@@ -48,17 +52,18 @@ def the_console() -> Sparing:
 
 @dataclass(slots=True)
 class Answer:
-    """What was answered so far; a `status` of 0: nothing."""
+    """What was answered so far; a `status` of 0: nothing. `began` is when, by the clock."""
 
     status: int = 0
     closed: int = 0
+    began: float = 0.0
 
     def see(self, message: Message) -> None:
         """Note what is sent."""
         if "status" in message:
-            self.status = message["status"]
+            self.status, self.began = message["status"], time.perf_counter()
         elif message["type"] == "websocket.accept":
-            self.status = _SWITCHED
+            self.status, self.began = _SWITCHED, time.perf_counter()
         elif message["type"] == "websocket.close":
             self.closed = message.get("code", 1000)
 
@@ -73,7 +78,17 @@ def telling_of_end(scope: Scope) -> Iterator[Answer]:
         yield answer
     finally:
         ENDING.reset(token)
-        _log(scope, ending, answer, (time.perf_counter() - started) * 1000)
+        ended = time.perf_counter()
+        _measure(scope, answer, (answer.began or ended) - started)
+        _log(scope, ending, answer, (ended - started) * 1000)
+
+
+def _measure(scope: Scope, answer: Answer, seconds: float) -> None:
+    """Have it counted; whoever asked has chosen no label."""
+    route, method = _route(scope) or _OTHER, _method(scope)
+    method = method if method in _METHODS else _OTHER
+    observe("Requests", route=route, method=method, status=str(answer.status))
+    observe("RequestSeconds", seconds, route=route, method=method)
 
 
 def _log(scope: Scope, ending: Ending, answer: Answer, duration_ms: float) -> None:
@@ -110,11 +125,16 @@ def _left_out(path: str, outcome: str, ending: Ending, answer: Answer) -> int | 
 
 def _template(scope: Scope) -> str:
     """Return the path of an operation as its route has it; empty: it is none."""
-    route = scope.get("route")
+    template = _route(scope)
+    return template if template.startswith(_OPERATIONS) else ""
+
+
+def _route(scope: Scope) -> str:
+    """Return a route's path as it was declared; empty: there is no such route."""
     # That of a WebSocket has no parameters, and names itself nowhere.
     path: str = scope["path"] if scope["type"] == "websocket" and "endpoint" in scope else ""
-    template: str = getattr(route, "path", path)
-    return template if template.startswith(_OPERATIONS) else ""
+    template: str = getattr(scope.get("route"), "path", path)
+    return template
 
 
 def _outcome(ending: Ending, answer: Answer) -> str:

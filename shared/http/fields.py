@@ -42,6 +42,8 @@ _CALL_ID = re.compile(_CALL_ID_PATTERN)
 _CALL_ID_RULE = "a call_id, e.g. 7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"
 _KEY_RULE = "1 to 255 visible ASCII characters"
 _MAX_KEY_CHARACTERS = 255
+_ACTOR_RULE = "1 to 100 printable characters, in UTF-8"
+_MAX_ACTOR_CHARACTERS = 100
 _MOMENT_RULE = "a time with its offset, e.g. 2026-11-23T09:00:00+03:00 or ...Z"
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{1,6})?"
@@ -116,6 +118,17 @@ def _key(value: str) -> str:
     return value
 
 
+def _actor(value: str) -> str:
+    """Read a header's bytes, which come one character each, as what a program has written there."""
+    try:
+        text = value.encode("latin-1").decode().strip()
+    except UnicodeError:
+        text = ""
+    if not 0 < len(text) <= _MAX_ACTOR_CHARACTERS or not text.isprintable():
+        raise ValueError(f"must be {_ACTOR_RULE}")
+    return text
+
+
 def _described(rule: str, example: str, **schema: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": rule, "examples": [example], **schema})
 
@@ -158,4 +171,11 @@ SpyModeText = Annotated[
 IdempotencyKey = Annotated[
     Annotated[str, AfterValidator(_key)] | None,
     Header(description=f"{_KEY_RULE}; the same key within a day is the same call"),
+]
+ActorText = Annotated[
+    Annotated[str, AfterValidator(_actor)] | None,
+    Header(
+        alias="X-Actor",
+        description=f"who does it in the caller's own system, for the audit: {_ACTOR_RULE}",
+    ),
 ]

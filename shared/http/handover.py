@@ -33,18 +33,18 @@ class Handover:
         Raises:
             SettingsError: they cannot be bound, or are not those that the settings name.
         """
-        workers = settings.service_workers
+        workers, host, ports = settings.service_workers, settings.service_host, settings.ports
         if self._link is None:
-            return bind(settings.service_host, settings.port) if workers > 1 else []
+            return _bind_all(host, ports) if workers > 1 or len(ports) > 1 else []
         _, descriptors, _, _ = socket.recv_fds(self._link, 64, _MOST_SOCKETS)
         bound = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         if not bound:
-            bound = bind(settings.service_host, settings.port)
+            bound = _bind_all(host, ports)
         elif {one.getsockname()[:2] for one in bound} != {
-            address[:2] for *_, address in addresses_of(settings.service_host, settings.port)
+            address[:2] for port in ports for *_, address in addresses_of(host, port)
         }:
             raise SettingsError(
-                "SERVICE_HOST or the port has changed, which a restart cannot take over:"
+                "SERVICE_HOST or a port has changed, which a restart cannot take over:"
                 " stop the service, then start it"
             )
         socket.send_fds(self._link, [b"bound %d" % workers], [one.fileno() for one in bound])
@@ -54,6 +54,10 @@ class Handover:
         """Say so, of this worker."""
         if self._link is not None:
             self._link.send(b"serves")
+
+
+def _bind_all(host: str, ports: Sequence[int]) -> list[socket.socket]:
+    return [one for port in ports for one in bind(host, port)]
 
 
 class HandedServer(uvicorn.Server):

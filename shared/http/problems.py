@@ -25,6 +25,7 @@ from shared.errors import (
     Quota,
     ServiceError,
 )
+from shared.measures import observe
 from shared.telemetry import LOG, REQUEST_ID, count, note_refusal
 
 PROBLEM_TYPE = "application/problem+json"
@@ -138,6 +139,7 @@ def render_problem(
         body["dialled"] = dialled
         if dialled == "unknown" and not more.get("repeated"):
             count("UnknownOutcomes")
+    observe("Refusals", code=code)
     note_refusal(code, is_unknown=body.get("dialled") == "unknown")
     return JSONResponse(body, status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 

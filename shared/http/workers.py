@@ -67,15 +67,21 @@ def bind(host: str, port: int) -> list[socket.socket]:
 class Workers:
     """So many processes, each of which runs `serve(number)` until it is told to end by SIGTERM.
 
-    The number is that of all that were started before it, those that it replaces too.
+    The number is that of all that were started before it, those that it replaces too. `on_end` is
+    told the process id of each that has ended while the others go on.
     """
 
     def __init__(
-        self, count: int, bound: Sequence[socket.socket], serve: Callable[[int], None]
+        self,
+        count: int,
+        bound: Sequence[socket.socket],
+        serve: Callable[[int], None],
+        on_end: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._count = count
         self._bound = bound
         self._serve = serve
+        self._on_end = on_end
         self._running: dict[int, int] = {}  # their numbers, by process id
         self._started = 0
         # Nothing is ever written: who reads it learns that whoever holds the other end is gone.
@@ -109,6 +115,7 @@ class Workers:
             for pid, number, code in self._ended():
                 if code == CANNOT_START and number < self._count:
                     return code
+                self._on_end(pid)
                 LOG.error("❌ Процесс %d завершился (%d), его заменит другой", pid, code)
             if time.monotonic() - replaced_at >= _AGAIN_S:
                 for _ in range(self._count - len(self._running)):

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 
 from shared.auth.weaknesses import GOOD_SECRET_CHARACTERS, is_guessable, opened_hosts
@@ -76,7 +76,7 @@ def _in_turn(findings: AsyncIterator[Finding]) -> Iterator[Finding]:
 
 async def find(
     database: Database, settings: Settings, number: str | None
-) -> AsyncIterator[Finding]:
+) -> AsyncGenerator[Finding]:
     """Look at everything that one enterprise's calls need, or all active ones'."""
     for warning in _of_settings(settings):
         yield warning
@@ -99,7 +99,7 @@ async def find(
     try:
         await Neighbours(database, pbx).look_up_new(_NAMES_LIMIT_S)
         for one in chosen:
-            for finding in _of_row(one, settings):
+            for finding in findings_of_row(one, settings):
                 yield replace(finding, enterprise=one.number)
             async for finding in _of_host(one, pbx, settings, PinnedKeys(database)):
                 yield replace(finding, enterprise=one.number)
@@ -170,7 +170,7 @@ def _nobody(listed: Iterable[ListedEnterprise], number: str | None) -> Finding:
     return lines.NO_SUCH_NUMBER(number=number.strip(), nearest=nearest(number.strip(), known))
 
 
-def _of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Finding]:
+def findings_of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Finding]:
     """Yield what the row itself tells."""
     line = lines.ENTERPRISE if one.active else lines.NOT_ACTIVE
     yield (line if one.host else lines.NO_IP)(number=one.number, name=one.name, ip=one.host)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.settings import Settings
-from shared.store.database import UNAVAILABLE, AccessRefused, Database, TableHeld, cause_of
+from shared.store.audit import Action, Doer
+from shared.store.database import UNAVAILABLE, AccessRefused, Database, Rows, TableHeld, cause_of
 
 Command: TypeAlias = Callable[[Database, Settings, argparse.Namespace], Iterator[str]]
+Execute: TypeAlias = Callable[..., Rows]
 
+_NOTE = "SELECT callapi.note(:enterprise, :action, NULL, NULL, :what, NULL, CAST(:who AS jsonb))"
+_NOBODY = 2**32 - 1
 
 _NEAREST = 3
 
@@ -26,6 +34,24 @@ class Add(Protocol):
 
     def __call__(self, name: str, command: Command, text: str) -> argparse.ArgumentParser:
         """Return the command's own parser."""
+
+
+def note(execute: Execute, doer: Doer, action: Action, what: str, *, enterprise: str = "") -> None:
+    """Note in the audit what an operator changes, in the transaction that changes it."""
+    execute(_NOTE, enterprise=enterprise, action=action, what=what, who=doer.render())
+
+
+def operator() -> Doer:
+    """Who has logged in to this machine, whatever user he is by now; else the user."""
+    uid = os.getuid()
+    with suppress(OSError, ValueError):
+        logged_in = int(Path("/proc/self/loginuid").read_text("ascii"))
+        uid = uid if logged_in == _NOBODY else logged_in
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    return Doer("operator", actor=name)
 
 
 def find_nearest(number: str, numbers: Iterable[str]) -> str:

@@ -9,8 +9,9 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from shared.operate.command import Add, OperatorError
+from shared.operate.command import Add, OperatorError, note, operator
 from shared.settings import Settings
+from shared.store.audit import Doer
 from shared.store.database import Database
 
 _KEY = re.compile(r"((?:ssh|ecdsa|sk)-[a-z0-9@.-]{1,60}) ([A-Za-z0-9+/]{16,8192}={0,2})")
@@ -61,9 +62,11 @@ def _forget_host_key(
             host=options.host,
             port=port,
         )
-    if not rows:
-        raise OperatorError(f"No key of {options.host}:{port} is pinned")
-    yield f"Forgot {options.host}:{port} {fingerprint(rows[0]['key'])}"
+        if not rows:
+            raise OperatorError(f"No key of {options.host}:{port} is pinned")
+        told = f"Forgot {options.host}:{port} {fingerprint(rows[0]['key'])}"
+        note(execute, operator(), "host-key", told)
+    yield told
     yield "The next connection pins the key that the host shows then"
 
 
@@ -71,22 +74,29 @@ def _accept_host_key(
     database: Database, settings: Settings, options: argparse.Namespace
 ) -> Iterator[str]:
     port = options.port or settings.ssh_port
+    yield accept_host_key(database, operator(), options.host, port, options.key)
+
+
+def accept_host_key(database: Database, doer: Doer, host: str, port: int, key: str) -> str:
+    """Pin a key, whatever was pinned before; what is said of it. Raises DatabaseUnavailable."""
     with database.transaction() as execute:
         before = execute(
             "SELECT key FROM callapi.host_keys WHERE host = :host AND port = :port FOR UPDATE",
-            host=options.host,
+            host=host,
             port=port,
         )
         execute(
             "INSERT INTO callapi.host_keys (host, port, key) VALUES (:host, :port, :key) "
             "ON CONFLICT (host, port) DO UPDATE SET key = EXCLUDED.key, "
             "pinned_at = clock_timestamp()",
-            host=options.host,
+            host=host,
             port=port,
-            key=options.key,
+            key=key,
         )
-    instead = f" instead of {fingerprint(before[0]['key'])}" if before else ""
-    yield f"Accepted {options.host}:{port} {fingerprint(options.key)}{instead}"
+        instead = f" instead of {fingerprint(before[0]['key'])}" if before else ""
+        told = f"Accepted {host}:{port} {fingerprint(key)}{instead}"
+        note(execute, doer, "host-key", told)
+    return told
 
 
 def _public_key(text: str) -> str:

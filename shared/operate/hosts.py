@@ -45,6 +45,12 @@ _FULL_BYTES, _LITTLE_BYTES = _MIB, 100 * _MIB
 _LONGEST_VERSION = 60
 
 
+def remedy_of(code: str, host: str, settings: Settings) -> str:
+    """Say what helps a host whose exchanges fail by an error of this code; empty: not known."""
+    texts = (text for kind, text in hostlines.REMEDIES.items() if kind.code == code)
+    return next(texts, "").format(host=host, port=settings.ssh_port)
+
+
 class Step(NamedTuple):
     """What is looked at, how, and the step without which it cannot be."""
 

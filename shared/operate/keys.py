@@ -6,22 +6,20 @@ import argparse
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
-from shared.operate.command import Add, OperatorError, find_nearest
+from shared.operate import times
+from shared.operate.command import Add, Execute, OperatorError, find_nearest, note, operator
 from shared.settings import Settings
+from shared.store.audit import Doer
 from shared.store.database import Database, Rows
-
-Execute: TypeAlias = Callable[..., Rows]
 
 # What the secret that stands in the table is called here.
 _FIRST = "enterprises"
 _SECRET_BYTES = 32
 _FINGERPRINT = 12
-
-_TIME = "2026-12-31: the end of that day, UTC; or 2026-12-31T18:00:00+03:00"
 
 _ENTERPRISES = "SELECT number, name, number_there FROM callapi.enterprises()"
 # A row of the table's that is about another secret than stands there now tells nothing.
@@ -66,26 +64,54 @@ def add_commands(add: Add) -> None:
     keys.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
     actions = keys.add_subparsers(dest="action", metavar="add | end")
     adding = actions.add_parser("add", help="make a secret; it is shown once, and kept nowhere")
-    adding.add_argument("--name", type=_name, help="what it is for, e.g. crm")
-    adding.add_argument("--until", type=_moment, metavar="TIME", help=_TIME)
+    adding.add_argument("--name", type=parse_name, help="what it is for, e.g. crm")
+    adding.add_argument("--until", type=times.until, metavar="TIME", help=times.UNTIL)
     ending = actions.add_parser("end", help="end a secret, now or later; it never holds again")
     ending.add_argument("key", metavar="NAME", help=f"or fingerprint; {_FIRST}: the table's own")
-    ending.add_argument("--at", type=_moment, metavar="TIME", help=_TIME)
+    ending.add_argument("--at", type=times.until, metavar="TIME", help=times.UNTIL)
 
 
 def _keys(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    number = options.enterprise.strip()
+    match options.action:
+        case "add":
+            yield from add_secret(database, operator(), number, options.name, options.until)
+        case "end":
+            yield end_secret(database, operator(), number, options.key, options.at)
+        case _:
+            with database.transaction() as execute:
+                yield from list(_list(execute, _find_enterprise(execute, number)))
+
+
+def add_secret(
+    database: Database, doer: Doer, number: str, name: str | None, until: datetime | None
+) -> tuple[str, str]:
+    """Make a secret: what is said of it, and itself, once it is sure to be kept.
+
+    Raises OperatorError, DatabaseUnavailable.
+    """
     with database.transaction() as execute:
-        number = options.enterprise.strip()
-        row = _find_enterprise(execute, number)
-        match options.action:
-            case "add":
-                said = _add(execute, row, options.name, options.until)
-            case "end":
-                said = _end(execute, number, options.key, options.at)
-            case _:
-                said = _list(execute, row)
-        lines = list(said)
-    yield from lines  # a secret is shown once it is sure to be kept
+        said, secret = _add(execute, doer, _find_enterprise(execute, number), name, until)
+    return said, secret
+
+
+def end_secret(
+    database: Database, doer: Doer, number: str, wanted: str, at: datetime | None
+) -> str:
+    """End a secret, by its name or fingerprint. Raises OperatorError, DatabaseUnavailable."""
+    with database.transaction() as execute:
+        _find_enterprise(execute, number)
+        (said,) = _end(execute, doer, number, wanted, at)
+    return said
+
+
+def load_keys(database: Database, number: str) -> Rows:
+    """List an enterprise's secrets: name, fingerprint, of_table, created_at, until, has_ended.
+
+    The table's own is there only where an end of it was said. Raises DatabaseUnavailable.
+    """
+    with database.transaction() as execute:
+        return _known(execute, number)
 
 
 def _find_enterprise(execute: Execute, number: str) -> dict[str, Any]:
@@ -124,7 +150,7 @@ def _described(key: dict[str, Any]) -> str:
 
 
 def _add(
-    execute: Execute, row: dict[str, Any], name: str | None, until: datetime | None
+    execute: Execute, doer: Doer, row: dict[str, Any], name: str | None, until: datetime | None
 ) -> Iterator[str]:
     if until is not None and until <= datetime.now(UTC):
         raise OperatorError(f"--until {_shown(until)} is over")
@@ -136,11 +162,14 @@ def _add(
     digest = hashlib.sha256(secret.encode()).hexdigest()
     execute(_ADD, digest=digest, number=row["number_there"], name=name, until=until)
     end = f"until {_shown(until)}" if until else "without an end"
+    note(execute, doer, "keys", f"{name} {digest[:_FINGERPRINT]}: {end}", enterprise=row["number"])
     yield f"{name}: {digest[:_FINGERPRINT]}, {end}. The secret, shown this once:"
     yield secret
 
 
-def _end(execute: Execute, number: str, wanted: str, at: datetime | None) -> Iterator[str]:
+def _end(
+    execute: Execute, doer: Doer, number: str, wanted: str, at: datetime | None
+) -> Iterator[str]:
     if at is not None and at < datetime.now(UTC):
         raise OperatorError(f"--at {_shown(at)} is over")
     keys = _known(execute, number)
@@ -160,7 +189,9 @@ def _end(execute: Execute, number: str, wanted: str, at: datetime | None) -> Ite
     if not rows:
         raise OperatorError(f"Enterprise {number} has no secret in its table")
     name = found[0]["name"] if found else _FIRST
-    yield f"{name}: {'ends' if at else 'ENDED'} {_shown(rows[0]['until'])}"
+    told = f"{name}: {'ends' if at else 'ENDED'} {_shown(rows[0]['until'])}"
+    note(execute, doer, "keys", told, enterprise=number)
+    yield told
 
 
 def _day(key: dict[str, Any]) -> str:
@@ -171,21 +202,10 @@ def _shown(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _name(text: str) -> str:
+def parse_name(text: str) -> str:
+    """Check a secret's name. Raises argparse.ArgumentTypeError."""
     if not re.fullmatch("[A-Za-z0-9_.-]{1,40}", text) or text.split("-", maxsplit=1)[0] == _FIRST:
         raise argparse.ArgumentTypeError(
             f"must be 1 to 40 letters, digits, _ . or -, and not {_FIRST}"
         )
     return text
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
-            return moment.replace(tzinfo=UTC) + timedelta(days=1)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise argparse.ArgumentTypeError(f"must be {_TIME}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
-from shared.operate.command import Add, OperatorError, nearest
+from shared.operate.command import Add, Execute, OperatorError, nearest, note, operator
 from shared.settings import Settings
+from shared.store.audit import Doer
 from shared.store.database import Database, Rows
 from shared.store.enterprises import NUMBERS
 
@@ -15,6 +17,8 @@ _DENIED = (
     "prefixes that may not be called, whatever is allowed; a number of up to EXTENSION_DIGITS"
     " digits still rings as an extension (code, monitor_from, to)"
 )
+
+_SWITCHES = ("dialling", "audit")
 
 
 def add_commands(add: Add) -> None:
@@ -24,6 +28,7 @@ def add_commands(add: Add) -> None:
     )
     rules.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
     rules.add_argument("--dialling", choices=["on", "off"], help="off refuses whatever would ring")
+    rules.add_argument("--audit", choices=["on", "off"], help="on: it may read GET /api/audit")
     for name, kind, text in (
         ("allowed", _prefix, "prefixes that may be called, e.g. +375 8029"),
         ("denied", _prefix, _DENIED),
@@ -35,39 +40,67 @@ def add_commands(add: Add) -> None:
 def _rules(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
     given = {
         name: value
-        for name in ("dialling", "allowed", "denied", "extensions")
+        for name in ("dialling", "audit", "allowed", "denied", "extensions")
         if (value := getattr(options, name)) is not None
     }
     enterprise = options.enterprise.strip()
-    with database.transaction() as execute:
-        if given:
-            execute(
-                "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
-                "ON CONFLICT DO NOTHING",
-                enterprise=enterprise,
-            )
-            for name, value in given.items():
-                # `name` is one of the four above; an empty list is no rule.
-                execute(
-                    f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
-                    "WHERE enterprise = :enterprise",
-                    enterprise=enterprise,
-                    value=value == "on" if name == "dialling" else (value or None),
-                )
-        rows = execute(
-            "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
-            enterprise=enterprise,
-        )
-        _check_number(execute, enterprise)  # what was set is undone
+    if given:
+        set_rules(database, operator(), enterprise, given)
+    rows = load_rules(database, enterprise)
     if not rows:
         yield f"No rules for enterprise {enterprise}"
     for row in rows:
         yield f"enterprise {row['enterprise']}: dialling {'on' if row['dialling'] else 'STOPPED'}"
         for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
             yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
+        yield f"  audit: {'may read its own' if row['audit'] else 'operators only'}"
 
 
-def _check_number(execute: Callable[..., Rows], number: str) -> None:
+def load_rules(database: Database, enterprise: str) -> Rows:
+    """Read an enterprise's rules: one row, or none where nobody said anything.
+
+    Raises OperatorError: no enterprise has this number. DatabaseUnavailable.
+    """
+    with database.transaction() as execute:
+        _check_number(execute, enterprise)
+        return execute(
+            "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
+            enterprise=enterprise,
+        )
+
+
+def set_rules(database: Database, doer: Doer, enterprise: str, given: dict[str, Any]) -> None:
+    """Set what is given of an enterprise's rules, as `_rules` names it.
+
+    Raises:
+        OperatorError: no enterprise has this number; nothing is set.
+        DatabaseUnavailable: likewise.
+    """
+    with database.transaction() as execute:
+        _check_number(execute, enterprise)
+        execute(
+            "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
+            "ON CONFLICT DO NOTHING",
+            enterprise=enterprise,
+        )
+        for name, value in given.items():
+            # `name` is one of the five above; an empty list is no rule.
+            execute(
+                f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
+                "WHERE enterprise = :enterprise",
+                enterprise=enterprise,
+                value=value == "on" if name in _SWITCHES else (value or None),
+            )
+        note(execute, doer, "rules", _said(given), enterprise=enterprise)
+
+
+def _said(given: dict[str, Any]) -> str:
+    """What was asked for, as it was written."""
+    parts = ((name, [value] if name in _SWITCHES else value) for name, value in given.items())
+    return " ".join(" ".join((f"--{name}", *values)) for name, values in parts)
+
+
+def _check_number(execute: Execute, number: str) -> None:
     """Refuse a number that no enterprise has: a typing error would stop nobody, and say it did."""
     numbers = {row["number"] for row in execute(NUMBERS)}
     if number not in numbers:

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from shared.errors import (
     SocketRefused,
     UnknownExtension,
 )
+from shared.measures import observe
 from shared.pbx.addresses import canonical
 from shared.pbx.connecting import open_pool
 from shared.pbx.state import Failure, HostState, Observed
@@ -50,7 +51,7 @@ from shared.settings import Settings, the_settings
 from shared.ssh.connection import Connection, Target
 from shared.ssh.files import FileSlice, FileUnreadable, Space
 from shared.ssh.login import HostKeys
-from shared.ssh.pool import Pool, Use
+from shared.ssh.pool import Pool, Use, Used
 from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
@@ -339,9 +340,11 @@ class Pbx:
             answer = await question(line, deadline.sooner(self._settings.command_timeout_s))
         except PbxError as error:
             observed.note(began, error)
+            _measure(line, began, "unknown" if error.dialled == "unknown" else "failed")
             self._let_go(connection, error)
             raise
         observed.note(began)
+        _measure(line, began, "ok")
         await self._note_asterisk(host, line)
         if isinstance(answer, Originated) and answer.blocked is not None:
             self._keep(host, connection, answer.blocked)
@@ -410,6 +413,10 @@ class Pbx:
             host_key=connection.host_key_fingerprint() if connection else None,
         )
 
+    def used(self, within_s: float) -> Iterator[Used]:
+        """Tell what is asked of each host now, of those that were asked lately."""
+        return self._pool.used(within_s)
+
     def target(self, host: str) -> Target:
         """Tell where a host is connected. Raises ConnectFailed: it is neither address nor name."""
         return Target(_checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
@@ -421,6 +428,11 @@ class Pbx:
 
     def __repr__(self) -> str:
         return f"<Pbx {self._pool!r}>"
+
+
+def _measure(line: Line, began: float, outcome: str) -> None:
+    seconds = time.perf_counter() - began
+    observe("CommandSeconds", seconds, transport=line.transport.name, outcome=outcome)
 
 
 def _checked_host(host: str) -> str:

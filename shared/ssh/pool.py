@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -38,6 +38,7 @@ class _Host:
     connection: Connection | None = None
     failure: NotExecuted | None = None
     failed_at: float = 0.0
+    asked_at: float = 0.0
 
     @classmethod
     def of(cls, concurrency: int) -> _Host:
@@ -63,6 +64,22 @@ class Gate:
     size: int
     leased: int
     waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What is asked of a host that was asked lately.
+
+    `leases` are those of its connection; `fails` says that it could not be connected, when that was
+    last tried; `running` and `waiting` tell of its turns.
+    """
+
+    host: str
+    is_connected: bool
+    leases: int
+    fails: bool
+    running: Mapping[Use, int]
+    waiting: Mapping[Use, int]
 
 
 class Pool:
@@ -110,6 +127,7 @@ class Pool:
         if host is None:
             host = self._hosts[target] = _Host.of(self._concurrency)
         turns = host.turns[use]
+        host.asked_at = time.monotonic()
         try:
             await turns.take(turn, deadline.sooner(self._queue_s))
         except TimeoutError:
@@ -144,6 +162,21 @@ class Pool:
         if host is None or host.failure is None:
             return None
         return host.failure, time.monotonic() - host.failed_at
+
+    def used(self, within_s: float) -> Iterator[Used]:
+        """Tell of each host that was asked within so many seconds."""
+        now = time.monotonic()
+        for target, host in self._hosts.items():
+            connection = self.connection(target)
+            if now - host.asked_at <= within_s:
+                yield Used(
+                    target.host,
+                    is_connected=connection is not None,
+                    leases=connection.leases if connection else 0,
+                    fails=host.failure is not None,
+                    running={use: turns.taken for use, turns in host.turns.items()},
+                    waiting={use: turns.waiting for use, turns in host.turns.items()},
+                )
 
     def hold(self, connection: Connection) -> Callable[[], None]:
         """Keep a connection open, also once retired, until the function returned is called."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from shared.asterisk.models import CdrState, Kind, Leg, Party, Phase, Reason, Root, Side
 from shared.errors import NoSuchCall
+from shared.store.audit import Doer
 from shared.store.database import Database, Door
 from shared.store.jsonb import parse_legs
 
@@ -59,26 +60,35 @@ SELECT CASE WHEN phase = 'placing'
 """
 # Who comes while so many have not been taken back, is sure of the end without being noted.
 _CANCEL = """
-UPDATE callapi.calls
-   SET cancelled_at = coalesce(cancelled_at, :now),
-       hang_ups = CASE WHEN :now = ANY (hang_ups) OR cardinality(hang_ups) >= 20 THEN hang_ups
-                       ELSE array_append(hang_ups, CAST(:now AS timestamptz)) END
- WHERE call_id = :call_id AND ended_at IS NULL
+WITH noted AS (
+  UPDATE callapi.calls
+     SET cancelled_at = coalesce(cancelled_at, :now),
+         hang_ups = CASE WHEN :now = ANY (hang_ups) OR cardinality(hang_ups) >= 20 THEN hang_ups
+                         ELSE array_append(hang_ups, CAST(:now AS timestamptz)) END
+   WHERE call_id = :call_id AND ended_at IS NULL
+  RETURNING enterprise, code, phone)
+SELECT callapi.note(n.enterprise, 'hang-up', :call_id, n.code, n.phone, :now, CAST(:who AS jsonb))
+  FROM noted n
 """
 _CANCEL_NOT = """
-UPDATE callapi.calls
-   SET cancelled_at = CASE WHEN cancelled_at = :now
-                           THEN (SELECT min(h) FROM unnest(hang_ups) h WHERE h <> :now)
-                           ELSE cancelled_at END,
-       hang_ups = array_remove(hang_ups, CAST(:now AS timestamptz))
- WHERE call_id = :call_id AND ended_at IS NULL
+WITH taken_back AS (
+  UPDATE callapi.calls
+     SET cancelled_at = CASE WHEN cancelled_at = :now
+                             THEN (SELECT min(h) FROM unnest(hang_ups) h WHERE h <> :now)
+                             ELSE cancelled_at END,
+         hang_ups = array_remove(hang_ups, CAST(:now AS timestamptz))
+   WHERE call_id = :call_id AND ended_at IS NULL)
+SELECT callapi.note_end(:call_id, 'hang-up', :now, 'not_executed')
 """
 _SETTLE_TRANSFER = """
 SELECT callapi.settle_transfer(
-  p_call => :call_id, p_to => :target, p_at => :now, p_state => :state, p_hold_s => :hold_s)
+         p_call => :call_id, p_to => :target, p_at => :now, p_state => :state, p_hold_s => :hold_s),
+       callapi.note_end(:call_id, 'transfer', :now, :outcome)
 """
 _RELEASE = """
-DELETE FROM callapi.claims WHERE call_id = :call_id AND key LIKE 'same:%'
+WITH released AS (
+  DELETE FROM callapi.claims WHERE call_id = :call_id AND key LIKE 'same:%')
+SELECT callapi.note_end(:call_id, 'hang-up', :at, 'executed')
 """
 
 
@@ -275,9 +285,9 @@ def _side(row: dict[str, Any], party: Party) -> Side:
     return Side(**{name: row[f"{party}_{name}"] for name in Side.__slots__})
 
 
-async def cancel(database: Database, call_id: UUID, at: datetime) -> None:
+async def cancel(database: Database, call_id: UUID, at: datetime, doer: Doer) -> None:
     """Note that the API was asked to end a call, before it is ended: why, is known then."""
-    await database.run(_CANCEL, call_id=call_id, now=at)
+    await database.run(_CANCEL, call_id=call_id, now=at, who=doer.render())
 
 
 async def cancel_not(database: Database, call_id: UUID, at: datetime) -> None:
@@ -296,17 +306,32 @@ async def settle_transfer(
 ) -> None:
     """Note what became of an admitted transfer; for `hold_s` from now the same is its repeat."""
     await database.run(
-        _SETTLE_TRANSFER, call_id=call_id, target=target, now=at, state=state, hold_s=hold_s
+        _SETTLE_TRANSFER,
+        call_id=call_id,
+        target=target,
+        now=at,
+        state=state,
+        hold_s=hold_s,
+        outcome="executed" if state == "executed" else None,
     )
 
 
-async def release(database: Database, call_id: UUID) -> None:
-    """Let the same order be a call of its own again; an Idempotency-Key still leads to this one."""
-    await database.run(_RELEASE, call_id=call_id)
+async def release(database: Database, call_id: UUID, at: datetime) -> None:
+    """Note that a call was hung up, as it was asked for then; the same order is a call of its own.
+
+    An Idempotency-Key still leads to this one.
+    """
+    await database.run(_RELEASE, call_id=call_id, at=at)
 
 
 async def transfer_not(database: Database, call_id: UUID, target: str, at: datetime) -> None:
     """Take an admitted transfer back: nothing was sent, and the one before it is the newest."""
     await database.run(
-        _SETTLE_TRANSFER, call_id=call_id, target=target, now=at, state=None, hold_s=0.0
+        _SETTLE_TRANSFER,
+        call_id=call_id,
+        target=target,
+        now=at,
+        state=None,
+        hold_s=0.0,
+        outcome="not_executed",
     )

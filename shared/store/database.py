@@ -28,6 +28,7 @@ from scramp import ScramException  # type: ignore[import-untyped]
 from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaMissing
+from shared.measures import observe
 from shared.process import closed_by
 from shared.settings import SERVICE, Settings, SettingsError, the_settings
 from shared.telemetry import LOG
@@ -168,6 +169,14 @@ class _Turns(NamedTuple):
     threads: anyio.CapacityLimiter
 
 
+class Load(NamedTuple):
+    """Connections that rest, those that are used, and statements that wait for one."""
+
+    idle: int
+    in_use: int
+    waiting: int
+
+
 class Door(Protocol):
     """What answers statements: the database, by one of its doors."""
 
@@ -229,14 +238,28 @@ class Database:
         except TimeoutError:
             LOG.warning("⚠️ PostgreSQL недоступен: все соединения заняты")
             raise DatabaseUnavailable(UNAVAILABLE) from None
+        began, outcome = time.perf_counter(), "given_up"
         try:
             # Whoever is cancelled leaves it running: its connection is given back in order, or
             # closed where all were meanwhile, also one that it has opened since.
-            return await anyio.to_thread.run_sync(
+            rows = await anyio.to_thread.run_sync(
                 partial(self._run, self._generation, sql, parameters), limiter=threads
             )
+        except Exception:
+            outcome = "failed"
+            raise
+        else:
+            outcome = "ok"
+            return rows
         finally:
             turns.give_back(turn)
+            observe("StatementSeconds", time.perf_counter() - began, outcome=outcome)
+
+    def load(self) -> Load:
+        """Tell how much is asked of it now."""
+        waiting = sum(one.turns.waiting for one in self._turns.values())
+        with self._guard:
+            return Load(len(self._idle), self._in_use, waiting)
 
     async def connected(self) -> bool:
         """Tell whether PostgreSQL answers; whoever asks."""

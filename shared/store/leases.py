@@ -125,6 +125,17 @@ class MalformedCall(NamedTuple):
     why: str
 
 
+class EndedCall(NamedTuple):
+    """An end as it was written just now; `corrected`: it was told before, otherwise."""
+
+    call_id: str
+    code: str
+    to: str
+    reason: Reason
+    talk_s: int | None
+    corrected: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Following:
     """What there is to follow; `wanted` tells that somebody asks for all calls of the host.
@@ -133,12 +144,14 @@ class Following:
 
     `malformed` says which calls cannot be read, and why. They are left out, so that one bad row
     ends nobody else's following; but the host is kept, since they have not ended.
+    `ended` are the ends that this turn has written.
     """
 
     calls: tuple[FollowedCall, ...]
     wanted: bool
     malformed: tuple[MalformedCall, ...] = ()
     watched: bool = False
+    ended: tuple[EndedCall, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -275,7 +288,15 @@ def _following(answer: dict[str, Any]) -> Following:
             calls.append(_call(row))
         except Malformed as error:
             malformed.append(MalformedCall(str(row["call_id"]), str(error)))
-    return Following(tuple(calls), answer["wanted"], tuple(malformed), answer["watched"])
+    # The function of the release before, which a process of it may have brought back, tells none.
+    ended = tuple(
+        EndedCall(
+            *(row["call_id"], row["code"], row["phone"]),
+            *(row["reason"], row["talk_s"], row["corrected"]),
+        )
+        for row in answer.get("ended", ())
+    )
+    return Following(tuple(calls), answer["wanted"], tuple(malformed), answer["watched"], ended)
 
 
 def _known(rows: list[Any], host: str) -> Iterator[CallElsewhere]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -30,6 +31,20 @@ LEG = re.compile(r"(?:SIP|PJSIP)/[a-z0-9]+-[0-9a-f]{8}")
 def told(channel: Channel) -> tuple[str, str, str]:
     """What tells a phase: state, application, data."""
     return channel.state, channel.application, channel.data
+
+
+def as_told(prefix: str, *expected: str) -> Callable[[Channel], bool]:
+    """A channel of this name that is told so.
+
+    The parts of a change come one after another: a moment that has the first may lack the others.
+    """
+    return lambda channel: channel.name.startswith(prefix) and told(channel) == expected
+
+
+def bridged(beginning: str, ending: str = "") -> Callable[[Channel], bool]:
+    """A channel of this name that is connected with another one."""
+    is_named = named(beginning, ending)
+    return lambda channel: is_named(channel) and bool(channel.bridge)
 
 
 async def assert_linked(host: Host, root: Channel, channels: tuple[Channel, ...]) -> None:
@@ -66,31 +81,34 @@ async def test_the_phases_of_a_call(host: Host) -> None:
     assert root.state in {"Down", "Ringing"}
     assert (root.application, root.data) == ("AppDial2", OUTGOING)
 
-    channels = await host.seen(named(root.name, state="Ringing"))
+    channels = await host.seen(
+        as_told(root.name, "Ringing", "AppDial2", OUTGOING),
+        as_told("Local/154@", "Ring", "Dial", f"{technology}/154,30"),
+        as_told(f"{technology}/154-", "Ringing", "AppDial", OUTGOING),
+    )
     assert len(channels) == 3
-    assert told(pick(channels, root.name)) == ("Ringing", "AppDial2", OUTGOING)
-    half = pick(channels, "Local/154@", ";2")
-    assert told(half) == ("Ring", "Dial", f"{technology}/154,30")
     agent = pick(channels, f"{technology}/154-")
-    assert told(agent) == ("Ringing", "AppDial", OUTGOING)
     assert (agent.extension, agent.bridge) == ("154", "")
     await assert_linked(host, root, channels)
 
-    channels = await host.seen(named(f"{technology}/trunktalk-", state="Ringing"))
+    channels = await host.seen(
+        as_told(root.name, "Up", "Dial", f"LOCAL/{TALKS}@inoffice"),
+        bridged(f"{technology}/154-"),
+        as_told(f"Local/{TALKS}@", "Ringing", "AppDial", OUTGOING),
+        as_told(f"Local/{TALKS}@", "Ring", "Dial", f"{technology}/{TALKS}@trunktalk,60"),
+        named(f"{technology}/trunktalk-", state="Ringing"),
+    )
     assert len(channels) == 6
-    assert told(pick(channels, root.name)) == ("Up", "Dial", f"LOCAL/{TALKS}@inoffice")
     agent, half = pick(channels, f"{technology}/154-"), pick(channels, "Local/154@", ";2")
     assert (agent.state, half.state) == ("Up", "Up")
     assert agent.bridge == half.bridge != ""
-    assert told(pick(channels, f"Local/{TALKS}@", ";1")) == ("Ringing", "AppDial", OUTGOING)
-    dials = f"{technology}/{TALKS}@trunktalk,60"
-    assert told(pick(channels, f"Local/{TALKS}@", ";2")) == ("Ring", "Dial", dials)
+    assert pick(channels, f"Local/{TALKS}@", ";1").state == "Ringing"
     assert pick(channels, root.name).bridge == ""
     await assert_linked(host, root, channels)
 
     channels = await host.seen(
-        lambda channel: channel.name == root.name and bool(channel.bridge),
-        named(f"{technology}/trunktalk-", state="Up"),
+        *map(bridged, (root.name, f"{technology}/154-", f"{technology}/trunktalk-")),
+        *(bridged(f"Local/{TALKS}@", half) for half in (";1", ";2")),
     )
     assert len(channels) == 6
     assert {channel.state for channel in channels} == {"Up"}
@@ -203,8 +221,8 @@ async def test_a_customer_who_is_redirected(
     )
     text = await host.ask(f"channel redirect {leg.name} inoffice,151,1")
     assert text.decode() == f"Channel '{leg.name}' successfully redirected to inoffice,151,1\n"
-    await host.seen(named(f"{host.technology}/151-", state="Up"))
-    channels = tuple(sorted(await host.channels(), key=lambda channel: channel.name))
+    seen = await host.seen(bridged(f"{host.technology}/151-"), bridged(leg.name))
+    channels = tuple(sorted(seen, key=lambda channel: channel.name))
     new, same = channels
     assert (same.name, same.uniqueid) == (leg.name, leg.uniqueid)
     assert told(same) == ("Up", "Dial", f"{host.technology}/151,30")
@@ -233,8 +251,7 @@ async def bring_into_a_call(host: Host, extension: str) -> str:
     """Let an extension talk to the echo; its channel."""
     await host.ask(f"channel originate Local/{extension}@inoffice application Dial Local/902@park")
     device = f"{host.technology}/{extension}-"
-    channels = await host.seen(lambda one: one.name.startswith(device) and bool(one.bridge))
-    return pick(channels, device).name
+    return pick(await host.seen(bridged(device)), device).name
 
 
 SPY = "channel originate LOCAL/151@inoffice application ChanSpy"

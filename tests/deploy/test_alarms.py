@@ -14,7 +14,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from shared.telemetry import Metric, count
+from shared.measures import Metric
+from shared.telemetry import count
 from tests.deploy.template import load_template
 
 STACK, REGION = "calls-demo", "eu-central-1"

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
-from shared import telemetry
+from shared import measures
 from shared.asterisk.models import Reason
 from shared.http import request as request_edge
 from shared.http.app import create_app
@@ -230,7 +230,7 @@ def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
 
 def check_alarms(template: Template) -> Iterator[str]:
     """Yield each alarm that would never ring, or nobody would hear."""
-    own = set(get_args(telemetry.Metric))
+    own = set(get_args(measures.Metric))
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
         if alarm["AlarmActions"] != [{"Ref": "Alarms"}]:
             yield f"{name}: tells nobody"
@@ -404,7 +404,7 @@ def check_dashboard(template: Template) -> Iterator[str]:
     alarms = {f"${{{name}.Arn}}" for name in template.of_type("AWS::CloudWatch::Alarm")}
     for key, wanted in (
         ("alarms", alarms),
-        ("metrics", set(get_args(telemetry.Metric))),
+        ("metrics", set(get_args(measures.Metric))),
         ("reasons", set(get_args(Reason))),
     ):
         if shown[key] != wanted:
@@ -576,7 +576,7 @@ def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
 
 def test_every_metric_is_counted_somewhere() -> None:
     """A name in the list of metrics is one that the code writes."""
-    assert counted() == set(get_args(telemetry.Metric))
+    assert counted() == set(get_args(measures.Metric))
 
 
 def test_variables_make_settings(template: Template) -> None:

@@ -32,7 +32,7 @@ class Moments:
     opened    the way to Asterisk is open: on a socket no banner came, of a shell nothing was sent
     banner    the banner was read, nothing is written (a shell has no such moment)
     written   everything was sent, no reply was read
-    executed  the first reply has come and is kept from the service
+    executed  the first reply has come, of a shell the last, and is kept from the service
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,8 +40,10 @@ class Moments:
         self._moment: Moment | None = None
         self._act: Callable[[], None] = lambda: None
         follow_nothing(monkeypatch)
+        self._is_placing = False
         self._watch_sockets()
         self._watch_shells()
+        self._keep_back_output()
 
     def at(self, moment: Moment, act: Callable[[], None]) -> None:
         """Act at this moment; after the first call, so that its extension is known."""
@@ -85,33 +87,48 @@ class Moments:
         self._monkeypatch.setattr(connection.UnixStream, "write", writes)
 
     def _watch_shells(self) -> None:
-        start, session = connection.Connection.start, channels.Session
-        made, received = session.connection_made, session.data_received
-        placing = False
+        start, made = connection.Connection.start, channels.Session.connection_made
 
         async def starts(self_: Any, command: str, deadline: Deadline) -> connection.Running:
-            nonlocal placing
-            placing = "originate" in command
-            if placing:
+            self._is_placing = "originate" in command
+            if self._is_placing:
                 self._is("opened")
                 self._is("banner")
             return await start(self_, command, deadline)
 
         def makes(self_: Any, chan: Any) -> None:
             made(self_, chan)
-            if placing:  # asyncssh sends the command right after this
+            if self._is_placing:  # asyncssh sends the command right after this
                 asyncio.get_running_loop().call_later(0.01, self._is, "written")
 
-        def receives(self_: Any, data: bytes, datatype: Any) -> None:
-            if placing and self._moment == "executed":
-                # The first output is the wait for the boot; the originate follows soon.
-                asyncio.get_running_loop().call_later(0.2, self._is, "executed")
-                return
-            received(self_, data, datatype)
-
-        self._monkeypatch.setattr(session, "connection_made", makes)
-        self._monkeypatch.setattr(session, "data_received", receives)
+        self._monkeypatch.setattr(channels.Session, "connection_made", makes)
         self._monkeypatch.setattr(connection.Connection, "start", starts)
+
+    def _keep_back_output(self) -> None:
+        """Of a shell whose command is to be executed, and no more: all that it says."""
+        session = channels.Session
+        received, exited = session.data_received, session.exit_status_received
+        lost = session.connection_lost
+
+        def is_kept() -> bool:
+            return self._is_placing and self._moment == "executed"
+
+        def receives(self_: Any, data: bytes, datatype: Any) -> None:
+            if not is_kept():
+                received(self_, data, datatype)
+
+        def exits(self_: Any, status: int) -> None:
+            if not is_kept():
+                exited(self_, status)
+
+        def loses(self_: Any, exc: Exception | None) -> None:
+            if is_kept():  # all of it was executed, and the service has heard nothing yet
+                self._is("executed")
+            lost(self_, exc)
+
+        self._monkeypatch.setattr(session, "data_received", receives)
+        self._monkeypatch.setattr(session, "exit_status_received", exits)
+        self._monkeypatch.setattr(session, "connection_lost", loses)
 
 
 class Harm:

@@ -74,10 +74,24 @@ class Nginx:
         """The lines of the access log."""
         return (self.folder / "asterisk.access.log").read_text("utf-8").splitlines()
 
-    def client(self) -> httpx.AsyncClient:
-        """Make a client that trusts its certificate."""
+    def client(self, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        """Make a client that trusts its certificate, and comes from an address of this machine."""
         url = f"https://127.0.0.1:{self.port}"
-        return httpx.AsyncClient(base_url=url, verify=self.tls, timeout=30)
+        transport = httpx.AsyncHTTPTransport(verify=self.tls, local_address=address)
+        return httpx.AsyncClient(base_url=url, transport=transport, timeout=30)
+
+    async def send(self, data: bytes, *, tls: bool = True) -> bytes:
+        """Send what no client would, and read until the connection is closed."""
+        context = self.tls if tls else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context)
+        writer.write(data)
+        with anyio.fail_after(LIMIT_S):
+            try:
+                return await reader.read()
+            except ConnectionError:
+                return b""
+            finally:
+                writer.close()
 
 
 def replaced(text: str, *pairs: tuple[str, str]) -> str:
@@ -300,4 +314,150 @@ async def test_too_many_requests_are_429(asked: list[bytes]) -> None:
         answers = [(await http.get("/api/calls", params=query)).status_code for _ in range(5)]
         assert answers == [502, 502, 502, 429, 429]
         assert len(asked) == 3
+        assert SECRET not in nginx.logs()
+
+
+async def test_pages_are_the_service_s(postgres: Postgres, tmp_path: Path) -> None:
+    """What it answers for /docs and /admin, whatever that is, is what a browser gets."""
+    seed(postgres)
+    settings = environment(postgres, free_port(), "") | {"TRUSTED_PROXIES": "127.0.0.1"}
+    async with (
+        run_process(tmp_path, settings) as process,
+        nginx_before(int(process.url.rpartition(":")[2])) as nginx,
+        httpx.AsyncClient(base_url=process.url) as straight,
+        nginx.client() as http,
+    ):
+        for path in ("/docs", "/admin", "/admin/", "/admin/calls?clientId=" + SECRET):
+            ours, theirs = [await client.get(path) for client in (straight, http)]
+            assert (ours.status_code, type_of(ours)) == (theirs.status_code, type_of(theirs))
+            assert without_ids(ours) == without_ids(theirs)
+            assert "x-request-id" in theirs.headers
+        logged = [line.split()[4] for line in nginx.access()]
+        assert logged == ["/docs", "/admin", "/admin", "/admin"]
+        assert SECRET not in nginx.logs()
+
+
+def type_of(answer: httpx.Response) -> str:
+    """Read what an answer's body is."""
+    return answer.headers["content-type"]
+
+
+def without_ids(answer: httpx.Response) -> str:
+    """Read a body but for what differs with each request."""
+    return re.sub(r"[0-9a-f]{32}", "", answer.text)
+
+
+async def test_the_client_s_address_is_what_the_service_sees(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """Its own, not nginx's, and not one that it wrote."""
+    seed(postgres)
+    log = tmp_path / "service.log"
+    settings = environment(postgres, free_port(), str(log)) | {"TRUSTED_PROXIES": "127.0.0.1"}
+    forged = {"X-Forwarded-For": "203.0.113.9", "X-Client-Id": "nobody-s-secret"}
+    async with (
+        run_process(tmp_path, settings) as process,
+        nginx_before(int(process.url.rpartition(":")[2])) as nginx,
+        nginx.client("127.0.0.2") as http,
+    ):
+        assert (await http.get("/api/calls", headers=forged)).status_code == 401
+    assert "с адреса 127.0.0.2" in log.read_text("utf-8")
+    assert "203.0.113.9" not in log.read_text("utf-8")
+
+
+async def test_no_connection_to_the_service_rests() -> None:
+    """Each request has one of its own: it says that it is the last, and is closed by nginx too."""
+    heads: list[bytes] = []
+    closed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")  # and rests
+        assert await reader.read() == b""
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, nginx_before(port) as nginx, nginx.client("127.0.0.2") as http:
+        for number in (1, 2):
+            closed.clear()
+            given = {"Host": "calls.example.test", "X-Forwarded-For": "203.0.113.9"}
+            assert (await http.get("/api/calls", headers=given)).text == "ok"
+            with anyio.fail_after(LIMIT_S):
+                await closed.wait()
+            assert len(heads) == number
+    for head in heads:
+        lines = head.decode().lower().splitlines()
+        told = [line for line in lines if line.startswith(("connection", "x-forw", "host"))]
+        assert sorted(told) == [
+            "connection: close",
+            "host: calls.example.test",
+            "x-forwarded-for: 127.0.0.2",
+        ]
+
+
+TARGET = f"/api/makecallexternal?code=150&clientId={SECRET}".encode()
+BEARER = f"Authorization: Bearer {SECRET}\r\n".encode()
+HEAD = b"GET " + TARGET + b" HTTP/1.1\r\nHost: calls.example.test\r\n"
+MALFORMED = {
+    "no request line": SECRET.encode() + b"\r\n\r\n",
+    "a version that is none": b"GET " + TARGET + b" HTTP/9.9\r\nHost: a\r\n\r\n",
+    "a space in the target": b"GET " + TARGET + b" x HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a byte that no target has": b"GET " + TARGET + b"\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a method in small letters": b"get " + TARGET + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a target that is too long": b"GET " + TARGET + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    "a header that is too long": HEAD + b"X-Client-Id: " + SECRET.encode() * 4_000 + b"\r\n\r\n",
+    "too many headers": HEAD + BEARER * 2_000 + b"\r\n",
+    "no name of a host": b"GET " + TARGET + b" HTTP/1.1\r\n" + BEARER + b"\r\n",
+    "two hosts": HEAD + BEARER + b"Host: b\r\n\r\n",
+    "a host that is none": b"GET / HTTP/1.1\r\nHost: " + SECRET.encode() + b"/..\r\n\r\n",
+    "a length that is none": HEAD + b"Content-Length: " + SECRET.encode() + b"\r\n\r\n",
+    "a coding that is none": HEAD + b"Transfer-Encoding: " + SECRET.encode() + b"\r\n\r\n",
+    "a header without its end": HEAD + BEARER + b"X: a\x00" + SECRET.encode() + b"\r\n\r\n",
+    "a body that is too large": HEAD + b"Content-Length: 20000\r\n\r\n",
+    "a path above the root": b"GET /../" + SECRET.encode() + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+async def test_what_is_malformed_leaves_no_secret_in_any_log(asked: list[bytes]) -> None:
+    """Refused by nginx, of which no log at any level repeats it; the service hears nothing."""
+    async with failing(asked) as port, nginx_before(port) as nginx:
+        for what, data in MALFORMED.items():
+            answer = await nginx.send(data)
+            assert re.match(rb"(HTTP/1\.1 [45]|<html>|$)", answer), (what, answer)
+            assert SECRET.encode() not in answer, what
+            assert SECRET not in nginx.logs(), what
+        plain = await nginx.send(HEAD + b"\r\n", tls=False)
+        assert plain.startswith(b"HTTP/1.1 400 ")
+        assert asked == []
+        assert SECRET not in nginx.logs()
+        assert len(nginx.access()) >= len(MALFORMED) - 1  # the log is there, and was written
+
+
+async def test_time_outs_leave_no_secret_in_any_log() -> None:
+    """A body that does not come, a service that does not answer, or answers nonsense."""
+    sooner = [
+        ("client_body_timeout 10s", "client_body_timeout 1s"),
+        ("proxy_read_timeout 35s", "proxy_read_timeout 1s"),
+    ]
+
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"nonsense" in head:
+            writer.write(b"HTTP/1.1 200 OK\r\nX: \x00" + SECRET.encode() + b"\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, nginx_before(port, *sooner) as nginx, nginx.client() as http:
+        query = {"clientId": SECRET}
+        assert (await http.get("/api/calls", params=query)).status_code == 504
+        query["code"] = "nonsense"
+        assert (await http.get("/api/calls", params=query)).status_code == 502
+        started = HEAD.replace(b"GET", b"POST") + b"Content-Length: 9\r\n\r\n{"
+        await nginx.send(started)
+        statuses = [line.split()[5] for line in nginx.access()]
+        assert statuses == ["504", "502", "408"]
         assert SECRET not in nginx.logs()

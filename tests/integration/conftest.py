@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shared.process import forget_all
 from shared.store.database import Database
+from tests.integration.operating import HOST, Operate, operate_on
 from tests.integration.service import Service, Services, seed
 from tests.postgres import Postgres
 
@@ -30,6 +32,18 @@ def database(postgres: Postgres) -> Iterator[Database]:
     pool = Database(postgres.settings(postgres_pool_size=16))
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def operate(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Operate]:
+    """Execute an operator's command in this process; there are two enterprises of one PBX."""
+    postgres.clear()
+    for number in ("0367", "0368"):
+        postgres.seed_enterprise(number, f"june {number}", HOST, f"secret-of-{number}")
+    yield operate_on(postgres, monkeypatch, capsys)
+    forget_all()
 
 
 @pytest.fixture

@@ -93,3 +93,11 @@ async def reach(service: Service, call_id: str, phase: str) -> dict[str, Any]:
 async def elsewhere(service: Service, command: str) -> None:
     """Run a command on the PBX as another program does."""
     await service.pbx.run(command)
+
+
+def allow_audit(service: Service, number: str = "0367") -> None:
+    """Let an enterprise read who did what, as an operator does."""
+    service.postgres.execute(
+        "INSERT INTO callapi.enterprise_rules (enterprise, audit) VALUES (:number, true)",
+        number=number,
+    )

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from demo.pbx.faults import Stage
 from demo.postgres import free_port
@@ -24,7 +25,7 @@ from shared.following.pace import Pace, the_pace
 from shared.following.trackers import Trackers
 from shared.process import forget_all
 from shared.settings import Settings, the_settings
-from shared.store.database import Rows
+from shared.store.database import Rows, the_database
 from shared.telemetry import LOG, configure_logging
 from tests.postgres import Postgres
 
@@ -46,6 +47,7 @@ class Service:
     http: httpx.AsyncClient
     postgres: Postgres
     log_file: Path
+    app: FastAPI
 
     async def call(
         self,
@@ -77,8 +79,7 @@ class Service:
 
     def from_address(self, address: str) -> httpx.AsyncClient:
         """Make a client that comes from elsewhere, without a secret; whoever asks closes it."""
-        app = importlib.import_module("asterisk").app
-        transport = httpx.ASGITransport(app, client=(address, 40_000))
+        transport = httpx.ASGITransport(self.app, client=(address, 40_000))
         return httpx.AsyncClient(transport=transport, base_url="http://service")
 
     def originates(self, containing: str = "") -> list[str]:
@@ -181,7 +182,12 @@ def seed(postgres: Postgres) -> None:
 
 
 def forget_process() -> None:
-    """Begin as a new process does, the log's file included."""
+    """Begin as a new process does, the log's file included.
+
+    What is under way when a service ends may ask for a database anew: its connections are closed.
+    """
+    if the_database.exists():
+        the_database().close()
     forget_all()
     for handler in LOG.handlers[:]:
         LOG.removeHandler(handler)
@@ -229,8 +235,10 @@ class Services:
             self.monkeypatch.delenv(name.upper(), raising=False)
         for name, value in own.items():
             self.monkeypatch.setenv(name, value)
-        app = importlib.import_module("asterisk").app
+        module = importlib.import_module("asterisk")
         forget_process()
+        # The panel is a part of the app where it is asked for, and that costs a composition.
+        app = module.compose(the_settings()) if "ADMIN_TOKEN" in own else module.app
         the_pace.put(self.pace)
         configure_logging(the_settings())
         if not self.warn:
@@ -245,7 +253,7 @@ class Services:
                 headers={"Authorization": f"Bearer {SECRET}"},
             )
         )
-        return Service(pbx, http, self.postgres, log_file)
+        return Service(pbx, http, self.postgres, log_file, app)
 
     async def end(self) -> None:
         """End the service, then what `stack` holds: the stand-ins."""
@@ -275,10 +283,11 @@ async def run_process(
     *,
     name: str = "asterisk",
     arguments: tuple[str, ...] = ("asterisk.py",),
+    code: Path = ROOT,
 ) -> AsyncIterator[Process]:
     """Run one until the block ends; it answers when the block begins.
 
-    `arguments` are Python's; 8018 among them becomes a free port.
+    `arguments` are Python's; 8018 among them becomes a free port. `code` is where its own is.
     """
     port = free_port()
     output = folder / f"{name}.log"
@@ -286,7 +295,7 @@ async def run_process(
     with output.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *(word.replace("8018", str(port)) for word in arguments)),
-            cwd=ROOT,
+            cwd=code,
             env=inherited
             | {"PYTHONUTF8": "1", "SERVICE_PORT": str(port), "FOLLOWER_PORT": str(port)}
             | settings,

@@ -27,7 +27,7 @@ from shared.errors import (
 from shared.settings import Rate, Settings
 from shared.store.database import Database
 from shared.store.migrations import migrate
-from tests.orders import call_order, monitor_order
+from tests.orders import call_order, caller_of, monitor_order
 from tests.postgres import Postgres, Wire
 
 pytestmark = pytest.mark.anyio
@@ -60,11 +60,10 @@ class Desk:
         return await admit(
             self.database,
             self.settings,
-            secret,
+            caller_of(secret, address),
             order,
             call_id=call_id or uuid4(),
             idempotency_key=key,
-            address=address,
         )
 
     async def settle(self, admitted: Admitted, outcome: Outcome, **found: Any) -> None:
@@ -175,12 +174,12 @@ import asyncio, sys, uuid
 from shared.auth.admission import admit
 from shared.store.database import the_database
 from shared.settings import the_settings
-from tests.orders import call_order
+from tests.orders import call_order, caller_of
 
 async def one():
-    done = await admit(the_database(), the_settings(), sys.argv[1],
+    done = await admit(the_database(), the_settings(), caller_of(sys.argv[1]),
                        call_order("150", "+375296254070"),
-                       call_id=uuid.uuid4(), idempotency_key=None, address=None)
+                       call_id=uuid.uuid4(), idempotency_key=None)
     return f"{done.call_id} {done.repeated}"
 
 async def main():

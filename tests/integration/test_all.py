@@ -13,6 +13,7 @@ from demo.postgres import free_port
 from tests.integration.installed import ROOT, install, run_script
 from tests.integration.service import SSH_PASSWORD, seed
 from tests.postgres import Postgres
+from tests.processes import descendants
 
 # Runs while its file is there, and says when it was called.
 SERVICE = """#!/bin/sh
@@ -81,6 +82,38 @@ def test_a_restart_stops_all_before_it_starts_any(every: All) -> None:
     every.add("20-b")
     assert every("restart")[0] == 0
     assert every.called() == ["20-b stop", "10-a stop", "10-a start", "20-b start"]
+
+
+OWN = SERVICE.replace("#!/bin/sh\n", "#!/bin/sh\n# restart: its own\n").replace(
+    "  stop)", '  restart) echo "Restarted." ;;\n  stop)'
+)
+
+
+def test_a_restart_is_a_service_s_own_where_it_has_one(every: All) -> None:
+    """In its place, and it is neither stopped nor started; what depends on it finds it running."""
+    every.add("10-a", OWN)
+    every.add("20-b")
+    every.add("30-c", OWN)
+    assert every("restart") == (
+        0,
+        [
+            "✅ 20-b [0] Stopped.",
+            "✅ 10-a [0] Restarted.",
+            "✅ 20-b [0] Started.",
+            "✅ 30-c [0] Restarted.",
+        ],
+    )
+    assert every.called() == ["20-b stop", "10-a restart", "20-b start", "30-c restart"]
+
+
+def test_a_restart_of_its_own_that_fails_stops_none_of_the_others(every: All) -> None:
+    """Its line says why, the exit status is 1, and it is not stopped for it."""
+    every.add("10-a", "#!/bin/sh\n# restart: its own\necho $1 >>calls\necho '❌ no'\nexit 3\n")
+    every.add("20-b")
+    status, lines = every("restart")
+    assert (status, lines[1]) == (1, "❌ 10-a [3] no")
+    assert every.called() == ["20-b stop", "20-b start"]
+    assert (every.folder / "calls").read_text("utf-8") == "restart\n"
 
 
 def test_status_of_one_that_does_not_run_is_3(every: All) -> None:
@@ -178,7 +211,10 @@ def test_without_a_service_it_says_so(every: All) -> None:
 
 
 def test_ours_are_there(postgres: Postgres, tmp_path: Path) -> None:
-    """The service, and a follower once it has its follower.env; each by its own last line."""
+    """The service, and a follower once it has its follower.env; each by its own last line.
+
+    A restart hands their ports over: who serves is new, who holds the port stays.
+    """
     seed(postgres)
     install(tmp_path, "all.sh", "services.d")
     port, other = free_port(), free_port()
@@ -200,6 +236,11 @@ def test_ours_are_there(postgres: Postgres, tmp_path: Path) -> None:
         ready = [f"✅ {name} [0] ready to place calls: 200 ready" for name in (service, follower)]
         assert lines == ready
         assert every("status") == (0, ready)
+        staying = [int(path.read_text("utf-8")) for path in (tmp_path / ".run").glob("*.pid")]
+        before = {one for pid in staying for one in descendants(pid)}
+        assert (len(staying), every("restart")) == (2, (0, ready))
+        for pid in staying:
+            assert set(descendants(pid)) - before
     finally:
         status, lines = every("stop")
     assert (status, lines) == (0, [f"✅ {follower} [0] Stopped.", f"✅ {service} [0] Stopped."])

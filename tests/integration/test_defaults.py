@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import asterisk
-from tests.integration.followed import follow, place
+from tests.integration.followed import allow_audit, follow, place
 from tests.integration.service import OTHER_PHONE, PHONE, Services
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,9 @@ def requests() -> Iterator[Asked]:
             continue
         headers = {p["name"] for p in known if p["in"] == "header"}
         query = {name: value for name, value in defaults.items() if name not in headers}
-        query |= {p["name"]: REQUIRED[p["name"]] for p in known if p["name"] in REQUIRED}
+        query |= {
+            p["name"]: REQUIRED[p["name"]] for p in known if p["required"] and p["in"] == "query"
+        }
         sent = {name: str(value) for name, value in defaults.items() if name in headers}
         yield Asked(path, query, sent)
         for parameter in known:
@@ -56,8 +58,9 @@ ASKED = list(requests())
 
 
 def test_there_is_something_to_ask() -> None:
-    """The three endpoints that have defaults, with the choice that once refused them."""
+    """The endpoints that have defaults, with the choice that once refused them."""
     assert {asked.path for asked in ASKED} == {
+        "/api/audit",
         "/api/calls",
         "/api/calls/{call_id}",
         "/api/events",
@@ -70,6 +73,7 @@ def test_there_is_something_to_ask() -> None:
 async def test_a_default_may_be_sent(start: Services, asked: Asked) -> None:
     """With every other parameter's value, too: the answer is the one without them."""
     service = await follow(start)
+    allow_audit(service)
     call_id = await place(service, "154", OTHER_PHONE)
     path = asked.path.format(call_id=call_id)
     answer = await service.http.get(path, params=asked.query, headers=asked.headers)

@@ -107,7 +107,9 @@ async def test_a_ticket_ends(served: Served) -> None:
     """Late, or with its enterprise, it opens nothing; what is kept of it is no ticket."""
     postgres = served.service.postgres
     late, ended = await served.ticket(), await served.ticket()
-    rows = postgres.execute("SELECT digest::text AS digest, wanted::text FROM callapi.tickets")
+    rows = postgres.execute(
+        "SELECT digest::text AS digest, wanted::text FROM callapi.tickets ORDER BY digest"
+    )
     assert not any(ticket in str(rows) for ticket in (late, ended, SECRET))
     postgres.execute("UPDATE callapi.tickets SET until = clock_timestamp() - interval '1 s'")
     async with served.socket(f"?ticket={late}") as socket:

@@ -16,7 +16,7 @@ from shared.following.tracker import Tracker
 from shared.pbx.hosts import the_pbx
 from shared.settings import the_settings
 from shared.store.database import the_database
-from shared.store.expired import remove_expired
+from shared.store.expired import Kept, remove_expired
 from shared.store.leases import Lease, untracked_hosts
 from tests.integration.followed import (
     QUICK,
@@ -343,5 +343,5 @@ async def test_nothing_is_kept_of_a_host_that_nobody_listens_to(start: Services)
     )
     assert await untracked_hosts(the_database()) == (HOST,), "somebody is to tell its end"
     for _ in range(3):
-        await remove_expired(the_database(), events_keep_days=7)
+        await remove_expired(the_database(), Kept.of(the_settings()))
     assert (rows(service, "watches"), rows(service, "pbx_calls")) == (0, 0)

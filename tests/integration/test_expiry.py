@@ -10,7 +10,9 @@ import pytest
 from functions.tracker import handler as function
 from shared.following.expiry import Expiry, the_expiry
 from shared.following.pace import Pace
+from shared.store.audit import Noted, list_notes
 from shared.store.database import Database, the_database
+from shared.store.expired import Kept
 from shared.store.expired import remove_expired as remove_all_expired
 from shared.telemetry import LOG
 from tests.integration.followed import follow
@@ -19,10 +21,12 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
+KEPT = Kept(events_days=7, calls_days=400, audit_days=400)
+
 
 async def remove_expired(database: Database) -> int:
     """Remove what has expired, and events of over a week ago."""
-    return await remove_all_expired(database, events_keep_days=7)
+    return await remove_all_expired(database, KEPT)
 
 
 def expire(postgres: Postgres, rows: int = 1) -> None:
@@ -93,14 +97,14 @@ async def test_two_processes_remove_at_once(postgres: Postgres, database: Databa
 
 async def test_it_is_done_once_an_hour(postgres: Postgres, database: Database) -> None:
     """At once the first time, all that there is; then not before an hour is over."""
-    expiry = Expiry(database, Pace(), events_keep_days=7)
+    expiry = Expiry(database, Pace(), KEPT)
     expire(postgres, 2500)
     await expiry.remove_if_due()
     assert claims(postgres) == 1
     expire(postgres)
     await expiry.remove_if_due()
     assert claims(postgres) == 2
-    expiry = Expiry(database, Pace(expiry_s=0.0), events_keep_days=7)
+    expiry = Expiry(database, Pace(expiry_s=0.0), KEPT)
     for _ in range(2):
         await expiry.remove_if_due()
         assert claims(postgres) == 1
@@ -114,7 +118,7 @@ async def test_a_database_that_is_away_is_logged_and_no_more(
     monkeypatch.setattr(LOG, "propagate", True)
     away = Database(postgres.settings(postgres_port=1))
     with caplog.at_level(logging.WARNING, logger=LOG.name):
-        await Expiry(away, Pace(), events_keep_days=7).remove_if_due()
+        await Expiry(away, Pace(), KEPT).remove_if_due()
     away.close()
     assert "Устаревшие строки не удалены: " in caplog.text
 
@@ -131,9 +135,92 @@ async def test_on_aws_the_watchdog_and_a_tracker_do(start: Services) -> None:
     await follow(start, in_process=False)
     for run in (function.start_missing(), function.follow("127.0.0.1", 30)):
         expire(start.postgres, 3)
-        the_expiry.put(Expiry(the_database(), Pace(), events_keep_days=7))
+        the_expiry.put(Expiry(the_database(), Pace(), KEPT))
         await run
         assert claims(start.postgres) == 1
     expire(start.postgres, 3)
     await function.start_missing()
     assert claims(start.postgres) == 4
+
+
+def keep(postgres: Postgres, days: int, count: int = 1, enterprise: str = "0367") -> None:
+    """Add calls that were placed so many days ago, each with its note."""
+    postgres.execute(
+        "WITH placed AS (INSERT INTO callapi.calls (call_id, enterprise, host, kind, code, phone,"
+        " phase, reason, state, created_at, ended_at) SELECT gen_random_uuid(), :enterprise,"
+        " '192.0.2.1', 'call', '150', '+375290000001', 'ended', 'busy', 'executed',"
+        " clock_timestamp() - make_interval(days => :days), clock_timestamp()"
+        " FROM generate_series(1, CAST(:count AS int)) RETURNING call_id, created_at)"
+        " SELECT callapi.note(:enterprise, 'call', call_id, '150', '+375290000001', created_at,"
+        """ '{"done_by": "client"}') FROM placed""",
+        enterprise=enterprise,
+        days=days,
+        count=count,
+    )
+
+
+def left(postgres: Postgres, table: str) -> int:
+    """How many rows a table has."""
+    return int(postgres.execute(f"SELECT count(*) AS n FROM callapi.{table}")[0]["n"])
+
+
+async def test_calls_and_notes_go_by_their_age(postgres: Postgres, database: Database) -> None:
+    """Each by its own setting, in whatever order their enterprises are, and no younger ones."""
+    for days in (5, 399, 401, 4000):
+        for enterprise in ("0100", "0367", "9999"):
+            keep(postgres, days, enterprise=enterprise)
+    while await remove_all_expired(database, KEPT):
+        pass
+    assert left(postgres, "calls") == 6
+    while await remove_all_expired(database, Kept(7, calls_days=30, audit_days=400)):
+        pass
+    assert left(postgres, "calls") == 3
+
+
+async def test_notes_go_by_their_age(postgres: Postgres, database: Database) -> None:
+    """The oldest first, whatever is kept of the calls."""
+    for days in (4000, 401, 399, 5):
+        keep(postgres, days)
+    while await remove_all_expired(database, Kept(7, calls_days=30, audit_days=400)):
+        pass
+    assert left(postgres, "audit") == 2
+
+
+async def test_a_note_keeps_the_end_of_a_call_that_is_gone(
+    postgres: Postgres, database: Database
+) -> None:
+    """Calls may be kept shorter than who placed them: what became of them is told all the same."""
+    keep(postgres, 40)
+    await remove_all_expired(database, Kept(7, calls_days=30, audit_days=400))
+    assert left(postgres, "calls") == 0
+    (note,) = (await list_notes(database, "0367", Noted(), limit=10)).notes
+    assert (note.outcome, note.phase) == ("busy", None)
+
+
+async def test_old_calls_go_some_thousand_at_a_time(postgres: Postgres, database: Database) -> None:
+    """So that no lock is held for long, however many there are."""
+    for enterprise in ("0100", "0367"):
+        keep(postgres, 500, 2500, enterprise)
+    kept = Kept(7, calls_days=400, audit_days=10_000)
+    turns = [await remove_all_expired(database, kept) for _ in range(4)]
+    assert turns == [2000, 2000, 1000, 0]
+
+
+async def test_nobody_waits_for_a_call_that_somebody_holds(
+    postgres: Postgres, database: Database
+) -> None:
+    """Its row is left for another time."""
+    keep(postgres, 500, 2)
+    kept = Kept(7, calls_days=400, audit_days=10_000)
+    with database.transaction() as execute:
+        execute("SELECT 1 FROM callapi.calls ORDER BY call_id LIMIT 1 FOR UPDATE")
+        assert await remove_all_expired(database, kept) == 1
+    assert await remove_all_expired(database, kept) == 1
+
+
+async def test_the_last_days_cannot_be_swept(postgres: Postgres, database: Database) -> None:
+    """Whoever has the service's role alone cannot wipe out what he did, whatever he asks for."""
+    keep(postgres, 29)
+    keep(postgres, 0)
+    await remove_all_expired(database, Kept(7, calls_days=-1, audit_days=-1))
+    assert (left(postgres, "calls"), left(postgres, "audit")) == (1, 2)

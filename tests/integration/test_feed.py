@@ -16,7 +16,7 @@ from shared.deadline import Deadline
 from shared.events.feed import Wanted, read_feed
 from shared.events.hub import Hub
 from shared.store.database import Database, Door, Rows
-from shared.store.expired import remove_expired
+from shared.store.expired import Kept, remove_expired
 from tests.integration.followed import BUSY, TALKS_ON, follow, place, reach
 from tests.integration.service import SECRET, Service, Services
 from tests.postgres import Postgres
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.anyio
 
 OTHER_SECRET = "july-4c1d7e90b2a35f68"
 NOBODY = UUID(int=0)
+KEPT = Kept(events_days=7, calls_days=400, audit_days=400)
 
 
 async def ask(service: Service, secret: str = SECRET, **params: Any) -> dict[str, Any]:
@@ -210,7 +211,7 @@ async def test_what_is_not_kept_is_gone(quiet: Service, *, after: int, is_gone: 
     tell(quiet.postgres, "0367", 4, days_ago=8)
     tell(quiet.postgres, "0367", 6)
     database = Database(quiet.postgres.settings())
-    assert await remove_expired(database, events_keep_days=7) == 4
+    assert await remove_expired(database, KEPT) == 4
     database.close()
     answer = await quiet.http.get("/api/events", params={"after": after})
     body = answer.json()
@@ -225,7 +226,7 @@ async def test_when_all_is_removed_the_newest_number_still_holds(quiet: Service)
     """Who has read everything goes on; who has not is told that it is gone."""
     tell(quiet.postgres, "0367", 5, days_ago=30)
     database = Database(quiet.postgres.settings())
-    await remove_expired(database, events_keep_days=7)
+    await remove_expired(database, KEPT)
     database.close()
     assert await ask(quiet, after=5) == {"events": [], "next": 5}
     answer = await quiet.http.get("/api/events", params={"after": 4})
@@ -238,7 +239,7 @@ async def test_removal_leaves_no_gap(quiet: Service) -> None:
         tell(quiet.postgres, "0367", 1, days_ago=days_ago)
     tell(quiet.postgres, "0368", 1, days_ago=6)
     database = Database(quiet.postgres.settings())
-    assert await remove_expired(database, events_keep_days=7) == 3
+    assert await remove_expired(database, KEPT) == 3
     database.close()
     left = quiet.postgres.execute("SELECT enterprise, seq FROM callapi.call_events ORDER BY 1")
     assert [(row["enterprise"], row["seq"]) for row in left] == [("0367", 4), ("0368", 1)]

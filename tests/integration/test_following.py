@@ -16,7 +16,7 @@ from shared.store.database import Database, Rows
 from shared.store.late import settle_late
 from shared.store.leases import Change, FollowedCall, Lease, untracked_hosts
 from tests.integration.service import until
-from tests.orders import call_order
+from tests.orders import call_order, caller_of
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -38,10 +38,9 @@ class Book:
         """Admit a call; nothing is known of it yet."""
         order = call_order("150", phone)
         return await admit(
-            *(self.database, self.settings, secret, order),
+            *(self.database, self.settings, caller_of(secret), order),
             call_id=uuid4(),
             idempotency_key=None,
-            address=None,
         )
 
     async def accepted(self, phone: str = "+375296254070", secret: str = SECRET) -> UUID:

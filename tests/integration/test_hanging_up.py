@@ -24,6 +24,7 @@ from shared.errors import (
 )
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
+from shared.store.audit import Doer
 from shared.store.database import Database, Rows
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import Service, Services, until
@@ -93,6 +94,7 @@ class Desk:
             ENTERPRISE,
             self.call_id,
             Deadline.after(20),
+            doer=Doer("client"),
             database=self.database,
             pbx=cast("Pbx", Switchboard(*replies, fails=fails)),
             waker=cast("Waker", self),

@@ -19,6 +19,7 @@ HEAVY = {
 DATABASE = {"pg8000"}
 DATABASE_AND_SSH = {"pg8000", "asyncssh", "cryptography"}
 NEEDED: dict[str, set[str]] = {
+    "audit": DATABASE,
     "calls": DATABASE,
     "events": DATABASE,
     "extensions": DATABASE_AND_SSH,

@@ -11,7 +11,7 @@ import pytest
 
 from shared.auth.strangers import the_strangers
 from tests.certificate import make_certificate
-from tests.integration.followed import TALKS_ON, follow, place, reach
+from tests.integration.followed import BUSY, NO_ANSWER, TALKS_ON, follow, place, reach, state
 from tests.integration.records import assert_no_secret, recording
 from tests.integration.service import (
     PHONE,
@@ -89,6 +89,35 @@ async def test_hanging_up_names_its_call(start: Services) -> None:
     await until(lambda: "Трекер 127.0.0.1" in service.log())
     lines = [line for line in service.log().splitlines() if "Трекер 127.0.0.1" in line]
     assert not [line for line in lines if "request_id" in line]
+
+
+async def test_an_end_has_a_line(start: Services) -> None:
+    """With its outcome, the seconds of talk and the id of the call, once; no request's id.
+
+    As it is told to whoever asks: what the API has ended is cancelled.
+    """
+    service = await follow(start)
+    busy = await place(service, "150", BUSY)
+    talked = await place(service, "154", TALKS_ON)
+    await reach(service, talked, "talking")
+    ended = await place(service, "156", NO_ANSWER)
+    await reach(service, ended, "customer_ringing")
+    assert (await service.http.delete(f"/api/calls/{ended}")).status_code == 200
+    assert (await service.http.delete(f"/api/calls/{talked}")).status_code == 200
+    await until(lambda: service.log().count("🔚") == 3)
+    calls = {call_id: await state(service, call_id) for call_id in (busy, talked, ended)}
+    assert [call["reason"] for call in calls.values()] == ["busy", "answered", "cancelled"]
+    found = [LINE.fullmatch(line) for line in service.log().splitlines() if "🔚" in line]
+    for match, (call_id, call) in zip(
+        sorted(filter(None, found), key=lambda match: match["call"]),
+        sorted(calls.items()),
+        strict=True,
+    ):
+        assert (match["level"], match["request"], match["call"]) == ("INFO", "-", call_id)
+        assert match["text"] == (
+            f"🔚 Звонок окончен на 127.0.0.1: {call['from']} -> {call['to']}, {call['reason']},"
+            f" разговор {call['talk_s']} с"
+        )
 
 
 async def test_monitoring_and_repeats_are_logged(service: Service) -> None:

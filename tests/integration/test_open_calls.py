@@ -141,7 +141,7 @@ async def test_a_transfer_to_an_extension_without_a_place_is_refused(desk: TollD
     call, other = await desk.place("150", PHONES[0]), await desk.place("151", PHONES[1])
     with pytest.raises(TooManyOpen, match="of extension 151"):
         await desk.transfer(call.call_id, "151")
-    rows = desk.postgres.execute("SELECT transferred_to FROM callapi.calls")
+    rows = desk.postgres.execute("SELECT transferred_to FROM callapi.calls ORDER BY call_id")
     assert [row["transferred_to"] for row in rows] == [None, None]
     desk.end(other)
     assert not (await desk.transfer(call.call_id, "151")).repeated

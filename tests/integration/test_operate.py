@@ -6,45 +6,21 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.operate.__main__ import main
 from shared.operate.hostkeys import fingerprint
-from shared.process import forget_all
 from shared.store.database import Database
 from shared.store.migrations import SCHEMA, load_functions, load_migrations, migrate
+from tests.integration.operating import HOST, Operate
 from tests.postgres import PASSWORD, Postgres
 
 ROOT = Path(__file__).parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMUGAw5QDYEa1qmvhW1TwK9yCRExKLKUnK2qQeUKKRxz"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvSFvI7ekkPFwNoBoWVBa1oI3aLq4IYHRBhsMhcVAAA"
-HOST = "192.0.2.10"
-
-Operate = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def operate(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Operate]:
-    """Execute a command in this process; returns its exit code, stdout and stderr."""
-
-    def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
-        for name, value in (postgres.environment() | environment).items():
-            monkeypatch.setenv(name, value)
-        forget_all()
-        code = main(arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    postgres.clear()
-    for number in ("0367", "0368"):
-        postgres.seed_enterprise(number, f"june {number}", HOST, f"secret-of-{number}")
-    yield run
-    forget_all()
 
 
 @pytest.fixture
@@ -251,12 +227,15 @@ def test_rules_are_shown_set_and_cleared(operate: Operate) -> None:
         "  allowed: +375 8029\n"
         "  denied: none\n"
         "  extensions: 150 151\n"
+        "  audit: operators only\n"
     )
     assert operate("rules", "0367", "--denied", "+7", "--allowed", "+48")[1] == (
         "enterprise 0367: dialling on\n  allowed: +48\n  denied: +7\n  extensions: 150 151\n"
+        "  audit: operators only\n"
     )
     assert operate("rules", "0367", "--allowed", "--extensions", "--denied")[1] == (
         "enterprise 0367: dialling on\n  allowed: all\n  denied: none\n  extensions: not named\n"
+        "  audit: operators only\n"
     )
 
 

@@ -31,7 +31,7 @@ from tests.integration.service import (
     seed,
     until,
 )
-from tests.orders import call_order
+from tests.orders import call_order, caller_of
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -209,11 +209,10 @@ class Repeat:
         return await admit(
             self.database,
             self.settings,
-            SECRET,
+            caller_of(SECRET),
             call_order("150", PHONE),
             call_id=UUID(int=0),
             idempotency_key=None,
-            address=None,
         )
 
     async def told(self, admitted: Admitted, wait_s: float) -> tuple[Phase, Reason | None]:

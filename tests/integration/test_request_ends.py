@@ -14,7 +14,7 @@ import pytest
 
 from shared.http.ending import the_console, the_spared
 from tests.integration.doors import BEARER, serving
-from tests.integration.followed import TALKS_ON, follow, place, reach
+from tests.integration.followed import TALKS_ON, allow_audit, follow, place, reach
 from tests.integration.records import Record, assert_no_secret, recording
 from tests.integration.service import (
     OTHER_PHONE,
@@ -61,6 +61,7 @@ OPERATIONS = {
     "GET /api/events": Asked("GET", "/api/events", {"after": "0"}),
     "POST /api/events/ticket": Asked("POST", "/api/events/ticket", json={}),
     "GET /api/history": Asked("GET", "/api/history"),
+    "GET /api/audit": Asked("GET", "/api/audit"),
     "GET /api/extensions/{extension}": Asked("GET", "/api/extensions/150"),
     "GET /api/status": Asked("GET", "/api/status"),
 }
@@ -111,6 +112,7 @@ def test_every_operation_is_here() -> None:
 async def test_a_success_has_one_end(start: Services) -> None:
     """Of each operation: whose, how long, the call's id where there is a call."""
     service = await follow(start)
+    allow_audit(service)
     call_id = await place(service, "156", TALKS_ON)
     await reach(service, call_id, "talking")
     ends_call = "DELETE /api/calls/{call_id}"

@@ -184,7 +184,7 @@ async def test_what_cannot_start_leaves_the_old_one(script: Script) -> None:
     (script.folder / "asterisk.py").unlink()
     (script.folder / "asterisk.py").write_text("raise SystemExit('❌ This code ends')\n", "utf-8")
     status, said = await run(script, "restart")
-    assert (status, "❌ This code ends" in said) == (1, True), said
+    assert (status, ": This code ends; " in said) == (1, True), said
     assert descendants(pid) == serving
 
 
@@ -218,3 +218,73 @@ async def test_processes_end_with_who_started_them(script: Script) -> None:
     assert len(started) == 3
     os.kill(pid, signal.SIGKILL)
     await until(lambda: not any(map(runs, started)))
+
+
+async def test_the_console_is_bounded(script: Script) -> None:
+    """At 10 MiB it is begun anew, and one file of before is kept; processes go on writing to it."""
+    await run(script, "start")
+    console = script.folder / ".run" / "console.log"
+    before = console.read_bytes()
+    with console.open("ab") as file:
+        file.write(b"filled\n" + b"\n" * (10 << 20))
+    await until(lambda: console.stat().st_size < 10 << 20)
+    kept = console.with_name("console.log.1")
+    assert kept.read_bytes().startswith(before + b"filled\n")
+    assert kept.stat().st_mode & 0o077 == 0
+    request_id = script.get("/health").headers["X-Request-Id"]
+    await until(lambda: request_id in script.console())
+    assert "\0" not in script.console()
+    status, said = await run(script, "restart")
+    assert status == 0, said
+
+
+async def test_settings_that_are_handed_over_are_nobody_else_s(script: Script) -> None:
+    """The file with all of them is its owner's alone, and gone once the new process began."""
+    await run(script, "start")
+    handed = script.folder / ".run" / "handover.environment"
+    os.kill(supervisor(script), signal.SIGSTOP)  # it reads nothing yet
+    restarting = asyncio.create_task(run(script, "restart"))
+    await until(lambda: handed.exists() and b"SSH_PASSWORD=" in handed.read_bytes())
+    seen = [path.stat().st_mode & 0o777 for path in (handed, handed.parent)]
+    os.kill(supervisor(script), signal.SIGCONT)
+    assert (await restarting)[0] == 0
+    assert seen == [0o600, 0o700]
+    assert not handed.exists()
+
+
+async def test_every_worker_opens_the_log_that_was_moved(script: Script) -> None:
+    """As logrotate moves it: of two workers each writes its next line to the new file."""
+    await run(script, "start", SERVICE_WORKERS="2")
+    log = script.folder / "service.log"
+    workers = descendants(supervisor(script))[1:]
+    assert len(workers) == 2
+
+    def who_has(path: Path) -> set[int]:
+        inode = path.stat().st_ino if path.exists() else None
+        return {pid for pid in workers if inode in open_files(pid)}
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(timeout=LIMIT_S) as http:
+            await http.get(f"http://127.0.0.1:{script.port}/api/calls", headers=HEADERS)
+
+    async def each_writes() -> None:
+        with anyio.fail_after(LIMIT_S):
+            while who_has(log) != set(workers):
+                await asyncio.gather(*(ask() for _ in range(8)))
+
+    await each_writes()
+    moved = log.rename(log.with_suffix(".1"))
+    assert who_has(moved) == set(workers)
+    await each_writes()
+    assert who_has(moved) == set()
+
+
+def open_files(pid: int) -> set[int]:
+    """The inodes of the files that a process has open."""
+    found = set[int]()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.add(link.stat().st_ino)
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return found

@@ -159,7 +159,7 @@ def test_every_function_pins_its_search_path(postgres: Postgres) -> None:
     """Whoever calls it, by whatever path: its names are PostgreSQL's own, or written out."""
     rows = postgres.execute(
         "SELECT proname AS name, proconfig AS set FROM pg_proc"
-        " WHERE pronamespace = 'callapi'::regnamespace"
+        " WHERE pronamespace = 'callapi'::regnamespace ORDER BY name"
     )
     assert {row["name"]: row["set"] for row in rows} == {
         function.name: ["search_path=pg_catalog, pg_temp"] for function in load_functions()
@@ -293,6 +293,9 @@ async def test_the_service_needs_no_more_than_its_grants(least: Database, start:
         "UPDATE callapi.host_keys SET key = 'ssh-ed25519 AAAA'",
         "DELETE FROM callapi.host_keys",
         "DELETE FROM callapi.calls",
+        "INSERT INTO callapi.audit DEFAULT VALUES",
+        "UPDATE callapi.audit SET actor = 'somebody else'",
+        "DELETE FROM callapi.audit",
         "UPDATE callapi.call_events SET call = NULL",
         "DELETE FROM callapi.functions",
         "TRUNCATE callapi.claims",
@@ -306,14 +309,18 @@ async def test_what_is_not_granted_is_refused(least: Database, statement: str) -
 
 def test_every_table_has_its_rights(postgres: Postgres) -> None:
     """Whoever adds one has to say in callapi.rights() what the service does with it."""
-    tables = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'callapi'")
-    named = postgres.execute("SELECT relation FROM callapi.rights()")
+    tables = postgres.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'callapi' ORDER BY 1"
+    )
+    named = postgres.execute("SELECT relation FROM callapi.rights() ORDER BY 1")
     assert {row["relation"] for row in named} == {row["tablename"] for row in tables}
 
 
 def test_every_table_is_accounted_for(postgres: Postgres) -> None:
     """docs/security.md says of each table of ours what it has of whom, but for the schema's own."""
-    tables = postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'callapi'")
+    tables = postgres.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'callapi' ORDER BY 1"
+    )
     named = {row["tablename"] for row in tables} - {"migrations", "functions"}
     docs = (GRANTS.parents[1] / "docs" / "security.md").read_text("utf-8")
     _, _, kept = docs.partition("## What is kept")

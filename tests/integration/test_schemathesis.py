@@ -40,6 +40,7 @@ OPERATIONS = [
     ("GET", "/api/events"),
     ("POST", "/api/events/ticket"),
     ("GET", "/api/history"),
+    ("GET", "/api/audit"),
 ]
 EXTENSION = "[0-9]{1,10}"
 RULES = {

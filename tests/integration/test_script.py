@@ -22,6 +22,8 @@ from tests.integration.service import SSH_PASSWORD, seed
 from tests.postgres import Postgres
 from tests.processes import descendants, runs
 
+DATABASE = "postgres"
+
 
 @dataclass
 class Script:
@@ -51,19 +53,26 @@ class Script:
         return (self.folder / ".run" / "console.log").read_text("utf-8")
 
 
-@pytest.fixture
-def script(postgres: Postgres, tmp_path: Path) -> Iterator[Script]:
-    """The script with a database; what it has started is stopped."""
+@contextlib.contextmanager
+def installed(postgres: Postgres, folder: Path) -> Iterator[Script]:
+    """Have the script in a folder, with a database; what it has started is stopped."""
     seed(postgres)
-    install(tmp_path)
+    install(folder)
     port = free_port()
     own = postgres.environment() | {"SERVICE_PORT": str(port), "SSH_PASSWORD": SSH_PASSWORD}
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    script = Script(tmp_path, port, inherited | {"PYTHONUTF8": "1"} | own)
+    script = Script(folder, port, inherited | {"PYTHONUTF8": "1"} | own)
     yield script
     with contextlib.suppress(FileNotFoundError):
-        (tmp_path / ".env").unlink()
+        (folder / ".env").unlink()
     script("stop")
+
+
+@pytest.fixture
+def script(postgres: Postgres, tmp_path: Path) -> Iterator[Script]:
+    """One of the test's own."""
+    with installed(postgres, tmp_path) as script:
+        yield script
 
 
 def test_start_and_status_are_green_where_calls_can_be_placed(script: Script) -> None:
@@ -85,7 +94,8 @@ def test_without_a_database_neither_is_green(script: Script) -> None:
     for command in ("start", "status"):
         status, said = script(command)
         assert status == 1
-        assert "✅ health: 200 healthy\n❌ ready to place calls: 503 Database is unavail" in said
+        ready = f"❌ ready to place calls: 503 PostgreSQL 127.0.0.1:1/{DATABASE} is unavailable: "
+        assert f"✅ health: 200 healthy\n{ready}" in said
     assert script("test")[0] == 1
 
 

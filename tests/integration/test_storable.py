@@ -12,7 +12,7 @@ from shared.auth.admission import Settlement, admit, settle
 from shared.store.database import Database
 from shared.store.leases import Lease
 from tests.integration.service import SECRET
-from tests.orders import call_order
+from tests.orders import call_order, caller_of
 from tests.postgres import Postgres
 from tests.unit.odd import NOISE
 from tests.unit.test_any_bytes import CALL_ID, Written, follow
@@ -34,7 +34,7 @@ async def place_both(database: Database, postgres: Postgres) -> None:
     for call_id, phone in ((CALL_ID, "+375290000001"), (ENDED_ID, "+375290000002")):
         order = call_order("150", phone)
         await admit(
-            *(database, own, SECRET, order), call_id=call_id, idempotency_key=None, address=None
+            *(database, own, caller_of(SECRET), order), call_id=call_id, idempotency_key=None
         )
         await settle(database, own, call_id, Settlement("executed"))
     await database.run(

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.auth.admission import admit_transfer
+from shared.store.audit import Doer
 from shared.store.calls import (
     Call,
     cancel,
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 ENTERPRISE = "0367"
 HOST = "192.0.2.10"
+DOER = Doer("client")
 BEGIN = datetime(2026, 11, 26, 10, 0, 0, 250_001, tzinfo=UTC)
 RATES = dict.fromkeys(("rate_limit_extension", "rate_limit_enterprise"), "100000/1")
 Outcome: TypeAlias = Literal["executed", "unknown", "not sent"]
@@ -72,6 +74,7 @@ class Row:
             call_id=self.call_id,
             target=target,
             at=moment(target),
+            doer=DOER,
         )
         return not admitted.repeated
 
@@ -157,7 +160,7 @@ async def test_an_end_is_nobodys_wish_once_every_hang_up_was_taken_back(row: Row
     for not_sent in ((first,), (second,), (first, second), (second, first), ()):
         await row.begin()
         for at in (first, second, first):  # the first one's reply was lost
-            await cancel(row.database, row.call_id, at)
+            await cancel(row.database, row.call_id, at, DOER)
         for at in not_sent:
             await cancel_not(row.database, row.call_id, at)
         left = {first, second} - set(not_sent)
@@ -168,7 +171,7 @@ async def test_a_call_keeps_a_few_hang_ups_alone(row: Row) -> None:
     """However often somebody asks for its end."""
     await row.begin()
     for n in range(25):
-        await cancel(row.database, row.call_id, BEGIN + timedelta(seconds=n))
+        await cancel(row.database, row.call_id, BEGIN + timedelta(seconds=n), DOER)
     (kept,) = row.postgres.execute("SELECT cardinality(hang_ups) AS n FROM callapi.calls")
     assert kept == {"n": 20}
     for n in range(1, 25):
@@ -223,11 +226,11 @@ async def test_the_release_before_hangs_up_beside_this_one(row: Row) -> None:
     first, second = BEGIN, BEGIN + timedelta(seconds=1)
     await row.begin()
     await row.database.run(CANCEL_BEFORE, call_id=row.call_id, now=first)
-    await cancel(row.database, row.call_id, second)
+    await cancel(row.database, row.call_id, second, DOER)
     await cancel_not(row.database, row.call_id, second)
     assert (await row.read()).cancelled_at == first
     await row.begin()
-    await cancel(row.database, row.call_id, first)
+    await cancel(row.database, row.call_id, first, DOER)
     await row.database.run(CANCEL_BEFORE, call_id=row.call_id, now=second)
     await row.database.run(CANCEL_NOT_BEFORE, call_id=row.call_id, now=second)
     assert (await row.read()).cancelled_at == first

@@ -53,7 +53,7 @@ async def test_it_hands_over_when_its_time_is_up(start: Services, invoked: list[
     assert hung_up.status_code == 200, hung_up.text
     assert await after == {"host": HOST, "end": "idle"}
     assert (await state(service, call_id))["reason"] == "answered"
-    rows = service.postgres.execute("SELECT phase FROM callapi.call_events")
+    rows = service.postgres.execute("SELECT phase FROM callapi.call_events ORDER BY seq")
     phases = [row["phase"] for row in rows]
     assert len(phases) == len(set(phases))
     assert invoked == [HOST]

@@ -355,6 +355,12 @@ async def test_a_record_that_comes_late_corrects_the_call(
     await until(lambda: service.row(call_id)["cdr"] == "confirmed")
     assert service.row(call_id)["reason"] == "busy"
     assert told(service, call_id) == [*CUSTOMER_RINGS, "ended", "ended"]
+    ends = [line.partition(" -> ")[2] for line in service.log().splitlines() if "🔚" in line]
+    assert [end.partition(" [")[0] for end in ends] == [
+        f"{BUSY}, unknown, разговор 0 с",
+        f"{BUSY}, busy, разговор 0 с",
+    ]
+    assert service.log().count("🔚 Итог звонка уточнён на 127.0.0.1: 154 -> ") == 1
 
 
 async def _batch(_console: Console, *, deadline: Deadline) -> str:

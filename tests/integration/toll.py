@@ -22,7 +22,7 @@ from shared.errors import LimitExceeded
 from shared.settings import Settings
 from shared.store.calls import settle_transfer
 from shared.store.database import Database
-from tests.orders import call_order
+from tests.orders import call_order, caller_of
 from tests.postgres import Postgres
 
 HOST = "192.0.2.1"
@@ -46,10 +46,9 @@ class TollDesk:
     async def admit(self, order: Order, number: str = "0367") -> Admitted:
         """Admit an order; nothing is known of it yet."""
         return await admit(
-            *(self.database, self.settings, SECRETS[number], order),
+            *(self.database, self.settings, caller_of(SECRETS[number]), order),
             call_id=uuid4(),
             idempotency_key=None,
-            address=None,
         )
 
     async def settle(self, admitted: Admitted, outcome: Outcome = "executed") -> None:
@@ -72,6 +71,7 @@ class TollDesk:
             call_id=call_id,
             target=to,
             at=at,
+            doer=caller_of(SECRETS["0367"]).doer,
         )
         if not admitted.repeated:
             which = (self.database, call_id, to, at)

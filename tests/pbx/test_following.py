@@ -315,7 +315,9 @@ async def test_records_that_come_late_correct_the_end(start: Services, lab: Lab)
             await asyncio.sleep(0.1)
         assert (ended["reason"], ended["cdr"]) == ("answered", "confirmed")
         assert 3 <= ended["talk_s"] <= 5
-        events = service.postgres.execute("SELECT type, phase FROM callapi.call_events")
+        events = service.postgres.execute(
+            "SELECT type, phase FROM callapi.call_events ORDER BY seq"
+        )
         told = [event["type"] for event in events if event["phase"] == "ended"]
         assert told == ["call.phase", "call.corrected"]
 

@@ -48,6 +48,7 @@ STATUSES = {
     "destination-denied": 403,
     "extension-not-owned": 403,
     "shared-host": 403,
+    "audit-off": 403,
     "no-such-call": 404,
     "no-such-extension": 404,
     "stream-unavailable": 406,

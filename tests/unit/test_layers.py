@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[2]
 
 GROUND = [
     f"shared.{name}"
-    for name in (*("errors", "settings", "deadline", "telemetry", "process", "turns", "numbering"),)
+    for name in (
+        *(
+            "errors",
+            "settings",
+            "deadline",
+            "telemetry",
+            "measures",
+            "process",
+            "turns",
+            "numbering",
+        ),
+    )
 ]
 
 # Our own modules, by room; the first one that stands for a module is its room.
@@ -26,7 +37,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "operate"),
+            *("calls", "events", "metrics", "operate", "panel"),
         )
     },
 }
@@ -48,17 +59,28 @@ MAY_IMPORT = {
     "calls": ["models", "asterisk", "store", "pbx", "auth", "following"],
     "events": ["models", "http", "store", "auth", "following", "calls"],
     "operate": ["models", "asterisk", "store", "pbx", "auth"],
+    "metrics": ["models", "http", "store", "pbx", "auth", "following"],
     "functions": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events"),
     ],
-    "service": ["functions", "http", "store", "auth", "following"],
+    "panel": [
+        *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
+        *("calls", "events", "operate"),
+    ],
+    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics"],
 }
 
 # Libraries that only these modules know.
 ONLY_IN = {
-    "fastapi": ["asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"],
-    "starlette": ["shared.http.*"],
+    "fastapi": [
+        *("asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"),
+        "shared.metrics.page",
+        *(f"shared.panel.{name}" for name in ("app", "door", "pages")),
+    ],
+    "starlette": ["shared.http.*", "shared.panel.door"],
+    "jinja2": ["shared.panel.rendering"],
+    "markupsafe": ["shared.panel.rendering"],
     "mangum": ["shared.http.gateway"],
     "uvicorn": ["asterisk", "shared.http.handover", "shared.http.server", "shared.http.sockets"],
     "httptools": ["shared.http.server"],
@@ -66,6 +88,7 @@ ONLY_IN = {
     "pg8000": ["shared.store.database"],
     "scramp": ["shared.store.database"],
     "aws_lambda_powertools": ["shared.telemetry", "shared.aws.logins"],
+    "prometheus_client": ["shared.metrics.meters"],
     "boto3": ["shared.aws.clients"],
     "botocore": ["shared.aws.clients"],
     "snapshot_restore_py": ["shared.aws.snapstart"],

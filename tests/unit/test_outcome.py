@@ -175,6 +175,11 @@ def test_an_agent_who_hangs_up_while_the_customer_rings() -> None:
     outcome = line(ROOT, CUSTOMER, "NO ANSWER", at=2, rings=7, uniqueid=R)
     limited = line(CUSTOMERS, "SIP/t-20", "NO ANSWER", at=2, rings=7, data="SIP/1@t,7")
     early = line(CUSTOMERS, "SIP/trunk-20", "NO ANSWER", at=2, rings=5)
+    half = f"{EPOCH + 2}.1"
+    queue = line(
+        *(CUSTOMERS, "SIP/256-20", "NO ANSWER"), at=2, rings=7, application="Queue", uniqueid=half
+    )
+    after = line(CUSTOMERS, "", at=9, application="Hangup", uniqueid=half)
 
     def by_agent(*lines: str) -> bool | None:
         return agent_gave_up(records(*lines), ROOT, R)
@@ -183,6 +188,8 @@ def test_an_agent_who_hangs_up_while_the_customer_rings() -> None:
     assert by_agent(customers, EMPTY_ROW, outcome, AGENTS_ROW) is False
     assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, limited) is False, "its time was over"
     assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, early) is False, "the call went on"
+    assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, queue) is True
+    assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome, queue, after) is False, "the dialplan went on"
     assert by_agent(AGENTS_ROW, EMPTY_ROW, outcome) is None
     assert by_agent(EMPTY_ROW, outcome, customers) is None
     assert by_agent() is None

@@ -30,6 +30,7 @@ from shared.calls.placing import Placed
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
+    AuditOff,
     AuthenticationFailed,
     CallElsewhere,
     CallEnded,
@@ -599,7 +600,12 @@ def failures() -> list[ServiceError]:
         *(EventsGone(oldest=5, newest=10), InternalError()),
         *(InvalidClientId(), PrefetchRefused(), LimitExceeded("Too many", retry_after_s=2.1)),
         TooManyOpen("Too many are open"),
-        *(DiallingStopped("Stopped"), DestinationDenied("Denied"), SharedHost("Shared")),
+        *(
+            DiallingStopped("Stopped"),
+            DestinationDenied("Denied"),
+            SharedHost("Shared"),
+            AuditOff(),
+        ),
         ExtensionNotOwned("Not yours"),
         *(StreamUnavailable(), TicketExpired()),
         *(DatabaseUnavailable("Database is away"), SchemaMissing("Schema is missing")),

@@ -124,8 +124,9 @@ def agent_gave_up(
     Asterisk writes a row when what it tells of is over, so whoever gave up first has the first row:
     of an agent who hung up while the customer rang that was so 196 times of 200, of a customer who
     did not answer it was the other way round 39 times of 40. A Dial that ran to the end of its time
-    is the customer's in any case, and one after which the call went on. Up to Asterisk 11 the
-    root's row tells, once it is known that there is no other. None: a row is missing.
+    is the customer's in any case, and one after which the call went on, or its dialplan: a queue's
+    time may be over before its ring's is. Up to Asterisk 11 the root's row tells, once it is known
+    that there is no other. None: a row is missing.
     """
     book = Book.of(records)
     rows = CallRows(book, root_channel, root_uniqueid)
@@ -140,7 +141,16 @@ def agent_gave_up(
     if _CANCEL in book.dispositions or _has_timed_out(customer.row):
         return False
     went_on = agent.row.ended_at - customer.row.ended_at > TWINS_APART
+    went_on = went_on or _dialplan_went_on(rows, customer.row)
     return not went_on and rows.is_before(agent.row, customer.row)
+
+
+def _dialplan_went_on(rows: CallRows, rung: Record) -> bool:
+    """Tell whether whoever rang a phone did something else after it: nobody had hung up on him."""
+    return any(
+        row.started_at >= rung.ended_at and row.application not in {rung.application, ""}
+        for row in rows.of(rung.channel)
+    )
 
 
 def _is_awaited(

@@ -61,11 +61,11 @@ verb=${1:-} version=${2:-}
 case "$verb" in up | down | status | rx) ;; *) usage >&2; exit 2 ;; esac
 case "$version" in
   16)
-    suite=bullseye tech=SIP ssh_port=25059 sip_port=15160 ami_port=15038 phone_base=15250
+    suite=bullseye tech=SIP ssh_port=25059 sip_port=15160 ami_port=15038 phone_base=15250 rtp_base=21000
     packages=(asterisk-voicemail) # later ones have it in asterisk-modules
     ;;
   22)
-    suite=forky tech=PJSIP ssh_port=25060 sip_port=15170 ami_port=15039 phone_base=15450
+    suite=forky tech=PJSIP ssh_port=25060 sip_port=15170 ami_port=15039 phone_base=15450 rtp_base=22000
     packages=()
     ;;
   *) usage >&2; exit 2 ;;
@@ -312,6 +312,8 @@ configure() {
   local etc=$root/etc/asterisk user home file
   write_modules >"$etc/modules.conf"
   write_logger >"$etc/logger.conf"
+  # Else it takes some of a phone's, which no phone holds while it is not there.
+  printf '[general]\nrtpstart=%d\nrtpend=%d\n' $rtp_base $((rtp_base + 999)) >"$etc/rtp.conf"
   { write_dialplan && configuration; } >"$etc/extensions.conf"
   for file in queues voicemail res_parking; do plan $file.conf >"$etc/$file.conf"; done
   if [ $tech = SIP ]; then write_sip >"$etc/sip.conf"; else write_pjsip >"$etc/pjsip.conf"; fi

@@ -14,6 +14,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('call_events',      ARRAY['SELECT', 'INSERT', 'DELETE']),
     ('event_counters',   ARRAY['SELECT', 'INSERT', 'UPDATE']),
     ('calls',            ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('audit',            ARRAY['SELECT']),
     ('trackers',         ARRAY['SELECT', 'INSERT', 'UPDATE']),
     ('claims',           ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('rate_limits',      ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),

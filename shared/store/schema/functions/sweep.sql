@@ -1,4 +1,5 @@
--- Housekeeping: what has expired for a day means nothing any more. Calls are kept: they are history.
+-- Housekeeping: what has expired for a day means nothing any more. For calls, events and the audit there
+-- are sweep_calls, sweep_feed and sweep_audit.
 -- Some thousand rows at a time, so that nobody waits long for a row that is being removed; whoever
 -- wants none left calls it until it answers 0. A row that somebody holds is left for another time.
 CREATE OR REPLACE FUNCTION callapi.sweep() RETURNS bigint LANGUAGE sql

@@ -6,7 +6,8 @@
 -- "disposition", "ring_s", "talk_s", "agent", "customer", "cdr", "cut"}], what is missing stays as it is.
 -- "agent", "customer": {"answered_by", "ring_s", "talk_s"}, and so on. "cut": true, we end the call
 -- because it lasts too long; false, that was not sent. p_reached_s: how long ago the PBX was
--- looked at, NULL: not yet; what was open then was known to be.
+-- looked at, NULL: not yet; what was open then was known to be. "ended" answers the ends that were
+-- written now, and those that a record has corrected, as they are told.
 CREATE OR REPLACE FUNCTION callapi.take_turn(
   p_host text, p_owner text, p_fence bigint, p_lease_s float8, p_changes jsonb, p_view jsonb,
   p_error_code text, p_reached_s float8)
@@ -18,7 +19,7 @@ DECLARE
   order_of CONSTANT text[] := ARRAY['placing', 'unknown', 'accepted', 'agent_ringing',
     'agent_answered', 'customer_ringing', 'talking', 'ended'];
   c record; v_at timestamptz; v_told jsonb; v_calls jsonb; v_wanted boolean;
-  v_watched boolean;
+  v_watched boolean; v_ended jsonb := '[]';
 BEGIN
   UPDATE callapi.trackers
      SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s),
@@ -87,6 +88,13 @@ BEGIN
     ELSIF v_told <> callapi.told(c.call_id) THEN
       PERFORM callapi.tell_correction(c.enterprise, c.call_id);
     END IF;
+    IF c.forward AND c.phase = 'ended'
+       OR c.reason IS NOT NULL AND v_told <> callapi.told(c.call_id) THEN
+      v_ended := v_ended || (SELECT jsonb_build_object(
+          'call_id', k.call_id, 'code', k.code, 'phone', k.phone, 'reason', k.reason,
+          'talk_s', k.talk_s, 'corrected', c.was = 'ended')
+        FROM callapi.calls k WHERE k.call_id = c.call_id);
+    END IF;
   END LOOP;
 
   UPDATE callapi.host_views
@@ -115,5 +123,6 @@ BEGIN
   IF v_calls = '[]' AND NOT v_wanted AND NOT v_watched THEN
     UPDATE callapi.trackers SET lease_until = clock_timestamp() WHERE host = p_host;
   END IF;
-  RETURN jsonb_build_object('calls', v_calls, 'wanted', v_wanted, 'watched', v_watched);
+  RETURN jsonb_build_object(
+    'calls', v_calls, 'wanted', v_wanted, 'watched', v_watched, 'ended', v_ended);
 END $f$;

@@ -1,0 +1,89 @@
+"""The folder by which several processes tell one answer: their own, and of one generation only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.process import once
+from shared.settings import SettingsError
+
+_PREFIX = "asterisk-calls-metrics-"
+# The library would make its files grow by holes; to write into one kills the process where the disk
+# is full. This has room for thousands of series, of which there are hundreds.
+_ROOM = 1 << 20
+_KINDS = ("counter", "gauge_liveall", "histogram")
+
+
+@once
+def the_folder() -> Path | None:
+    """That of this process; None: it is alone."""
+    return None
+
+
+@contextlib.contextmanager
+def shared_folder() -> Iterator[Path]:
+    """Make one that is nobody else's to read, and remove it; before, what killed ones have left.
+
+    A lock tells that it is used, systemd-tmpfiles too: the processes forked within the block hold
+    it as well.
+
+    Raises:
+        SettingsError: that cannot be.
+    """
+    above = Path(tempfile.gettempdir())
+    _remove_unused(above)
+    try:
+        folder, lock = _make_locked(above)
+    except OSError as error:
+        raise SettingsError(
+            f"TMPDIR: {above} cannot have the metrics of several processes: {error.strerror}"
+        ) from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def make_room(folder: Path) -> None:
+    """Have the disk keep what this process will write. Raises OSError: it has no room."""
+    for kind in _KINDS:
+        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, _ROOM)
+
+
+def forget_process(folder: Path, pid: int) -> None:
+    """Forget what a process that is gone had at that moment; what it counted stays counted.
+
+    As prometheus_client.multiprocess.mark_process_dead does, in a process that loads no library.
+    """
+    (folder / f"gauge_liveall_{pid}.db").unlink(missing_ok=True)
+
+
+def _make_locked(above: Path) -> tuple[Path, int]:
+    """Make a folder of mode 0700, again where one who starts too took it for unused just now."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=above))
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove_unused(above: Path) -> None:
+    for folder in above.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or removed by another just now
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,0 +1,138 @@
+"""Forgets a person's number, wherever this service keeps it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from shared.numbering import spellings
+from shared.operate.audit import phone
+from shared.operate.command import Add, Execute, OperatorError, note, operator
+from shared.settings import Settings
+from shared.store.database import Database
+
+_FORGOTTEN = "forgotten"
+
+# With its + and without are one number.
+_ABOUT = """
+ltrim(c.phone, '+') = ANY (CAST(:numbers AS text[])) OR ltrim(c.code, '+') = ANY (:numbers)
+  OR ltrim(c.transferred_to, '+') = ANY (:numbers)
+"""
+_COUNT = f"""
+SELECT count(*) AS calls, count(*) FILTER (WHERE c.ended_at IS NULL) AS open,
+       array_agg(DISTINCT c.host ORDER BY c.host) AS hosts
+  FROM callapi.calls c WHERE {_ABOUT}
+"""  # noqa: S608 - a constant of this module
+# An event keeps its number, so that whoever reads the feed finds no gap; it tells nobody anything.
+_EMPTY_EVENTS = f"""
+WITH emptied AS (
+  UPDATE callapi.call_events e
+     SET call = NULL, call_id = NULL, phase = NULL, reason = NULL, pbx = NULL
+   WHERE e.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})
+      OR ltrim(e.call->>'phone', '+') = ANY (:numbers)
+      OR ltrim(e.call->>'code', '+') = ANY (:numbers)
+      OR ltrim(e.call->>'transferred_to', '+') = ANY (:numbers)
+      OR ltrim(e.pbx->>'from_', '+') = ANY (:numbers)
+      OR ltrim(e.pbx->>'to', '+') = ANY (:numbers)
+  RETURNING 1)
+SELECT count(*) AS n FROM emptied
+"""  # noqa: S608 - a constant of this module
+_CLAIMS = f"""
+DELETE FROM callapi.claims m
+ WHERE m.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})
+"""  # noqa: S608 - a constant of this module
+_AUDIT = f"""
+WITH emptied AS (
+  UPDATE callapi.audit a
+     SET whom = :forgotten,
+         code = CASE WHEN ltrim(a.code, '+') = ANY (:numbers) THEN :forgotten ELSE a.code END,
+         actor = CASE WHEN ltrim(a.actor, '+') = ANY (:numbers) THEN :forgotten ELSE a.actor END
+   WHERE ltrim(a.whom, '+') = ANY (CAST(:numbers AS text[]))
+      OR ltrim(a.code, '+') = ANY (:numbers) OR ltrim(a.actor, '+') = ANY (:numbers)
+      OR a.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})
+  RETURNING 1)
+SELECT count(*) AS n FROM emptied
+"""  # noqa: S608 - a constant of this module
+_CALLS = f"DELETE FROM callapi.calls c WHERE {_ABOUT}"  # noqa: S608 - a constant of this module
+_LIMITS = """
+DELETE FROM callapi.rate_limits r
+ WHERE r.key LIKE 'x:%' AND ltrim(split_part(r.key, ':', 3), '+') = ANY (CAST(:numbers AS text[]))
+"""
+_VIEWS = """
+UPDATE callapi.host_views v SET calls = NULL, taken_at = NULL
+ WHERE EXISTS (SELECT 1 FROM unnest(CAST(:numbers AS text[])) n
+                WHERE v.calls::text LIKE '%"' || n || '"%' OR v.calls::text LIKE '%"+' || n || '"%')
+"""
+_ELSEWHERE = """
+SELECT count(*) AS n FROM callapi.pbx_calls p
+ WHERE ltrim(p.call->>'from_', '+') = ANY (CAST(:numbers AS text[]))
+    OR ltrim(p.call->>'to', '+') = ANY (:numbers)
+"""
+_RULES = """
+SELECT r.enterprise FROM callapi.enterprise_rules r
+ WHERE EXISTS (SELECT 1 FROM unnest(r.allowed || r.denied) x
+                WHERE ltrim(x, '+') = ANY (CAST(:numbers AS text[])))
+ ORDER BY r.enterprise
+"""
+
+
+def add_commands(add: Add) -> None:
+    """Add what forgets."""
+    purge = add("purge", _purge, "forget a person's number; without --yes only say what would go")
+    purge.add_argument("--number", type=phone, metavar="PHONE", required=True, help="e.g. +375...")
+    purge.add_argument("--yes", action="store_true", help="do it; it cannot be undone")
+
+
+def _purge(database: Database, settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+    digits = options.number.lstrip("+")
+    if len(digits) <= settings.extension_digits:
+        raise OperatorError(
+            f"{options.number} is an extension, by EXTENSION_DIGITS: a person's number is longer"
+        )
+    every = spellings(options.number, settings.region)
+    numbers = sorted({spelling.lstrip("+") for spelling in every})
+    with database.transaction() as execute:
+        lines = list(_forget(execute, numbers) if options.yes else _found(execute, numbers))
+    yield from lines
+    yield from _out_of_reach(settings)
+
+
+def _found(execute: Execute, numbers: list[str]) -> Iterator[str]:
+    (row,) = execute(_COUNT, numbers=numbers)
+    yield f"{row['calls']} calls, with their events and notes: add --yes to forget them"
+    yield from _elsewhere(execute, numbers, row["hosts"])
+
+
+def _forget(execute: Execute, numbers: list[str]) -> Iterator[str]:
+    (row,) = execute(_COUNT, numbers=numbers)
+    under_way = row["open"] + execute(_ELSEWHERE, numbers=numbers)[0]["n"]
+    if under_way:
+        raise OperatorError(
+            f"{under_way} calls with this number are under way; nothing was forgotten,"
+            " run this again when they are over"
+        )
+    given: dict[str, Any] = {"numbers": numbers}
+    events = execute(_EMPTY_EVENTS, **given)[0]["n"]
+    notes = execute(_AUDIT, forgotten=_FORGOTTEN, **given)[0]["n"]
+    for statement in (_CLAIMS, _LIMITS, _VIEWS, _CALLS):
+        execute(statement, **given)
+    told = f"Forgot {row['calls']} calls, {events} events, the number in {notes} notes of the audit"
+    note(execute, operator(), "purge", f"{row['calls']} calls, {events} events, {notes} notes")
+    yield told
+    yield from _elsewhere(execute, numbers, row["hosts"])
+
+
+def _elsewhere(execute: Execute, numbers: list[str], hosts: list[str] | None) -> Iterator[str]:
+    """Say where it may stand that this database tells of, and does not hold."""
+    for rule in execute(_RULES, numbers=numbers):
+        yield f"The rules of enterprise {rule['enterprise']} name it: change them with rules"
+    if hosts:
+        yield f"The PBXs' own records have it, as of calls through {', '.join(hosts)}"
+
+
+def _out_of_reach(settings: Settings) -> Iterator[str]:
+    yield (
+        f"Out of reach: log files ({settings.log_file} and what was rotated of it), the PBXs' own"
+        " records, backups of the database, and whoever was told: the enterprises' own systems"
+    )

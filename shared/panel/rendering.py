@@ -1,0 +1,44 @@
+"""Pages from templates: whatever a database, a PBX or a log chose is escaped. All of Jinja2."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from shared.panel.language import Language, duration, translate_to
+from shared.telemetry import printable
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _finalized(value: object) -> object:
+    """Show what no reader would see, as marks that turn the direction of writing."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=_finalized,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters["moment"] = _moment
+
+
+def render(template: str, language: Language, **values: object) -> str:
+    """Render a page; `t` and `lasting` write texts and times in its language."""
+    translate = translate_to(language)
+    own = {"t": translate, "lasting": partial(duration, translate), "language": language}
+    return _ENVIRONMENT.get_template(template).render(own | values)
