@@ -17,6 +17,7 @@ from shared.asterisk.releases import OLDEST, blocks_console, how_tried, parse_re
 from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
+    AuthenticationFailed,
     CdrUnreadable,
     ConnectFailed,
     ConnectTimeout,
@@ -72,6 +73,9 @@ class HostCheck:
         self._form = describe(b"")
         self._written_s: float | None = None
         self._has_shell = False
+        self._is_in = False
+        self._kept_out: ServiceError | None = None
+        self._shown: str | ServiceError = ""
         self._steps = [
             Step("name", "", self._name),
             Step("port", "name", self._port),
@@ -143,17 +147,53 @@ class HostCheck:
         return self._say(hostlines.NAME_RESOLVED, addresses=", ".join(addresses))
 
     async def _port(self) -> Finding:
-        await probing.reach_port(self._pbx, self._host, self._soon())
+        await self._try_log_in()
+        if not self._is_in:
+            await self._fetch_key()
         return self._say(hostlines.PORT)
 
-    async def _host_key(self) -> Finding:
-        target = self._pbx.target(self._host)
-        mode = self._settings.ssh_host_keys
-        pinned = await self._keys.find(target.host, target.port)
+    async def _fetch_key(self) -> None:
+        """Have the key shown, or why it is not; raises why the port cannot be reached."""
+        pinned = await self._pinned()
         try:
-            key = await probing.show_key(self._pbx, self._host, pinned, self._soon())
-        except HostKeyChanged as error:
-            shown = error.reason
+            self._shown = await probing.show_key(self._pbx, self._host, pinned, self._soon())
+        except ConnectFailed:
+            raise
+        except ServiceError as error:
+            self._shown = error
+            if isinstance(error, ConnectTimeout):  # before the port has answered, or after
+                await probing.reach_port(self._pbx, self._host, self._soon())
+
+    async def _try_log_in(self) -> None:
+        """Log in, where the key is pinned: a log-in that succeeds tells of the way to it as well.
+
+        Whoever connects and does not log in is penalised by OpenSSH 9.8 and newer, and after some
+        of that kept out for a while, the service as well, whose address is the same.
+        """
+        pinned = self._settings.ssh_host_keys == "pin" and await self._pinned()
+        if not pinned:
+            return
+        try:
+            await probing.log_in(self._pbx, self._host, self._in_time())
+        except ServiceError as error:
+            self._kept_out = error
+        else:
+            self._is_in = True
+
+    async def _pinned(self) -> str | None:
+        target = self._pbx.target(self._host)
+        return await self._keys.find(target.host, target.port)
+
+    async def _host_key(self) -> Finding:
+        mode = self._settings.ssh_host_keys
+        pinned = await self._pinned()
+        if self._is_in and pinned is not None:
+            return hostlines.KEY_PINNED(shown=fingerprint(pinned))
+        key = self._shown
+        if isinstance(key, HostKeyChanged):
+            shown = key.reason
+        elif isinstance(key, ServiceError):
+            raise key
         else:
             shown = fingerprint(key)
             if pinned is not None and key.split()[:2] == pinned.split()[:2]:
@@ -165,6 +205,8 @@ class HostCheck:
         return new.get(mode, hostlines.KEY_NEW)(shown=shown)
 
     async def _log_in(self) -> Finding:
+        if isinstance(self._kept_out, AuthenticationFailed):
+            raise self._kept_out  # a second try is penalised as the first
         try:
             await probing.log_in(self._pbx, self._host, self._in_time())
         except (ConnectFailed, HostKeyChanged) as error:
