@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from shared.process import forget_all
 from shared.store.database import Database
 from tests.integration.operating import HOST, Operate, operate_on
+from tests.integration.panel import TOKEN, Visitor, browser, visit
 from tests.integration.service import Service, Services, seed
 from tests.postgres import Postgres
 
@@ -73,3 +75,22 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
     with Moto.opened(monkeypatch) as opened:
         yield opened
+
+
+@pytest.fixture
+async def panel(start: Services) -> Service:
+    """A service with a panel."""
+    return await start(ADMIN_TOKEN=TOKEN)
+
+
+@pytest.fixture
+async def http(panel: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser at the panel, not logged in."""
+    async with browser(panel) as client:
+        yield client
+
+
+@pytest.fixture
+async def visitor(http: httpx.AsyncClient) -> Visitor:
+    """Somebody who is logged in to the panel."""
+    return await visit(http)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 
@@ -20,25 +18,6 @@ CHANGES = (
     *("/do/restart", "/do/hang-up", "/do/stop-dialling", "/do/let-dial", "/do/add-key"),
     *("/do/end-key", "/do/accept-key", "/check", "/log-out"),
 )
-
-
-@pytest.fixture
-async def panel(start: Services) -> Service:
-    """A service with a panel."""
-    return await start(ADMIN_TOKEN=TOKEN)
-
-
-@pytest.fixture
-async def http(panel: Service) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser, not logged in."""
-    async with browser(panel) as client:
-        yield client
-
-
-@pytest.fixture
-async def visitor(http: httpx.AsyncClient) -> Visitor:
-    """Somebody who is logged in."""
-    return await visit(http)
 
 
 def rules(service: Service) -> list[dict[str, object]]:

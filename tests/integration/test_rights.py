@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 
 from shared.operate.__main__ import main
+from shared.operate.hostkeys import fingerprint
 from shared.store.database import UNAVAILABLE, AccessRefused, Database
 from shared.store.enterprises import list_enterprises
 from shared.store.migrations import NoSuchTable, check_schema, load_functions, migrate
 from tests.integration.followed import BUSY, TALKS_ON, follow, place, reach
+from tests.integration.panel import TOKEN, browser, visit
 from tests.integration.service import SECRET, Services, seed
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
 GRANTS = Path(__file__).parents[2] / "deploy" / "grants.sql"
+SECURITY = GRANTS.parents[1] / "docs" / "security.md"
 STRANGER = "stranger_of_public"
 SERVICE = "calls_service"
 
@@ -366,3 +369,31 @@ async def test_migrating_as_the_service_says_who_may(
     assert await asyncio.to_thread(main, ["migrate"]) == 1
     assert "run it as the owner" in capsys.readouterr().err
     start.postgres.prepare()
+
+
+async def test_the_panel_changes_what_it_was_given_rights_to(
+    least: Database, start: Services, postgres: Postgres
+) -> None:
+    """With the service's grants it reads and is refused in a sentence; two more let it change."""
+    panel = await start(**ROLE, ADMIN_TOKEN=TOKEN)
+    more = re.findall(r"^GRANT .*;$", SECURITY.read_text("utf-8"), re.MULTILINE)
+    assert len(more) == 2
+    async with browser(panel) as http:
+        visitor = await visit(http)
+        for path in ("", "/hosts", "/enterprises", "/enterprise?number=0367", "/services"):
+            await visitor.see(path)
+        form = {"number": "0367", "typed": "0367"}
+        for action in ("stop-dialling", "add-key"):
+            refused = await visitor.send(f"/do/{action}", **form)
+            assert refused.status_code == 503
+            assert "may not change this" in refused.text
+        for statement in more:
+            postgres.execute(statement.replace("calls_service", SERVICE))
+        assert (await visitor.send("/do/stop-dialling", **form)).status_code == 303
+        assert (await visitor.send("/do/let-dial", **form)).status_code == 303
+        assert (await visitor.send("/do/add-key", **form, name="crm")).status_code == 200
+        assert (await visitor.send("/do/end-key", **form, key="crm")).status_code == 303
+        key = fingerprint(panel.pbx.host_key.export_public_key().decode())
+        for _ in range(2):  # to pin one, and in the place of another
+            done = await visitor.send("/do/accept-key", host="127.0.0.1", fingerprint=key)
+            assert done.status_code == 303
