@@ -87,7 +87,7 @@ class Service:
         return [
             command
             for command in self.pbx.commands
-            if command.startswith("channel originate") and containing in command
+            if command.startswith("channel originate ") and containing in command
         ]
 
     async def rung(self, number: str, times: int = 1) -> int:
