@@ -40,6 +40,7 @@ class Template:
     """The deployment; its parts are plain dictionaries, which a test may change."""
 
     def __init__(self, parsed: dict[str, Any]) -> None:
+        self.conditions: dict[str, Any] = parsed["Conditions"]
         self.parameters: dict[str, Any] = parsed["Parameters"]
         self.globals: dict[str, Any] = parsed["Globals"]["Function"]
         self.resources: dict[str, Any] = parsed["Resources"]

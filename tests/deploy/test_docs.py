@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 
 from tests.deploy.template import ROOT, Template, load_template
-from tests.deploy.test_template import metrics_of
+from tests.deploy.test_template import metrics_of, reservation
 
 DOCS = (ROOT / "docs/deploy.md").read_text("utf-8")
 
 
 def concurrency(template: Template, folder: str) -> int:
     """How many of a function run at once by default."""
-    limit = template.functions[folder]["ReservedConcurrentExecutions"]["Ref"]
+    limit = reservation(template, folder)
+    assert limit
     return int(template.parameters[limit]["Default"])
 
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
+from deploy.release import effective
 from shared import measures
 from shared.asterisk.models import Reason
 from shared.http import request as request_edge
@@ -180,7 +181,7 @@ def check_variables(template: Template) -> Iterator[str]:
     """Yield each variable that is no setting, or a secret, or where it is not needed."""
     fields = {name.upper(): field for name, field in Settings.model_fields.items()}
     secrets = {name for name, field in fields.items() if field.annotation is SecretStr}
-    known = set(fields) - secrets | {"POWERTOOLS_METRICS_NAMESPACE"}
+    known = set(fields) - secrets | {"POWERTOOLS_METRICS_NAMESPACE", "RELEASE"}
     for folder, function in template.functions.items():
         variables = function["Variables"]
         yield from (f"{folder}: {name}" for name in set(variables) - known)
@@ -326,12 +327,23 @@ def check_logs(template: Template) -> Iterator[str]:
             yield f"{folder}: traced, which costs half a second of import"
 
 
+def reservation(template: Template, folder: str) -> str | None:
+    """Name the parameter that says how many of a function run at once, 0 for no reservation."""
+    chosen = template.functions[folder].get("ReservedConcurrentExecutions", {}).get("Fn::If")
+    if chosen is None:
+        return None
+    condition, name, otherwise = chosen
+    is_given = {"Fn::Not": [{"Fn::Equals": [name, 0]}]}
+    if template.conditions[condition] != is_given or otherwise != {"Ref": "AWS::NoValue"}:
+        return None
+    return name["Ref"] if template.parameters[name["Ref"]]["MinValue"] == 0 else None
+
+
 def check_limits(template: Template) -> Iterator[str]:
     """Yield each function and API that takes whatever comes."""
-    for folder, function in template.functions.items():
-        limit = function.get("ReservedConcurrentExecutions", {}).get("Ref")
-        if limit not in template.parameters:
-            yield f"{folder}: no limit"
+    for folder in template.functions:
+        if reservation(template, folder) is None:
+            yield f"{folder}: no limit that can be left out"
     (api,) = template.of_type("AWS::Serverless::HttpApi").values()
     # A route's own settings replace the default ones, limits included.
     for route in ("", *api["RouteSettings"]):
@@ -505,6 +517,10 @@ CHECKS: dict[Check, list[Change]] = {
     ],
     check_limits: [
         lambda t: _function(t, "Tracker").pop("ReservedConcurrentExecutions"),
+        lambda t: t.parameters["ReadConcurrency"].update(MinValue=1),
+        lambda t: t.conditions.update(
+            ReservesCalls={"Fn::Equals": [{"Ref": "CallConcurrency"}, 0]}
+        ),
         lambda t: _api(t)["DefaultRouteSettings"].pop("ThrottlingRateLimit"),
         lambda t: _api(t)["RouteSettings"][CALL].pop("ThrottlingBurstLimit"),
     ],
@@ -618,7 +634,17 @@ def test_samconfig_gives_each_parameter_that_has_no_default(
     names = {item.partition("=")[0] for item in given}
     assert len(names) == len(given)
     assert names <= set(template.parameters)
-    assert {n for n, item in template.parameters.items() if "Default" not in item} <= names
+    # The release is deploy/deploy's to give.
+    needed = {n for n, item in template.parameters.items() if "Default" not in item} - {"Release"}
+    assert needed <= names
+
+
+@pytest.mark.parametrize(("config", "reserved"), [("default", 0), ("prod", 260)])
+def test_a_new_account_can_have_dev(config: str, reserved: int, template: Template) -> None:
+    """Of ten executions none can be reserved; prod's have to be asked for."""
+    values = effective(ROOT, config, {})
+    limits = [reservation(template, folder) for folder in template.functions]
+    assert sum(int(values[limit]) for limit in limits if limit) == reserved
 
 
 def test_samconfig_is_made_up() -> None:

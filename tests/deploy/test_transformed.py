@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.release import effective, release
 from tests.deploy.template import ROOT, load_template
 
 PYTHON = ROOT / ".venv-sam/bin/python"
@@ -20,25 +23,29 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def resources() -> dict[str, Any]:
-    """Have SAM transform the template, with made-up values of the parameters."""
-    parameters = {
-        name: str(item.get("Default", "made-up"))
-        for name, item in load_template().parameters.items()
-    }
+def transformed(*chosen: dict[str, str]) -> list[dict[str, Any]]:
+    """Have SAM transform the template once for each choice of the parameters' values."""
     done = subprocess.run(
         [PYTHON, "tests/deploy/transform.py"],
         cwd=ROOT,
         env={**os.environ, "AWS_DEFAULT_REGION": "eu-central-1"},
-        input=json.dumps(parameters),
+        input=json.dumps(chosen),
         capture_output=True,
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)["Resources"]
-    assert isinstance(found, dict)
+    found = [made["Resources"] for made in json.loads(done.stdout)]
+    assert len(found) == len(chosen)
     return found
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    """The template as it is, with made-up values of the parameters that have no default."""
+    known = load_template().parameters
+    values = {name: str(item.get("Default", "made-up")) for name, item in known.items()}
+    (made,) = transformed({**values, "Release": "0" * 16})
+    return made
 
 
 def of_type(resources: dict[str, Any], type_: str) -> dict[str, Any]:
@@ -111,3 +118,70 @@ def test_earlier_versions_go(resources: dict[str, Any]) -> None:
     """A snapshot is paid for as long as its version is there."""
     versions = of_type(resources, "AWS::Lambda::Version").values()
     assert {version["DeletionPolicy"] for version in versions} == {"Delete"}
+
+
+# What a deployment may differ by from the one before, and whether functions are another then.
+FILES = {
+    "shared/errors.py": True,
+    "shared/requirements.txt": True,
+    "functions/health/handler.py": True,
+    "template.yaml": True,
+    "README.md": False,
+    "docs/deploy.md": False,
+    "shared/__pycache__/errors.pyc": False,
+}
+PARAMETERS = ("DestinationsDenied", "DatabaseHost", "SshSecretArn")
+
+
+def copied(folder: Path) -> Path:
+    """Copy what is deployed, to change it."""
+    for name in ("shared", "functions"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("template.yaml", "samconfig.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def released(root: Path, **overrides: str) -> dict[str, str]:
+    """Parameters as deploy/deploy passes them."""
+    parameters = effective(root, "prod", overrides)
+    return {**parameters, "Release": release(root, parameters)}
+
+
+def test_every_change_gives_every_function_a_version(tmp_path: Path) -> None:
+    """A file of what is deployed, or a parameter's value: by these alone SAM sees nothing."""
+    root = copied(tmp_path)
+    before = released(root)
+    changes = {name: released(root, **{name: "changed"}) for name in PARAMETERS}
+    for name in FILES:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text("utf-8") if path.exists() else ""
+        path.write_text(f"{text}#\n", encoding="utf-8")
+        changes[name] = released(root)
+        path.write_text(text, encoding="utf-8")
+    old, *new = (
+        set(of_type(made, "AWS::Lambda::Version"))
+        for made in transformed(before, *changes.values())
+    )
+    every = len(load_template().functions)
+    assert len(old) == every
+    assert {name: len(found - old) for name, found in zip(changes, new, strict=True)} == {
+        **dict.fromkeys(PARAMETERS, every),
+        **{name: every if is_deployed else 0 for name, is_deployed in FILES.items()},
+    }
+
+
+def test_every_parameter_makes_a_release(tmp_path: Path) -> None:
+    """Of each another value, and no two are the same."""
+    root = copied(tmp_path)
+    known = load_template().parameters.keys() - {"Release"}
+    names = {released(root, **{name: "changed"})["Release"] for name in known}
+    assert len(names | {released(root)["Release"]}) == len(known) + 1
+
+
+def test_lambda_itself_sees_each_release(resources: dict[str, Any]) -> None:
+    """It publishes no version where code and settings are the last one's: they name the release."""
+    for function in of_type(resources, "AWS::Lambda::Function").values():
+        assert function["Properties"]["Environment"]["Variables"]["RELEASE"] == {"Ref": "Release"}

@@ -1,12 +1,13 @@
 """Prints template.yaml as AWS makes it of SAM's words; run by the interpreter that has SAM.
 
-Reads the parameters' values as JSON from its input.
+Reads lists of the parameters' values as JSON from its input, and prints as many templates.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ def main() -> None:
         for key in ("CodeUri", "ContentUri"):
             if key in resource["Properties"]:
                 resource["Properties"][key] = "s3://bucket/key"
-    json.dump(transform(template, json.load(sys.stdin), NoPolicies()), sys.stdout)
+    made = [
+        transform(deepcopy(template), parameters, NoPolicies())
+        for parameters in json.load(sys.stdin)
+    ]
+    json.dump(made, sys.stdout)
 
 
 main()
