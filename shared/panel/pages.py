@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from shared.panel import enterprises, hosts, live, logbook, services
+from shared.panel import deeds, enterprises, hosts, live, logbook, services
 from shared.panel.actions import Actor, execute
 from shared.panel.checking import check
 from shared.panel.door import PATH, FormOf, PanelRoute, Visit, VisitOf, to, without_session
@@ -115,6 +115,13 @@ async def requests(visit: VisitOf, q: str = "") -> Response:
     """What the log's end tells of requests."""
     found = await anyio.to_thread.run_sync(logbook.load_entries, the_settings().log_file, q)
     return visit.page("requests.html", entries=found, q=q)
+
+
+@router.get("/audit")
+async def audit(visit: VisitOf, q: str = "") -> Response:
+    """Who did what."""
+    notes = await deeds.list_deeds(the_database(), the_settings(), q)
+    return visit.page("audit.html", notes=notes, q=q)
 
 
 @router.get("/services")

@@ -10,6 +10,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "hosts": ("АТС", "PBXs"),
     "enterprises": ("Предприятия", "Enterprises"),
     "requests": ("Запросы", "Requests"),
+    "audit": ("Аудит", "Audit"),
     "services": ("Сервисы", "Services"),
     "back": ("Назад", "Back"),
     "close": ("Закрыть", "Close"),
@@ -271,6 +272,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sql_host": ("Другой адрес АТС: впишите его", "Another address of its PBX: write it in"),
     # Requests.
     "find": ("Найти", "Find"),
+    "find_deed_label": ("call_id, номер, внутренний или X-Actor", "call_id, number or X-Actor"),
+    "by_whom": ("Кто", "By whom"),
     "find_label": ("request_id, call_id или номер", "request_id, call_id or a number"),
     "no_log": (
         "Файла журнала нет: LOG_FILE пуст или ещё не записан. Тогда всё в консоли.",

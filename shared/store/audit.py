@@ -158,6 +158,11 @@ async def list_notes(
     return page_of(await database.run(OF_ONE, enterprise=enterprise, **asked), limit)
 
 
+async def list_all_notes(database: Door, wanted: Noted, *, limit: int) -> Page:
+    """List what was noted of everybody, the newest first; an operator's question."""
+    return page_of(await database.run(OF_ALL, **selected(wanted, limit=limit)), limit)
+
+
 def page_of(rows: Rows, limit: int) -> Page:
     """Make a page of what a list answered."""
     notes = tuple(Note(**row) for row in rows[:limit])

@@ -19,7 +19,7 @@ from tests.postgres import PASSWORD
 pytestmark = pytest.mark.anyio
 
 MARKUP = """<script>alert('x')</script>"><img src=x onerror=y>"""
-PAGES = ("", "/hosts", "/enterprises", "/requests", "/services")
+PAGES = ("", "/hosts", "/enterprises", "/requests", "/audit", "/services")
 
 
 def keys(service: Service) -> list[dict[str, object]]:
@@ -44,7 +44,7 @@ async def test_names_of_the_database_are_text(panel: Service, visitor: Visitor) 
         assert "\x1b" not in text
         assert "\u202e" not in text
     assert html.escape(MARKUP, quote=False).split("'")[0] in texts[2]
-    assert "WHERE number = &#39;&lt;b&gt;&#39;&#39;&#34;&amp;&#39;;" in texts[5]
+    assert "WHERE number = &#39;&lt;b&gt;&#39;&#39;&#34;&amp;&#39;;" in texts[len(PAGES)]
     assert "&lt;script&gt;alert(&#39;log&#39;)" in texts[3]
 
 
@@ -186,6 +186,10 @@ async def test_a_call_is_hung_up_once(panel: Service, visitor: Visitor) -> None:
     await until(lambda: any("hangup" in command for command in panel.pbx.commands))
     assert panel.row(call_id)["cancelled_at"]
     panel.postgres.execute("UPDATE callapi.calls SET phase = 'ended', ended_at = clock_timestamp()")
+    (note,) = panel.postgres.execute(
+        "SELECT done_by, outcome FROM callapi.audit WHERE action = 'hang-up'"
+    )
+    assert note == {"done_by": "panel", "outcome": "executed"}
     assert (await visitor.send("/do/hang-up", call_id=call_id)).status_code == 409
     for unknown in ("", "x", "00000000-0000-0000-0000-000000000000", "\x00"):
         assert (await visitor.send("/do/hang-up", call_id=unknown)).status_code == 404
@@ -291,6 +295,36 @@ async def test_requests_are_found(panel: Service, visitor: Visitor) -> None:
     page = (await visitor.http.get("/admin/requests", params={"q": "0367"})).text
     assert "mine-1" in page
     assert "Nothing was found" in await visitor.see("/requests?q=nobody")
+
+
+async def test_what_the_panel_changes_is_in_its_audit(panel: Service, visitor: Visitor) -> None:
+    """With the session and its address; what clients do, too, found by whom or by the call."""
+    answer = await panel.http.get(
+        "/api/makecallexternal",
+        params={"code": "150", "phone": PHONE},
+        headers={"X-Actor": "<b>Maria</b>"},
+    )
+    call_id = answer.json()["call_id"]
+    await visitor.send("/do/stop-dialling", number="0367", typed="0367")
+    await visitor.send("/do/add-key", number="0367", name="crm")
+    rows = panel.postgres.execute(
+        "SELECT action, done_by, actor, address FROM callapi.audit ORDER BY id"
+    )
+    assert [(row["action"], row["done_by"]) for row in rows] == [
+        ("call", "client"),
+        ("rules", "panel"),
+        ("keys", "panel"),
+    ]
+    assert {row["address"] for row in rows[1:]} == {"192.0.2.7"}
+    assert all(row["actor"].startswith("session ") for row in rows[1:])
+    page = await visitor.see("/audit")
+    assert "rules --dialling off" in page
+    assert "&lt;b&gt;Maria&lt;/b&gt;" in page
+    for wanted in (call_id, PHONE, "<b>Maria</b>"):
+        found = (await visitor.http.get("/admin/audit", params={"q": wanted})).text
+        assert call_id in found
+        assert "--dialling off" not in found
+    assert "Nothing was found" in await visitor.see("/audit?q=nobody")
 
 
 async def test_services_tell_of_the_process(panel: Service, visitor: Visitor) -> None:

@@ -12,7 +12,7 @@ from tests.integration.service import SECRET, Service, Services
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("", "/hosts", "/enterprises", "/requests", "/services", "/restart")
+PAGES = ("", "/hosts", "/enterprises", "/requests", "/audit", "/services", "/restart")
 QUERIES = ("/enterprise?number=0367", "/dialling?number=0367", "/key?host=127.0.0.1")
 CHANGES = (
     *("/do/restart", "/do/hang-up", "/do/stop-dialling", "/do/let-dial", "/do/add-key"),
