@@ -134,15 +134,18 @@ def restart() -> int:
     if family.supervisor is None:
         raise Refused("restart_cannot")
     folder = (_PROC / str(family.main) / "cwd").readlink()
-    done = subprocess.run(
-        [sys.executable, "-m", "shared.operate", "migrate"],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_MIGRATE_LIMIT_S,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "shared.operate", "migrate"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_MIGRATE_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused("restart_no_schema", why=str(error)) from None
     if done.returncode:
         raise Refused("restart_no_schema", why=done.stderr.strip()[-500:])
     if family.name is not None:

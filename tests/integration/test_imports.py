@@ -14,6 +14,7 @@ PARAMETERS = "aws_lambda_powertools.utilities.parameters"
 # What costs a cold start 85 ms or more, or belongs to the local service alone.
 HEAVY = {
     *("asyncssh", "cryptography", "pg8000", "uvicorn", "httptools", "prometheus_client"),
+    "jinja2",
     *("aws_lambda_powertools", PARAMETERS, "boto3", "botocore.session"),
 }
 DATABASE = {"pg8000"}

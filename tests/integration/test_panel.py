@@ -10,9 +10,10 @@ import pytest
 
 from shared.operate.hostkeys import fingerprint
 from shared.panel import checking
+from shared.settings import VERSION
 from shared.telemetry import LOG
 from tests.integration.followed import TALKS_ON
-from tests.integration.panel import TOKEN, Visitor, browser, visit
+from tests.integration.panel import TOKEN, Visitor, browser, log_in, visit
 from tests.integration.service import PHONE, SECRET, Service, Services, make_pbx, until
 from tests.postgres import PASSWORD
 
@@ -330,7 +331,7 @@ async def test_what_the_panel_changes_is_in_its_audit(panel: Service, visitor: V
 async def test_services_tell_of_the_process(panel: Service, visitor: Visitor) -> None:
     """The port, that calls can be placed, and this process; it was started by hand."""
     page = await visitor.see("/services")
-    for told in ("Port", "8018", "Calls can be placed", "1.0.0", "MiB", "cannot be restarted"):
+    for told in ("Port", "8018", "Calls can be placed", VERSION, "MiB", "cannot be restarted"):
         assert told in page
     answer = await visitor.send("/do/restart")
     assert answer.status_code == 409
@@ -343,6 +344,9 @@ async def test_without_the_database_the_panel_says_so(start: Services) -> None:
     async with browser(panel) as http:
         visitor = await visit(http)
         page = await visitor.see("/services")
+        wrong = await log_in(http, "wrong-token-0123456789")  # which cannot be counted
+        assert wrong.status_code == 503
+        assert "set-cookie" not in wrong.headers
         assert "Calls cannot be placed" in page
         assert "127.0.0.1:1/" in page
         for path in ("", "/hosts", "/enterprises", "/enterprise?number=0367"):

@@ -286,3 +286,19 @@ def test_package_takes_its_version_from_there() -> None:
     assert "version" in package["project"]["dynamic"]
     module, _, name = package["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
     assert getattr(importlib.import_module(module), name) == VERSION
+
+
+@pytest.mark.parametrize(
+    "token", ["x" * 15, "токен" * 4, "with a space in it", "x" * 256, "\n" * 16]
+)
+def test_a_token_that_could_be_guessed_or_not_sent_is_refused(token: str) -> None:
+    """ADMIN_TOKEN has 16 visible ASCII characters or more; no text repeats what it was."""
+    with pytest.raises(SettingsError) as told:
+        Settings.from_environment({"ADMIN_TOKEN": token})
+    assert "ADMIN_TOKEN: " in str(told.value)
+    assert "16 to 255 visible ASCII characters" in str(told.value)
+    assert token not in str(told.value)
+    settings = Settings.from_environment({"ADMIN_TOKEN": "x" * 16})
+    assert settings.admin_token.get_secret_value() == "x" * 16
+    assert "x" * 16 not in repr(settings)
+    assert Settings.from_environment({}).admin_token.get_secret_value() == ""
