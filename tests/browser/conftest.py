@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from anyio import to_thread
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from demo.postgres import free_port
 from demo.standin import StandIn
@@ -66,6 +66,7 @@ class Site:
     async def log_in(self, page: Page) -> None:
         """Log in, by the keyboard alone."""
         await page.goto("/admin")
+        await expect(page.locator("#token")).to_be_focused()
         await page.keyboard.type(TOKEN)
         await page.keyboard.press("Enter")
         await page.wait_for_selector("nav")
