@@ -224,3 +224,13 @@ async def test_the_last_days_cannot_be_swept(postgres: Postgres, database: Datab
     keep(postgres, 0)
     await remove_all_expired(database, Kept(7, calls_days=-1, audit_days=-1))
     assert (left(postgres, "calls"), left(postgres, "audit")) == (1, 2)
+
+
+async def test_a_table_of_unknown_size_is_swept_at_once(
+    postgres: Postgres, database: Database
+) -> None:
+    """Where it was empty when PostgreSQL last looked, no row is locked again for each other one."""
+    postgres.execute("ANALYZE callapi.claims")
+    expire(postgres, 20_000)
+    turns = [await remove_expired(database) for _ in range(11)]
+    assert turns == [2000] * 10 + [0]

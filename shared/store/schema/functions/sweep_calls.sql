@@ -1,7 +1,7 @@
 -- Remove the calls that were placed more than so many days ago, some thousand at a time; how many they
 -- were. The oldest of each enterprise are found by its own pages' index, so that no table of many years
--- is read through. What became of each is told to the audit, which may be kept longer. With its owner's rights, and never the last day's:
--- the service itself can remove no call.
+-- is read through. What became of each is told to the audit, which may be kept longer. With its owner's
+-- rights, and never the last day's: the service itself can remove no call.
 CREATE OR REPLACE FUNCTION callapi.sweep_calls(p_keep_days float8) RETURNS bigint LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $f$
   WITH RECURSIVE
@@ -11,14 +11,14 @@ SET search_path = pg_catalog, pg_temp AS $f$
          SELECT (SELECT min(c.enterprise) FROM callapi.calls c WHERE c.enterprise > k.enterprise)
            FROM known k WHERE k.enterprise IS NOT NULL),
        due AS (
-         SELECT d.call_id FROM known k CROSS JOIN LATERAL (
-                  SELECT c.call_id FROM callapi.calls c
+         SELECT d.place FROM known k CROSS JOIN LATERAL (
+                  SELECT c.ctid AS place FROM callapi.calls c
                    WHERE c.enterprise = k.enterprise
                      AND c.created_at < clock_timestamp() - make_interval(secs => greatest(p_keep_days, 1) * 86400)
                    ORDER BY c.created_at LIMIT 2000 FOR UPDATE SKIP LOCKED) d
           LIMIT 2000),
        gone AS (
-         DELETE FROM callapi.calls c USING due d WHERE c.call_id = d.call_id
+         DELETE FROM callapi.calls c WHERE c.ctid = ANY (ARRAY(SELECT d.place FROM due d))
          RETURNING c.call_id, coalesce(c.reason, c.state) AS became),
        told AS (
          UPDATE callapi.audit a SET outcome = g.became FROM gone g
