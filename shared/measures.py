@@ -12,7 +12,8 @@ from shared.process import once
 Metric: TypeAlias = Literal[
     "CallsAccepted",  # Asterisk has the call, or the monitoring
     "CallsRepeated",  # a repeat of one: nothing was dialled
-    "CallsFailed",  # certainly not dialled, though it was admitted
+    "CallsFailed",  # certainly not dialled, by no fault of the caller, though it was admitted
+    "PlacingMs",  # from the request to Asterisk's acceptance; the wait for a phone comes after it
     "CallsEnded",  # by reason
     "UnknownOutcomes",  # a phone may be ringing of which nobody can tell
     "HostKeysChanged",  # connections refused, since it may be another host
@@ -20,6 +21,7 @@ Metric: TypeAlias = Literal[
     "RecordsSkipped",  # lines of a PBX's call records that are none, or too long
     "HostsUntracked",  # at the watchdog's look, each minute: 0 says that it looked
     "InternalErrors",  # defects of this service
+    "ReleaseDefects",  # those that a request met, by release
 ]
 # What a long-lived process measures beside that; CloudWatch would ask money for each.
 Measure: TypeAlias = Literal[

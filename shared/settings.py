@@ -436,6 +436,11 @@ def set_library_folder(folder: Path | None) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
+def release() -> str:
+    """Tell which release this is, as the deployment on AWS names it."""
+    return os.environ.get("RELEASE", VERSION)
+
+
 @once
 def the_settings() -> Settings:
     """Settings of this process."""

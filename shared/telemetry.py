@@ -417,6 +417,15 @@ def configure_logging(settings: Settings) -> None:
     LOG.propagate = False
 
 
+def count_call(*, is_accepted: bool) -> None:
+    """Count a call as accepted or as failed; the other is written too, as 0.
+
+    An alarm divides them, and what is missing on either side would make the quotient miss.
+    """
+    count("CallsAccepted", int(is_accepted))
+    count("CallsFailed", int(not is_accepted))
+
+
 def _as_json(log: dict[str, object]) -> str:
     """Write a record whose traceback, too, shows all that is in it."""
     return printable(json.dumps(log, default=str, ensure_ascii=False))
@@ -434,6 +443,7 @@ def count(metric: Metric, value: int = 1, **dimensions: str) -> None:
     from aws_lambda_powertools.metrics import MetricUnit, single_metric  # noqa: PLC0415
 
     namespace = metrics_namespace()
-    with single_metric(metric, MetricUnit.Count, value, namespace=namespace) as written:
+    unit = MetricUnit.Milliseconds if metric == "PlacingMs" else MetricUnit.Count
+    with single_metric(metric, unit, value, namespace=namespace) as written:
         for name, text in {"service": SERVICE, **dimensions}.items():
             written.add_dimension(name, text)

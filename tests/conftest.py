@@ -33,7 +33,10 @@ def anyio_backend() -> str:
 def metrics(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[], list[str]]:
-    """Behave as on Lambda from now on; call it for what was counted since the last call."""
+    """Behave as on Lambda from now on; call it for what was counted since the last call.
+
+    A 0 says that something was not, and milliseconds are no count.
+    """
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "demo")
 
     def counted() -> list[str]:
@@ -44,6 +47,7 @@ def metrics(
             if "_aws" in line  # the others are the log's own
             for written in line["_aws"]["CloudWatchMetrics"]
             for metric in written["Metrics"]
+            if metric["Unit"] == "Count" and any(line[metric["Name"]])
         ]
 
     return counted

@@ -13,6 +13,7 @@ from typing import Any
 from shared.asterisk.commands import OriginateCall
 from shared.asterisk.models import CallOrder, Context, Extension, Phone
 from shared.aws.environment import begin_environment, run_pinned
+from shared.errors import ServiceError
 from shared.following.expiry import the_expiry
 from shared.following.late import UnknownCall, the_late_calls
 from shared.following.pace import the_pace
@@ -33,13 +34,21 @@ if on_lambda():
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Follow one host until nothing is left, or start what is missing; what was done is told."""
+    """Follow one host until nothing is left, or start what is missing; what was done is told.
+
+    So is what kept it from that, such as a database that is away: Lambda is to count as an error
+    only what this code does wrong, since that rolls a deployment back.
+    """
     configure_logging(the_settings())
     host = event.get("host")
-    if host is None:
-        return run_pinned(start_missing())
-    left_s = context.get_remaining_time_in_millis() / 1000 - _RESERVE_S
-    return run_pinned(follow(str(host), left_s))
+    try:
+        if host is None:
+            return run_pinned(start_missing())
+        left_s = context.get_remaining_time_in_millis() / 1000 - _RESERVE_S
+        return run_pinned(follow(str(host), left_s))
+    except ServiceError as error:
+        LOG.error("❌ Трекер %s: %s", host or "-", error)
+        return {"host": host, "end": error.code}
 
 
 async def start_missing() -> dict[str, Any]:

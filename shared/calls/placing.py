@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +57,7 @@ from shared.pbx.neighbours import Neighbours, the_neighbours
 from shared.process import once
 from shared.settings import Settings, on_lambda, the_settings
 from shared.store.database import Database, the_database
-from shared.telemetry import CALL_ID, LOG, count, cut_secret, note_repeat
+from shared.telemetry import CALL_ID, LOG, count, count_call, cut_secret, note_repeat
 
 _RING_POLL_S = 0.15
 # One question is let finish: to cut it short would cost the host its connection.
@@ -108,6 +109,7 @@ class Placing:
         Raises:
             ServiceError: any of the tree; `dialled` is true to what was sent.
         """
+        began = time.monotonic()
         admitted = await self._admit(order, caller, wishes)
         CALL_ID.set(str(admitted.call_id))
         enterprise = f"{admitted.enterprise_name} ({admitted.enterprise_number})"
@@ -127,9 +129,7 @@ class Placing:
         except ServiceError as error:
             if isinstance(error, OriginateUnknown):
                 self._listen(command, admitted, error)
-            LOG.log(_level(error), "❌ %s на %s: %s", order, admitted.host, error)
-            if error.dialled == "no":
-                count("CallsFailed")
+            _tell_failure(error, order, admitted.host)
             outcome, reason = _OUTCOMES[error.dialled], _reason(error)
             settlement = Settlement(
                 outcome, error_code=error.code, error_detail=error.recorded_detail, reason=reason
@@ -139,6 +139,7 @@ class Placing:
             raise
         except Exception as defect:
             # Of whatever happens after the command was sent, its sender makes an error of the tree.
+            count_call(is_accepted=False)
             await self._settle(admitted, Settlement("not_executed", reason="failed"))
             internal = InternalError()
             internal.call_id = admitted.call_id
@@ -148,7 +149,8 @@ class Placing:
             outcome = "unknown" if may_ring else "not_executed"
             await self._settle(admitted, Settlement(outcome, reason=reason))
             raise
-        count("CallsAccepted")
+        count_call(is_accepted=True)
+        count("PlacingMs", round((time.monotonic() - began) * 1000))
         LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, order)
         roots = originated.roots
         await self._settle(admitted, Settlement("executed", roots))
@@ -323,6 +325,17 @@ def _complete(error: ServiceError, order: Order, call_id: UUID) -> None:
     error.call_id = call_id
     if isinstance(error, PbxError):
         error.during = _FAILURES[order.kind]
+
+
+def _tell_failure(error: ServiceError, order: Order, host: str) -> None:
+    """Log and count a call that was not placed, or may not have been."""
+    level = _level(error)
+    is_operators = level == logging.ERROR
+    # By this field AWS counts which PBX's calls fail.
+    extra = {"failed_host": host} if is_operators else None
+    LOG.log(level, "❌ %s на %s: %s", order, host, error, extra=extra)
+    if is_operators and error.dialled == "no":
+        count_call(is_accepted=False)
 
 
 def _level(error: ServiceError) -> int:

@@ -26,6 +26,7 @@ from shared.errors import (
     ServiceError,
 )
 from shared.measures import observe
+from shared.settings import release
 from shared.telemetry import LOG, REQUEST_ID, count, note_refusal
 
 PROBLEM_TYPE = "application/problem+json"
@@ -148,6 +149,7 @@ def note_defect(error: Exception) -> None:
     """Log a defect of ours, and count it."""
     LOG.error("❌ Внутренняя ошибка", exc_info=error)
     count("InternalErrors")
+    count("ReleaseDefects", release=release())
 
 
 async def on_service_error(request: Request, error: Exception) -> JSONResponse:

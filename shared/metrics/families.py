@@ -34,6 +34,7 @@ State: TypeAlias = Literal[
 
 # A page of the history takes seconds, a wait for an event 25; a warm call single milliseconds.
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 27.0)
+_PLACING_MS = (10.0, 25.0, 50.0, 100.0, 250.0, 1000.0, 5000.0, 15_000.0, 27_000.0)
 _EXCHANGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0)
 
 
@@ -72,6 +73,12 @@ MEASURED: Mapping[Metric | Measure, Family] = {
     "Refusals": Family("refusals_total", "counter", "Errors answered, by their code.", ("code",)),
     "CallsAccepted": Family(
         "accepted_total", "counter", "Calls and monitorings that Asterisk has accepted."
+    ),
+    "PlacingMs": Family(
+        "placing_milliseconds",
+        "histogram",
+        "Time from a request until Asterisk had accepted its call.",
+        buckets=_PLACING_MS,
     ),
     "CallsRepeated": Family(
         "repeated_total", "counter", "Repeats of a call: answered, and nothing was dialled."
@@ -128,6 +135,9 @@ MEASURED: Mapping[Metric | Measure, Family] = {
         "records_skipped_total", "counter", "Lines of call records that could not be read."
     ),
     "InternalErrors": Family("internal_errors_total", "counter", "Defects of this service."),
+    "ReleaseDefects": Family(
+        "release_defects_total", "counter", "Defects that a request met, by release.", ("release",)
+    ),
     "LogWriteErrors": Family(
         "log_write_errors_total", "counter", "Times that the log's file could not be written."
     ),

@@ -39,19 +39,19 @@ def alarms(aws: None) -> dict[str, dict[str, Any]]:
     """Make the topic, its subscription and the alarms of our own metrics; each by its name."""
     template, sns, cloudwatch = load_template(), boto3.client("sns"), boto3.client("cloudwatch")
     (topic,) = template.of_type("AWS::SNS::Topic")
-    known = {"AWS::StackName": STACK, "AlarmEmail": EMAIL}
+    known: dict[str, Any] = {"AWS::StackName": STACK, "AlarmEmail": EMAIL, "SlowMs": 2000}
     known[topic] = sns.create_topic(Name=f"{STACK}-{topic}")["TopicArn"]
     (subscription,) = template.of_type("AWS::SNS::Subscription").values()
     sns.subscribe(**{name: resolve(value, known) for name, value in subscription.items()})
     made = {}
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
-        if alarm.get("Namespace") == {"Ref": "AWS::StackName"}:
+        if alarm.get("Namespace") == {"Ref": "AWS::StackName"} and "AlarmActions" in alarm:
             made[name] = {key: resolve(value, known) for key, value in alarm.items()}
             cloudwatch.put_metric_alarm(AlarmName=name, **made[name])
     return made
 
 
-def resolve(value: Any, known: dict[str, str]) -> Any:
+def resolve(value: Any, known: dict[str, Any]) -> Any:
     """Put in what the template refers to."""
     if isinstance(value, list):
         return [resolve(item, known) for item in value]
@@ -80,6 +80,7 @@ def written(capsys: pytest.CaptureFixture[str], metric: Metric, value: int = 1) 
         ("HostKeysChanged", "HostKeysChangedAlarm"),
         ("InternalErrors", "InternalErrorsAlarm"),
         ("HostsUntracked", "TrackerStalledAlarm"),
+        ("PlacingMs", "SlowCallsAlarm"),
     ],
 )
 def test_an_alarm_looks_at_what_the_service_writes(

@@ -23,7 +23,7 @@ from shared.http.app import create_app
 from shared.process import forget_all
 from shared.settings import SERVICE, Settings, the_settings
 from tests.deploy.code import counted, reach
-from tests.deploy.template import ROOT, TEMPLATE, Template, load_template, needs
+from tests.deploy.template import ROOT, TEMPLATE, Template, load_template
 
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("functions/*/handler.py"))
 # What each policy allows, whole.
@@ -43,7 +43,7 @@ POLICIES = {
 }
 AWS_METRICS = {
     "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency"},
-    "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Throttles"},
+    "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
 }
 # None of them can hold a caller's words, but routeKey: one of our own routes.
 LOGGED = {
@@ -59,7 +59,6 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
-CALL = "GET /api/makecallexternal"
 
 
 @pytest.fixture
@@ -232,17 +231,23 @@ def metrics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
 def check_alarms(template: Template) -> Iterator[str]:
     """Yield each alarm that would never ring, or nobody would hear."""
     own = set(get_args(measures.Metric))
+    service: dict[str, Any] = {"service": SERVICE}
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
-        if alarm["AlarmActions"] != [{"Ref": "Alarms"}]:
-            yield f"{name}: tells nobody"
+        wanted = None if name in rolls_back(template) else [{"Ref": "Alarms"}]
+        if not alarm.get("AlarmActions") == alarm.get("OKActions") == wanted:
+            yield f"{name}: tells nobody, or of a deployment"
         metrics = metrics_of(alarm)
         # CloudWatch's limit for one alarm.
-        if not 1 <= len(metrics) <= 10:
+        if not len(metrics) <= 10 or not (metrics or "INSIGHT_RULE_METRIC" in str(alarm)):
             yield f"{name}: {len(metrics)} metrics"
+        if "ExtendedStatistic" in alarm and "EvaluateLowSampleCountPercentile" not in alarm:
+            yield f"{name}: a percentile of few"
         for metric in metrics:
             dimensions = {item["Name"]: item["Value"] for item in metric["Dimensions"]}
             if metric["Namespace"] == {"Ref": "AWS::StackName"}:
-                if metric["MetricName"] not in own or dimensions != {"service": SERVICE}:
+                of_release = {"release": {"Ref": "Release"}}
+                more = of_release if metric["MetricName"] == "ReleaseDefects" else {}
+                if metric["MetricName"] not in own or dimensions != service | more:
                     yield f"{name}: {metric['MetricName']}"
             elif metric["MetricName"] not in AWS_METRICS.get(metric["Namespace"], set()):
                 yield f"{name}: {metric['MetricName']}"
@@ -253,26 +258,10 @@ def check_watched_functions(template: Template) -> Iterator[str]:
     watched: dict[str, list[str]] = {"Errors": [], "Throttles": []}
     for alarm in template.of_type("AWS::CloudWatch::Alarm").values():
         for metric in metrics_of(alarm):
-            if metric["Namespace"] == "AWS/Lambda":
+            if metric["Namespace"] == "AWS/Lambda" and len(metric["Dimensions"]) == 1:
                 watched[metric["MetricName"]].append(str(metric["Dimensions"][0]["Value"]))
     functions = sorted(str(function["FunctionName"]) for function in template.functions.values())
     yield from (name for name, found in watched.items() if sorted(found) != functions)
-
-
-def check_metrics_of_routes(template: Template) -> Iterator[str]:
-    """Yield each route that an alarm looks at and that has no metrics of its own."""
-    (api,) = template.of_type("AWS::Serverless::HttpApi").values()
-    watched = 0
-    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
-        for metric in metrics_of(alarm):
-            dimensions = {item["Name"]: item["Value"] for item in metric["Dimensions"]}
-            if "Resource" in dimensions:
-                watched += 1
-                route = f"{dimensions['Method']} {dimensions['Resource']}"
-                if not api["RouteSettings"].get(route, {}).get("DetailedMetricsEnabled"):
-                    yield f"{name}: {route}"
-    if not watched:
-        yield "no route is looked at"
 
 
 def check_roll_back(template: Template) -> Iterator[str]:
@@ -284,14 +273,33 @@ def check_roll_back(template: Template) -> Iterator[str]:
             yield f"{folder}: no SnapStart"
         if function["VersionDeletionPolicy"] != "Delete":
             yield f"{folder}: the snapshots of all its versions are paid for"
-        alarms = function["DeploymentPreference"]["Alarms"]
-        wanted = {"FunctionErrorsAlarm", "ServiceErrorsAlarm", "InternalErrorsAlarm"}
-        if not wanted <= {a["Ref"] for a in alarms}:
-            yield f"{folder}: rolled back by {alarms}"
-        for alarm in alarms:
-            used = set(needs(template.resources[alarm["Ref"]]["Properties"]))
-            if used & {"Api", *(f["Logical"] for f in template.functions.values())}:
-                yield f"{folder}: waits for {alarm['Ref']}, which waits for it"
+        if template.globals["DeploymentPreference"] != {
+            "Type": {"Fn::If": ["IsEmergency", "AllAtOnce", {"Ref": "DeploymentType"}]}
+        }:
+            yield "an emergency waits"
+        own = f"{function['Logical']}VersionAlarm"
+        guards = [{"Ref": own}, {"Ref": "ReleaseDefectsAlarm"}]
+        if function["DeploymentPreference"] != {
+            "Alarms": {"Fn::If": ["IsEmergency", [{"Ref": "AWS::NoValue"}], guards]}
+        }:
+            yield f"{folder}: rolled back by {function['DeploymentPreference']}"
+        of_version = {
+            "FunctionName": function["FunctionName"],
+            "Resource": {"Fn::Sub": f"{function['FunctionName']['Fn::Sub']}:live"},
+            "ExecutedVersion": {"Fn::GetAtt": [function["Logical"], "Version.Version"]},
+        }
+        for metric in metrics_of(template.resources[own]["Properties"]):
+            if {item["Name"]: item["Value"] for item in metric["Dimensions"]} != of_version:
+                yield f"{own}: looks at more than the new version"
+
+
+def rolls_back(template: Template) -> set[str]:
+    """Names of the alarms that a deployment looks at."""
+    return {
+        item["Ref"]
+        for function in template.functions.values()
+        for item in function["DeploymentPreference"]["Alarms"]["Fn::If"][2]
+    }
 
 
 def check_tracker(template: Template) -> Iterator[str]:
@@ -346,11 +354,11 @@ def check_limits(template: Template) -> Iterator[str]:
             yield f"{folder}: no limit that can be left out"
     (api,) = template.of_type("AWS::Serverless::HttpApi").values()
     # A route's own settings replace the default ones, limits included.
-    for route in ("", *api["RouteSettings"]):
-        settings = api["RouteSettings"][route] if route else api["DefaultRouteSettings"]
-        for key in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
-            if settings.get(key, {}).get("Ref") not in template.parameters:
-                yield f"api: {route} {key}"
+    if "RouteSettings" in api:
+        yield "api: a route of its own"
+    for key in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+        if api["DefaultRouteSettings"].get(key, {}).get("Ref") not in template.parameters:
+            yield f"api: {key}"
 
 
 def check_cors(template: Template) -> Iterator[str]:
@@ -410,7 +418,7 @@ def check_dashboard(template: Template) -> Iterator[str]:
                 shown["metrics"].add(name)
                 if dimensions[:2] != ["service", SERVICE]:
                     yield f"{name}: {dimensions}"
-                shown["reasons"] |= set(dimensions[3:4])
+                shown["reasons"] |= set(dimensions[3:4]) - {"${Release}"}
             elif name not in AWS_METRICS.get(namespace, set()):
                 yield f"{namespace} {name}"
     alarms = {f"${{{name}.Arn}}" for name in template.of_type("AWS::CloudWatch::Alarm")}
@@ -486,6 +494,9 @@ CHECKS: dict[Check, list[Change]] = {
     check_alarms: [
         lambda t: _function(t, "UnknownOutcomesAlarm").update(MetricName="UnknownOutcome"),
         lambda t: _function(t, "SlowCallsAlarm").update(MetricName="Slowness"),
+        lambda t: _function(t, "SlowCallsAlarm").pop("EvaluateLowSampleCountPercentile"),
+        lambda t: _function(t, "ReleaseDefectsAlarm")["Dimensions"].pop(),
+        lambda t: _function(t, "ReleaseDefectsAlarm").update(AlarmActions=[{"Ref": "Alarms"}]),
         lambda t: _function(t, "HostKeysChangedAlarm").update(AlarmActions=[]),
         lambda t: _function(t, "InternalErrorsAlarm").update(Dimensions=[]),
     ],
@@ -493,13 +504,14 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "ThrottlesAlarm")["Metrics"].pop(),
         lambda t: _function(t, "ServiceErrorsAlarm")["Metrics"].pop(),
     ],
-    check_metrics_of_routes: [
-        lambda t: _api(t)["RouteSettings"][CALL].pop("DetailedMetricsEnabled"),
-        lambda t: _function(t, "SlowCallsAlarm")["Dimensions"][-1].update(Value="/api/monitor"),
-    ],
     check_roll_back: [
-        lambda t: t.globals["DeploymentPreference"]["Alarms"].append({"Ref": "ServerErrorsAlarm"}),
-        lambda t: t.globals["DeploymentPreference"]["Alarms"].pop(0),
+        lambda t: t.globals["DeploymentPreference"].update(Type={"Ref": "DeploymentType"}),
+        lambda t: _guards(t, "Health").append({"Ref": "UnknownOutcomesAlarm"}),
+        lambda t: _guards(t, "Health").pop(0),
+        lambda t: _metric(t, "CallsVersionAlarm")["Dimensions"].pop(),
+        lambda t: _metric(t, "CallsVersionAlarm")["Dimensions"][-1].update(
+            Value={"Fn::GetAtt": ["Events", "Version.Version"]}
+        ),
         lambda t: t.globals.update(SnapStart={"ApplyOn": "None"}),
         lambda t: t.globals.update(VersionDeletionPolicy="Retain"),
     ],
@@ -522,7 +534,7 @@ CHECKS: dict[Check, list[Change]] = {
             ReservesCalls={"Fn::Equals": [{"Ref": "CallConcurrency"}, 0]}
         ),
         lambda t: _api(t)["DefaultRouteSettings"].pop("ThrottlingRateLimit"),
-        lambda t: _api(t)["RouteSettings"][CALL].pop("ThrottlingBurstLimit"),
+        lambda t: _api(t).update(RouteSettings={"GET /health": {}}),
     ],
     check_cors: [
         lambda t: _cors(_api(t)).update(AllowOrigins=["*"]),
@@ -545,6 +557,17 @@ CHECKS: dict[Check, list[Change]] = {
 def _statement(template: Template, policy: str) -> dict[str, Any]:
     statement: dict[str, Any] = _function(template, policy)["PolicyDocument"]["Statement"][0]
     return statement
+
+
+def _guards(template: Template, logical: str) -> list[dict[str, str]]:
+    guards: list[dict[str, str]] = _function(template, logical)["DeploymentPreference"]["Alarms"][
+        "Fn::If"
+    ][2]
+    return guards
+
+
+def _metric(template: Template, alarm: str) -> dict[str, Any]:
+    return metrics_of(_function(template, alarm))[0]
 
 
 def _log(template: Template, text: str) -> None:
@@ -582,8 +605,9 @@ def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
     alarms = template.of_type("AWS::CloudWatch::Alarm")
     watched = {metric["MetricName"] for alarm in alarms.values() for metric in metrics_of(alarm)}
     assert watched == {
-        *("5xx", "Count", "Latency", "Errors", "Throttles", "InternalErrors"),
-        *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked"),
+        *("5xx", "Count", "Errors", "Invocations", "Throttles", "InternalErrors"),
+        *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked", "PlacingMs"),
+        *("CallsAccepted", "CallsFailed", "ReleaseDefects"),
     }
     assert alarms["SlowCallsAlarm"]["ExtendedStatistic"] == "p90"
     # A watchdog that does not look counts nothing: that is when nobody follows.

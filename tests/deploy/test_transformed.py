@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.release import effective, release
-from tests.deploy.template import ROOT, load_template
+from tests.deploy.template import ROOT, load_template, needs
+from tests.deploy.test_template import metrics_of
 
 PYTHON = ROOT / ".venv-sam/bin/python"
 
@@ -105,13 +107,40 @@ def test_deployment_rolls_back_on_alarms(resources: dict[str, Any]) -> None:
     groups = of_type(resources, "AWS::CodeDeploy::DeploymentGroup")
     aliases = of_type(resources, "AWS::Lambda::Alias")
     assert len(groups) == len(aliases) == len(load_template().functions)
-    for group in groups.values():
-        assert len(group["Properties"]["AlarmConfiguration"]["Alarms"]) == 4
+    for name, group in groups.items():
+        condition, emergency, otherwise = group["Properties"]["AlarmConfiguration"]["Fn::If"]
+        assert (condition, emergency) == ("IsEmergency", {})
+        assert otherwise["Enabled"]
+        own, _ = (alarm["Name"]["Ref"] for alarm in otherwise["Alarms"])
+        assert own.removesuffix("VersionAlarm") in name
         rolled_back = group["Properties"]["AutoRollbackConfiguration"]
         assert rolled_back["Enabled"]
         assert "DEPLOYMENT_STOP_ON_ALARM" in rolled_back["Events"]
     for alias in aliases.values():
         assert "CodeDeployLambdaAliasUpdate" in alias["UpdatePolicy"]
+
+
+def test_nothing_waits_for_itself(resources: dict[str, Any]) -> None:
+    """The alias waits for its deployment group, that for the alarm, that for the new version."""
+    waits = {
+        name: {needed.split(".")[0] for needed in needs(item)} & resources.keys()
+        for name, item in resources.items()
+    }
+    order = list(TopologicalSorter(waits).static_order())  # raises where there is a circle
+    for alias, item in of_type(resources, "AWS::Lambda::Alias").items():
+        version = item["Properties"]["FunctionVersion"]["Fn::GetAtt"][0]
+        alarm = f"{item['Properties']['FunctionName']['Ref']}VersionAlarm"
+        assert order.index(version) < order.index(alarm) < order.index(alias)
+
+
+def test_the_alarm_looks_at_the_version_that_is_published(resources: dict[str, Any]) -> None:
+    """SAM puts its name in, which is another one with each release."""
+    for version, item in of_type(resources, "AWS::Lambda::Version").items():
+        alarm = resources[f"{item['Properties']['FunctionName']['Ref']}VersionAlarm"]
+        for metric in metrics_of(alarm["Properties"]):
+            assert {"Fn::GetAtt": [version, "Version"]} in [
+                dimension["Value"] for dimension in metric["Dimensions"]
+            ]
 
 
 def test_earlier_versions_go(resources: dict[str, Any]) -> None:

@@ -7,15 +7,22 @@ import asyncio
 import pytest
 
 from functions.tracker import handler as function
+from shared.errors import DatabaseUnavailable
 from shared.following.wake import Waker
 from shared.store.database import the_database
 from shared.store.leases import Lease
 from tests.integration.followed import SLOW, TALKS_ON, follow, place, reach, state
 from tests.integration.service import OTHER_PHONE, Services
 
-pytestmark = pytest.mark.anyio
-
 HOST = "127.0.0.1"
+
+
+class Context:
+    """What Lambda tells of an invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Have much time."""
+        return 900_000
 
 
 @pytest.fixture
@@ -30,6 +37,7 @@ def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return hosts
 
 
+@pytest.mark.anyio
 async def test_it_follows_until_nothing_is_left(start: Services, invoked: list[str]) -> None:
     """Phases and the end, as in a process of its own; nobody is needed after it."""
     service = await follow(start, in_process=False)
@@ -40,6 +48,7 @@ async def test_it_follows_until_nothing_is_left(start: Services, invoked: list[s
     assert invoked == []
 
 
+@pytest.mark.anyio
 async def test_it_hands_over_when_its_time_is_up(start: Services, invoked: list[str]) -> None:
     """Another one goes on at once where it stopped: its lease is free, no phase is told twice."""
     service = await follow(start, in_process=False)
@@ -59,6 +68,7 @@ async def test_it_hands_over_when_its_time_is_up(start: Services, invoked: list[
     assert invoked == [HOST]
 
 
+@pytest.mark.anyio
 async def test_of_two_for_one_host_one_follows(start: Services, invoked: list[str]) -> None:
     """AWS may deliver an event twice: the second ends at once, and invokes nobody."""
     service = await follow(start, in_process=False)
@@ -71,6 +81,7 @@ async def test_of_two_for_one_host_one_follows(start: Services, invoked: list[st
     assert invoked == []
 
 
+@pytest.mark.anyio
 async def test_the_watchdog_starts_what_is_missing(start: Services, invoked: list[str]) -> None:
     """A host with an open call that nobody follows; not one that is followed or has no call."""
     service = await follow(start, in_process=False)
@@ -85,6 +96,7 @@ async def test_the_watchdog_starts_what_is_missing(start: Services, invoked: lis
     assert await function.start_missing() == {"started": [HOST]}
 
 
+@pytest.mark.anyio
 async def test_what_a_killed_one_left_is_found(start: Services, invoked: list[str]) -> None:
     """Its lease runs out; the end that came meanwhile is known from the PBX's record."""
     service = await follow(start, time_scale=SLOW, in_process=False)
@@ -98,3 +110,18 @@ async def test_what_a_killed_one_left_is_found(start: Services, invoked: list[st
     assert await function.follow(HOST, 30) == {"host": HOST, "end": "idle"}
     call = await state(service, call_id)
     assert (call["reason"], call["cdr"]) == ("answered", "confirmed")
+
+
+@pytest.mark.parametrize("event", [{}, {"host": HOST}])
+def test_a_database_that_is_away_is_no_crash(
+    monkeypatch: pytest.MonkeyPatch, event: dict[str, str]
+) -> None:
+    """Lambda would count it as an error of a new version, which CodeDeploy rolls back."""
+
+    async def fail(*_: object) -> None:
+        raise DatabaseUnavailable("It is away")
+
+    monkeypatch.setattr(function, "start_missing", fail)
+    monkeypatch.setattr(function, "follow", fail)
+    told = function.handler(event, Context())
+    assert told == {"host": event.get("host"), "end": "database-unavailable"}

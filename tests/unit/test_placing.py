@@ -30,6 +30,7 @@ from shared.errors import (
     OutcomeUnknown,
     PbxBusy,
     ServiceError,
+    UnknownExtension,
 )
 from shared.following.late import UnknownCall
 from shared.following.wake import Waker
@@ -264,6 +265,7 @@ async def test_call_that_was_not_sent_is_not_watched(pbx: Pbx, late: Late) -> No
     [
         (None, ["CallsAccepted"]),
         (ConnectionLost("Lost"), ["CallsFailed"]),
+        (UnknownExtension("No such extension"), []),  # the caller's own mistake
         (OriginateUnknown("Not acknowledged", None), []),  # where the caller is told
     ],
 )

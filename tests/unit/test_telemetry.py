@@ -25,6 +25,7 @@ from shared.telemetry import (
     WithIds,
     check_log_file,
     count,
+    count_call,
     cut_secret,
     hide_secrets,
     printable,
@@ -289,6 +290,20 @@ def test_counting_needs_no_namespace(
     count("CallsAccepted")
     (metrics,) = json.loads(capsys.readouterr().out)["_aws"]["CloudWatchMetrics"]
     assert metrics["Namespace"] == "asterisk-call-management"
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+def test_a_call_is_counted_on_both_sides(
+    *, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_accepted: bool
+) -> None:
+    """The rate of failing ones has a value at each of them, where all fail and where none does."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "makecallexternal")
+    count_call(is_accepted=is_accepted)
+    written: dict[str, list[float]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        written |= json.loads(line)
+    assert written["CallsAccepted"] == [float(is_accepted)]
+    assert written["CallsFailed"] == [float(not is_accepted)]
 
 
 def test_nothing_is_counted_in_a_local_process(capsys: pytest.CaptureFixture[str]) -> None:

@@ -689,7 +689,7 @@ async def test_every_temporary_refusal_says_when_to_come_back(
     [
         (OutcomeUnknown("Not acknowledged"), ["UnknownOutcomes"]),
         (ConnectionLost("Lost"), []),
-        (RuntimeError("A defect"), ["InternalErrors", "UnknownOutcomes"]),
+        (RuntimeError("A defect"), ["InternalErrors", "ReleaseDefects", "UnknownOutcomes"]),
     ],
 )
 async def test_whoever_is_told_unknown_is_counted(
