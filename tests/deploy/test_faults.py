@@ -288,6 +288,14 @@ def test_every_alarm_has_a_fault(template: Template) -> None:
     assert {name for name in every - shown if not name.endswith("Version")} == set()
 
 
+def test_the_rule_is_asked_by_its_name(template: Template) -> None:
+    """The alarm's expression has it as text, which nothing else compares."""
+    rule = template.resources["FailingHosts"]["Properties"]["RuleName"]["Fn::Sub"]
+    (worst,) = template.resources["HostFailingAlarm"]["Properties"]["Metrics"]
+    asked = f'INSIGHT_RULE_METRIC("{rule}", "MaxContributorValue")'
+    assert worst["Expression"] == {"Fn::Sub": asked}
+
+
 def test_a_rate_without_zeros_would_never_ring(template: Template) -> None:
     """A missing side makes the quotient miss: that is why both are written."""
     samples = Samples()
