@@ -66,7 +66,13 @@ async def find_row(database: Database, number: str) -> ListedEnterprise:
     raise Refused("not_found", status=404)
 
 
-def load(database: Database, settings: Settings, row: ListedEnterprise) -> Enterprise:
+async def load_place(database: Database) -> str:
+    """Tell where the user's table is, as SQL names it. Raises DatabaseUnavailable."""
+    rows = await database.run("SELECT callapi.enterprises_at() AS place")
+    return str(rows[0]["place"])
+
+
+def load(database: Database, settings: Settings, row: ListedEnterprise, place: str) -> Enterprise:
     """Read all of one; blocking. Raises DatabaseUnavailable, OperatorError."""
     rules = dict(next(iter(load_rules(database, row.number)), {}))
     lists = {name: rules.get(name) for name in ("allowed", "denied", "extensions")}
@@ -74,12 +80,12 @@ def load(database: Database, settings: Settings, row: ListedEnterprise) -> Enter
         row=row,
         weaknesses=_weaknesses(row, settings),
         keys=load_keys(database, row.number),
-        statements=tuple(_statements(row)),
+        statements=tuple(_statements(row, place)),
         **{name: None if value is None else tuple(value) for name, value in lists.items()},
     )
 
 
-def _statements(row: ListedEnterprise) -> Iterator[Statement]:
+def _statements(row: ListedEnterprise, place: str) -> Iterator[Statement]:
     where = f"WHERE number = {_literal(row.written)};"
     key, active = ("sql_off", "false") if row.active else ("sql_on", "true")
     for name, value in (
@@ -88,7 +94,7 @@ def _statements(row: ListedEnterprise) -> Iterator[Statement]:
         ("sql_host", f"ip = {_literal(row.host)}"),  # as it is, until somebody writes another
         (key, f"active = {active}"),
     ):
-        yield Statement(name, f"UPDATE enterprises SET {value}\n {where}")  # noqa: S608 - printed
+        yield Statement(name, f"UPDATE {place} SET {value}\n {where}")  # noqa: S608 - printed
 
 
 def _literal(text: str) -> str:

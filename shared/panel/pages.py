@@ -92,7 +92,8 @@ async def enterprise(visit: VisitOf, number: str) -> Response:
 async def _enterprise(visit: Visit, number: str, secret: str = "", said: str = "") -> Response:
     database = the_database()
     row = await enterprises.find_row(database, number)
-    whole = await anyio.to_thread.run_sync(enterprises.load, database, the_settings(), row)
+    place = await enterprises.load_place(database)
+    whole = await anyio.to_thread.run_sync(enterprises.load, database, the_settings(), row, place)
     return visit.page("enterprise.html", whole=whole, done=_done(visit), secret=secret, said=said)
 
 

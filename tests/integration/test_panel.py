@@ -140,7 +140,7 @@ async def test_weaknesses_are_told(panel: Service, visitor: Visitor) -> None:
     panel.postgres.seed_enterprise("0401", "twin", "192.0.2.11", "short")
     page = await visitor.see("/enterprise?number=0400")
     assert "2 active enterprises have it" in page
-    assert "UPDATE enterprises SET secret = replace(gen_random_uuid()" in page
+    assert "UPDATE public.enterprises SET secret = replace(gen_random_uuid()" in page
     before = panel.postgres.execute("SELECT * FROM enterprises ORDER BY number")
     printed = re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
     assert len(printed) == 3
