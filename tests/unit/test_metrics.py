@@ -66,7 +66,7 @@ def test_no_label_names_a_caller() -> None:
     """Labels are a few words, of which `pbx` alone is an operator's."""
     allowed = {
         *("route", "method", "status", "code", "phase", "reason", "transport", "outcome"),
-        *("kind", "version", "role", "use", "state", "pbx"),
+        *("kind", "version", "release", "role", "use", "state", "pbx"),
     }
     assert {label for family in FAMILIES for label in family.labels} == allowed
     with_pbx = {family.name for family in FAMILIES if "pbx" in family.labels}
