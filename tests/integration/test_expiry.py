@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from shared.store.audit import Noted, list_notes
 from shared.store.database import Database, the_database
 from shared.store.expired import Kept
 from shared.store.expired import remove_expired as remove_all_expired
+from shared.store.migrations import load_functions
 from shared.telemetry import LOG
 from tests.integration.followed import follow
 from tests.integration.service import Services, until
@@ -226,11 +228,12 @@ async def test_the_last_days_cannot_be_swept(postgres: Postgres, database: Datab
     assert (left(postgres, "calls"), left(postgres, "audit")) == (1, 2)
 
 
-async def test_a_table_of_unknown_size_is_swept_at_once(
-    postgres: Postgres, database: Database
-) -> None:
-    """Where it was empty when PostgreSQL last looked, no row is locked again for each other one."""
-    postgres.execute("ANALYZE callapi.claims")
-    expire(postgres, 20_000)
-    turns = [await remove_expired(database) for _ in range(11)]
-    assert turns == [2000] * 10 + [0]
+def test_no_sweep_joins_the_rows_that_it_locks() -> None:
+    """Each names them by an array, made once.
+
+    Joined, 2,000 of 4,500 rows took 0.49 s for 0.007, where PostgreSQL had last looked at many
+    pages with one row; and each row may lock all of the others again.
+    """
+    joined = re.compile(r"\bIN\s*\(\s*SELECT\b[^;]*?\bFOR UPDATE\b", re.DOTALL)
+    wrong = [function.name for function in load_functions() if joined.search(function.template)]
+    assert wrong == []
