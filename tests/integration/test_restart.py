@@ -61,6 +61,11 @@ def supervisor(script: Script) -> int:
     return int((script.folder / ".run" / "asterisk.pid").read_text("utf-8"))
 
 
+# Shorter than the service keeps a connection that rests: or, where the machine makes a client wait
+# for seconds, it may send just as the other end closes, as with any server.
+KEPT = httpx.Limits(keepalive_expiry=2)
+
+
 class Clients:
     """Clients that ask all the while, and what became of each request."""
 
@@ -78,7 +83,7 @@ class Clients:
 
     async def ask_on_one_connection(self) -> None:
         """Ask again and again, on a connection for as long as it is kept."""
-        async with httpx.AsyncClient(base_url=self._url, timeout=LIMIT_S) as http:
+        async with httpx.AsyncClient(base_url=self._url, timeout=LIMIT_S, limits=KEPT) as http:
             while not self._is_over:
                 await self._ask(http, "/health")
                 await self._ask(http, "/api/status")
@@ -91,7 +96,7 @@ class Clients:
 
     async def place_calls(self, placed: list[str]) -> None:
         """Place one call after the other, each to a number of its own."""
-        async with httpx.AsyncClient(base_url=self._url, timeout=LIMIT_S) as http:
+        async with httpx.AsyncClient(base_url=self._url, timeout=LIMIT_S, limits=KEPT) as http:
             while not self._is_over or len(placed) < 12:
                 phone = f"+3752900{len(placed):05}"
                 query = {"code": "150", "phone": phone}
