@@ -149,6 +149,7 @@ async def test_supervision_a_transfer_and_a_hang_up_are_noted(start: Services) -
     path = f"/api/calls/{call_id}"
     handed = await service.http.post(f"{path}/transfer", json={"to": "151"}, headers=chief)
     assert handed.is_success, handed.text
+    await service.rung("151")
     assert (await service.http.delete(path, headers=chief)).is_success
     entries = (await audit(service, actor="chief")).json()["entries"]
     assert [(e["action"], e["code"], e["whom"], e["outcome"]) for e in entries] == [
