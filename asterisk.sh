@@ -112,6 +112,11 @@ end() { # pid, seconds
   while runs "$1"; do
     if [ "$waited" -ge $(($2 * 10)) ]; then
       kill -KILL -- "-$1" 2>/dev/null || true
+      # It takes a moment to be gone, and whatever it holds, as its port, is free no sooner.
+      for ((waited = 0; waited < 50; waited++)); do
+        kill -0 -- "-$1" 2>/dev/null || break
+        sleep 0.1
+      done
       return 1
     fi
     sleep 0.1

@@ -91,10 +91,13 @@ def test_a_port_that_is_taken_is_told_before_any_worker_is_started() -> None:
 def test_a_worker_that_cannot_start_ends_all() -> None:
     """With its exit status: it is not started again and again, and the others do not go on."""
     program = (
-        "import sys, time; from shared.http.workers import Workers\n"
+        "import os, sys, time; from shared.http.workers import Workers\n"
+        "begun, begins = os.pipe()\n"
         "def serve(number):\n"
         "    print(number, flush=True)\n"
-        "    time.sleep(3600 * (1 - number)); sys.exit(3)\n"
+        "    if number == 0:\n"
+        "        os.write(begins, b'0'); time.sleep(3600)\n"
+        "    os.read(begun, 1); sys.exit(3)\n"
         "sys.exit(Workers(2, [], serve).run())"
     )
     done = subprocess.run(
