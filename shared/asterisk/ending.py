@@ -28,48 +28,69 @@ class _HangUp:
     async def _request(self, console: Console, channel: Channel, deadline: Deadline) -> bool:
         before, self.may_be_sent = self.may_be_sent, True  # who is given up now, does not know
         try:
-            self.is_done = await client.request_hangup(console, channel, deadline)
+            is_done = await client.request_hangup(console, channel, deadline)
         except HangupUnacknowledged:
             raise
         except Exception:  # certain, of whatever fails otherwise: see Console.ask
             self.may_be_sent = before
             raise
-        self.may_be_sent = before or self.is_done
-        return self.is_done
+        self.is_done |= is_done
+        self.may_be_sent = before or is_done
+        return is_done
 
 
 class Ending(_HangUp):
-    """Ends one call, whatever is left of it; once more is harmless. `legs` were seen before."""
+    """Ends one call, whatever is left of it; once more is harmless. `legs` were seen before.
+
+    `is_handed_over`: its customer was sent to another extension, maybe at this very moment, so that
+    its root goes without him.
+    """
 
     def __init__(self, root: Root, legs: Sequence[Leg]) -> None:
         super().__init__()
+        self.is_handed_over = False
         self._root = root
         self._legs = legs
 
     async def __call__(self, console: Console, *, deadline: Deadline) -> bool:
         """Hang up; False where nothing is left of the call.
 
-        One channel is enough: Asterisk takes the others along.
+        One channel is enough: Asterisk takes the others along. Of a call that was handed over it is
+        the customer's, and what may be left of the call that he was taken from goes after it.
 
         Raises:
             HangupUnacknowledged: the call may be over.
             CallNotReady: which of the channels that are left is the call's, cannot be told.
             Exception: any other; this attempt sent nothing that ends it.
         """
-        last = await self._choose(console, deadline)
-        return last is not None and await self._request(console, last, deadline)
+        is_done = False
+        for channel in await self._choose(console, deadline):
+            is_done |= await self._request(console, channel, deadline)
+        return is_done
 
-    async def _choose(self, console: Console, deadline: Deadline) -> Channel | None:
+    async def _choose(self, console: Console, deadline: Deadline) -> list[Channel]:
         channels = await client.list_channels(console, deadline)
         own = list(_own(self._root, self._legs, channels))
+        if self.is_handed_over and own:
+            customer = await self._customer(console, channels, deadline)
+            return customer + [one for one in own[:1] if one not in customer]
         if not own:
             legs = await client.legs_among(console, self._root.uniqueid, channels, deadline)
             if not legs:
-                return None
+                return []
             own = list(_alike(self._root, legs)) or ([] if self._legs else _pair(legs))
         if not own:
             raise CallNotReady("Which of the channels that are left is the call's cannot be told")
-        return next(filter(client.is_askable, own), own[0])
+        return [next(filter(client.is_askable, own), own[0])]
+
+    async def _customer(
+        self, console: Console, channels: tuple[Channel, ...], deadline: Deadline
+    ) -> list[Channel]:
+        """Find the customer's channel, also one that nobody saw before he was handed over."""
+        for customer in customers_among(self._root, self._legs, channels):
+            return [customer]
+        legs = await client.legs_among(console, self._root.uniqueid, channels, deadline)
+        return [leg for leg in legs if not is_local(leg) and is_called(leg, self._root.to)][:1]
 
 
 class EndingUnanswered(_HangUp):

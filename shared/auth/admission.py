@@ -206,7 +206,7 @@ async def admit_transfer(
     `learn` as in `admit`.
 
     Raises:
-        NoSuchCall, LimitExceeded, Forbidden, HostUnverified: refused; nothing is claimed.
+        NoSuchCall, CallEnded, LimitExceeded, Forbidden, HostUnverified: refused, nothing claimed.
         DatabaseUnavailable: not known, so nothing may be sent.
         ServiceError: what `learn` raises; nothing is claimed.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.errors import (
+    CallEnded,
     DestinationDenied,
     DiallingStopped,
     ExtensionNotOwned,
@@ -85,5 +86,6 @@ def refusal_of(
             " and nobody said which extensions are whose"
         ),
         "no-such-call": NoSuchCall(),
+        "being-ended": CallEnded("The call is being hung up at this moment"),
     }
     return forbidden.get(row["verdict"]) or InvalidClientId()

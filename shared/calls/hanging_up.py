@@ -55,7 +55,7 @@ async def hang_up(
     at = datetime.now(UTC)
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
-        await calls.cancel(database, call.call_id, at, doer)
+        end.is_handed_over = await calls.cancel(database, call.call_id, at, doer)
         await pbx.ask(call.host, end, deadline)
     except BaseException as error:
         if not end.may_be_sent:

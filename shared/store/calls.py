@@ -66,8 +66,9 @@ WITH noted AS (
          hang_ups = CASE WHEN :now = ANY (hang_ups) OR cardinality(hang_ups) >= 20 THEN hang_ups
                          ELSE array_append(hang_ups, CAST(:now AS timestamptz)) END
    WHERE call_id = :call_id AND ended_at IS NULL
-  RETURNING enterprise, code, phone)
-SELECT callapi.note(n.enterprise, 'hang-up', :call_id, n.code, n.phone, :now, CAST(:who AS jsonb))
+  RETURNING enterprise, code, phone, transferred_to)
+SELECT n.transferred_to,
+       callapi.note(n.enterprise, 'hang-up', :call_id, n.code, n.phone, :now, CAST(:who AS jsonb))
   FROM noted n
 """
 _CANCEL_NOT = """
@@ -285,9 +286,13 @@ def _side(row: dict[str, Any], party: Party) -> Side:
     return Side(**{name: row[f"{party}_{name}"] for name in Side.__slots__})
 
 
-async def cancel(database: Database, call_id: UUID, at: datetime, doer: Doer) -> None:
-    """Note that the API was asked to end a call, before it is ended: why, is known then."""
-    await database.run(_CANCEL, call_id=call_id, now=at, who=doer.render())
+async def cancel(database: Database, call_id: UUID, at: datetime, doer: Doer) -> bool:
+    """Note that the API was asked to end a call, before it is ended: why, is known then.
+
+    From now on no transfer of it is admitted for a while; tell whether one was before.
+    """
+    rows = await database.run(_CANCEL, call_id=call_id, now=at, who=doer.render())
+    return any(row["transferred_to"] is not None for row in rows)
 
 
 async def cancel_not(database: Database, call_id: UUID, at: datetime) -> None:

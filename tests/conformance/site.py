@@ -297,6 +297,14 @@ class Host:
                     return channels
                 await anyio.sleep(0.01)
 
+    async def left(self, *wanted: Callable[[Channel], bool]) -> tuple[Channel, ...]:
+        """Wait until each of these is true of some channel, and there is no other channel."""
+        with anyio.fail_after(LIMIT_S):
+            while True:
+                if len(channels := await self.seen(*wanted)) == len(wanted):
+                    return channels
+                await anyio.sleep(0.01)
+
     async def over(self) -> None:
         """Wait until there is no channel."""
         with anyio.fail_after(LIMIT_S):

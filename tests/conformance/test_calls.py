@@ -221,8 +221,8 @@ async def test_a_customer_who_is_redirected(
     )
     text = await host.ask(f"channel redirect {leg.name} inoffice,151,1")
     assert text.decode() == f"Channel '{leg.name}' successfully redirected to inoffice,151,1\n"
-    seen = await host.seen(bridged(f"{host.technology}/151-"), bridged(leg.name))
-    channels = tuple(sorted(seen, key=lambda channel: channel.name))
+    left = await host.left(bridged(f"{host.technology}/151-"), bridged(leg.name))
+    channels = tuple(sorted(left, key=lambda channel: channel.name))
     new, same = channels
     assert (same.name, same.uniqueid) == (leg.name, leg.uniqueid)
     assert told(same) == ("Up", "Dial", f"{host.technology}/151,30")

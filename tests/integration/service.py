@@ -26,7 +26,7 @@ from shared.following.trackers import Trackers
 from shared.process import forget_all
 from shared.settings import Settings, the_settings
 from shared.store.database import Rows, the_database
-from shared.telemetry import LOG, configure_logging
+from shared.telemetry import CALL_ID, LOG, configure_logging
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -228,6 +228,7 @@ class Services:
         A service that this test started before is ended.
         """
         await self._running.aclose()
+        CALL_ID.set(None)  # that of a test before, which asked without a request
         log_file = self.folder / "asterisk_service.log"
         own = environment(self.postgres, pbx.port, str(log_file))
         own |= {name: str(value) for name, value in settings.items()}

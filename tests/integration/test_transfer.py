@@ -68,6 +68,35 @@ async def test_a_customer_is_handed_over_once(start: Services, code: str, phone:
     assert [leg["party"] for leg in ended["legs"]] == ["agent", "customer", "agent"]
 
 
+async def test_a_call_that_was_just_handed_over_is_ended_with_its_customer(start: Services) -> None:
+    """In the moment in which the old channels are there still, and go without him."""
+    service = await follow(start, time_scale=1.0)
+    for _ in range(3):
+        call_id = await talking(service)
+        assert (await transfer(service, call_id)).status_code == 200
+        hung_up = await service.http.delete(f"/api/calls/{call_id}")
+        assert hung_up.status_code == 200, hung_up.text
+        await reach(service, call_id, "ended")
+        assert service.pbx.channels == []
+
+
+async def test_a_call_that_is_being_hung_up_is_not_handed_over(start: Services) -> None:
+    """Nobody would end the new one; where nothing was hung up, it may be handed over after all."""
+    service = await follow(start)
+    call_id = await talking(service)
+    service.pbx.freeze()
+    ending = asyncio.create_task(service.http.delete(f"/api/calls/{call_id}"))
+    await until(lambda: bool(service.row(call_id)["hang_ups"]))
+    refused = await transfer(service, call_id)
+    assert (refused.status_code, refused.json()["code"]) == (409, "call-ended"), refused.text
+    assert refused.json()["dialled"] == "no"
+    tell(service, call_id, hang_ups="ARRAY[clock_timestamp() - interval '31 s']")
+    handing = asyncio.create_task(transfer(service, call_id))
+    await until(lambda: service.row(call_id)["transferred_to"] == "151")
+    service.pbx.thaw()
+    await asyncio.gather(ending, handing)
+
+
 async def test_of_many_at_once_one_is_sent(start: Services) -> None:
     """Two browsers, or one that is impatient."""
     service = await follow(start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import permutations
 from typing import Any
 
@@ -89,6 +89,13 @@ async def end(asterisk: Asterisk, *legs: Leg, root: Root = ROOT) -> bool:
     return await Ending(root, legs)(asterisk, deadline=Deadline.after(5))
 
 
+async def end_handed_over(asterisk: Asterisk, *legs: Leg) -> bool:
+    """End one whose customer was sent to another extension just now."""
+    ending = Ending(ROOT, legs)
+    ending.is_handed_over = True
+    return await ending(asterisk, deadline=Deadline.after(5))
+
+
 SEEN = (leg(AGENT, "1.1", "agent"), leg(CUSTOMER, "1.2", "customer"))
 
 
@@ -109,6 +116,39 @@ async def test_a_customer_who_was_handed_on_by_a_phone_is_ended_and_no_third() -
     asterisk = Asterisk(row(THIRD, "3.1", caller="153") + row(CUSTOMER, "1.2"))
     assert await end(asterisk, *SEEN, leg(THIRD, "3.1", "customer"))
     assert asterisk.ended == [CUSTOMER]
+
+
+@pytest.mark.parametrize("legs", [SEEN, ()])
+async def test_of_a_call_that_was_handed_over_the_customer_goes_first(
+    legs: tuple[Leg, ...],
+) -> None:
+    """The root is there for a moment, and goes without him, also if nobody had seen him before."""
+    root, agent = row(ROOT.channel, "1.0"), row(AGENT, "1.1")
+    customer = row(CUSTOMER, "1.2", caller="375290000005", bridge="")
+    linkedids = dict.fromkeys((ROOT.channel, AGENT, CUSTOMER), "1.0")
+    for listed in permutations((root, agent, customer)):
+        asterisk = Asterisk("".join(listed), linkedids)
+        assert await end_handed_over(asterisk, *legs)
+        assert asterisk.ended == [CUSTOMER, ROOT.channel]
+    alone = Asterisk(customer, linkedids)
+    assert await end_handed_over(alone, *legs)
+    assert alone.ended == [CUSTOMER]
+    left = Asterisk(root + agent, linkedids)
+    assert await end_handed_over(left, *legs)
+    assert left.ended == [ROOT.channel]
+
+
+async def test_a_customer_who_was_hung_up_is_ended_whatever_became_of_the_rest() -> None:
+    """The old root may leave meanwhile, or its command be lost: he is not there any more."""
+    customer = row(CUSTOMER, "1.2", caller="375290000005", bridge="")
+    for reply in (GONE, LOST):
+        asterisk = Asterisk(row(ROOT.channel, "1.0") + customer)
+        asterisk.replies = [DONE, reply]
+        ending = Ending(ROOT, SEEN)
+        ending.is_handed_over = True
+        with suppress(HangupUnacknowledged):
+            await ending(asterisk, deadline=Deadline.after(5))
+        assert (ending.is_done, ending.may_be_sent) == (True, True)
 
 
 async def test_who_came_later_is_nobody_to_end_a_call_by() -> None:

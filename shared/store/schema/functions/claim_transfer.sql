@@ -5,7 +5,10 @@
 -- callapi.settle_transfer. It opens no second call: of the caps of callapi.take_allowance, which says what
 -- p_limits is, only that of the extension p_to holds.
 --
--- verdict: new, repeat, no-such-call, limited, too-many-open, or one of callapi.refusal's.
+-- A call that is being hung up is not handed over: whoever ends it would end what it is no more. As long
+-- as the request to end it may be under way, that is.
+--
+-- verdict: new, repeat, no-such-call, being-ended, limited, too-many-open, or one of callapi.refusal's.
 CREATE OR REPLACE FUNCTION callapi.claim_transfer(
   p_enterprise text, p_host text, p_call uuid, p_to text, p_at timestamptz, p_window_s float8,
   p_limits jsonb,
@@ -22,7 +25,7 @@ BEGIN
   verdict := v.verdict; refused := v.refused;
   IF verdict IS NOT NULL THEN RETURN NEXT; RETURN; END IF;
 
-  SELECT k.transferred_to, k.transferred_at, k.transfer_state, k.transfer_until, k.transfer_before
+  SELECT k.transferred_to, k.transferred_at, k.transfer_state, k.transfer_until, k.transfer_before, k.hang_ups
     INTO c FROM callapi.calls k
    WHERE k.enterprise = p_enterprise AND k.call_id = p_call FOR UPDATE;
   IF NOT FOUND THEN verdict := 'no-such-call'; RETURN NEXT; RETURN; END IF;
@@ -37,6 +40,9 @@ BEGIN
       SELECT 1 FROM jsonb_array_elements(c.transfer_before) b
        WHERE b ->> 'to' = p_to AND (b ->> 'until')::timestamptz > clock_timestamp()) THEN
     verdict := 'repeat'; RETURN NEXT; RETURN;
+  END IF;
+  IF EXISTS (SELECT FROM unnest(c.hang_ups) h WHERE h > clock_timestamp() - interval '30 s') THEN
+    verdict := 'being-ended'; RETURN NEXT; RETURN;
   END IF;
 
   BEGIN  -- a refusal raised below undoes the tokens above it
