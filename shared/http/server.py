@@ -33,7 +33,8 @@ _MAX_HEAD_BYTES = 32_768
 _MAX_REST_BYTES = 262_144
 _MAX_PIPELINED = 16
 _HEAD_S = 10.0
-_KEEP_ALIVE_S = 5
+# Longer than clients rest theirs (httpx 5 s, aiohttp 15 s): who asks just as it is closed cannot know.
+_KEEP_ALIVE_S = 20
 # How long who was answered and still sends keeps its connection.
 _LINGER_S = 5.0
 # Within each such time so much of an answer is taken, or its rest: 3 kB a second, which every modem
