@@ -244,6 +244,30 @@ async def test_a_customer_is_handed_over(
     assert phones.so_far()["151"] == 1
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.01])
+@pytest.mark.parametrize(
+    ("agent", "customer"), [("154", TALKS_ON), ("156", TALKS_RTP)], ids=["silent", "with sound"]
+)
+async def test_a_call_that_was_just_handed_over_is_ended_whole(
+    start: Services, lab: Lab, agent: str, customer: str, pause_s: float
+) -> None:
+    """At any moment: while Asterisk takes the first agent away, or has the new one rung."""
+    service = await start()
+    call_id = await place(service, agent, customer)
+    await reach(service, call_id, "talking")
+    path = f"/api/calls/{call_id}"
+
+    handed = await service.http.post(f"{path}/transfer", params=AUTH, json={"to": "151"})
+    assert handed.status_code == 200, handed.text
+    await asyncio.sleep(pause_s)
+    hung_up = await service.http.delete(path, params=AUTH)
+
+    assert hung_up.status_code == 200, hung_up.text
+    await until(lambda: not lab.channels())
+    ended = await reach(service, call_id, "ended")
+    assert (ended["reason"], ended["cancelled"]) == ("answered", True)
+
+
 async def test_a_customer_is_not_handed_over_to_nobody(
     start: Services, lab: Lab, phones: Phones
 ) -> None:
