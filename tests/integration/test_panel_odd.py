@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 
 from shared.panel.live import _CALLS
+from tests.integration.panel import Visitor
 from tests.integration.service import Service
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("path", ["/audit?q=a%00", "/key?host=%00", "/enterprise?number=%00"])
+async def test_what_no_database_can_hold_is_not_there(visitor: Visitor, path: str) -> None:
+    """A page says so; it is no defect of the service."""
+    answer = await visitor.http.get(f"/admin{path}")
+    assert answer.status_code == 404
+    assert "There is no such thing" in answer.text
 
 
 async def test_the_live_calls_are_found_by_indexes(panel: Service) -> None:
