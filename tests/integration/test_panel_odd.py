@@ -6,7 +6,7 @@ import pytest
 
 from shared.panel.live import _CALLS
 from tests.integration.panel import Visitor
-from tests.integration.service import Service
+from tests.integration.service import PHONE, Service
 
 pytestmark = pytest.mark.anyio
 
@@ -17,6 +17,25 @@ async def test_what_no_database_can_hold_is_not_there(visitor: Visitor, path: st
     answer = await visitor.http.get(f"/admin{path}")
     assert answer.status_code == 404
     assert "There is no such thing" in answer.text
+
+
+ACTOR = "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"
+
+
+@pytest.mark.parametrize("wanted", ["150", "4217", ACTOR, "whom"])
+async def test_a_deed_is_found_by_whatever_its_word_is(
+    panel: Service, visitor: Visitor, wanted: str
+) -> None:
+    """The extension that rang first, and a user whose name in his own system is an id."""
+    for phone, actor in ((PHONE, "4217"), ("+375290000002", ACTOR)):
+        query = {"code": "150", "phone": phone}
+        headers = {"X-Actor": actor}
+        answer = await panel.http.get("/api/makecallexternal", params=query, headers=headers)
+        assert answer.status_code == 200
+    page = await visitor.see(f"/audit?q={PHONE.lstrip('+') if wanted == 'whom' else wanted}")
+    found = [actor for actor in ("4217", ACTOR) if f"client: {actor}" in page]
+    right = {"150": ["4217", ACTOR], "4217": ["4217"], ACTOR: [ACTOR], "whom": []}
+    assert found == right[wanted]
 
 
 async def test_the_live_calls_are_found_by_indexes(panel: Service) -> None:
