@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 
 from shared.panel.live import _CALLS
+from tests.integration.operating import Operate
 from tests.integration.panel import Visitor
 from tests.integration.service import PHONE, Service
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
+
+ODD = ("\t77", "77\u00a0", "7\u200b7", "77\r", "7\x1b7", "7'\"<7")
+
+
+@pytest.mark.parametrize("number", ODD)
+async def test_dialling_is_stopped_whatever_the_number_is_made_of(
+    panel: Service, visitor: Visitor, number: str
+) -> None:
+    """By its links and forms alone, typing what the page shows."""
+    panel.postgres.seed_enterprise(number, "odd", "192.0.2.9", "z" * 32)
+    links = re.findall(
+        r'href="/admin(/enterprise[?]number=[^"]*)"', await visitor.see("/enterprises")
+    )
+    (link,) = (link for link in links if "0367" not in link)
+    page = await visitor.see(html.unescape(link))
+    (asks,) = re.findall(r'href="/admin(/dialling[?][^"]*)"', page)
+    page = await visitor.see(html.unescape(asks))
+    (hidden,) = re.findall(r'name="number" value="([^"]*)"', page)
+    (typed,) = re.findall(r'<label for="typed">[^<]*: ([^<]*)</label>', page)
+    form = {"number": html.unescape(hidden), "typed": html.unescape(typed)}
+    assert (await visitor.send("/do/stop-dialling", **form)).status_code == 303
+    rules = panel.postgres.execute("SELECT enterprise, dialling FROM callapi.enterprise_rules")
+    assert rules == [{"enterprise": number, "dialling": False}]
+
+
+@pytest.mark.parametrize("number", ODD)
+def test_a_command_takes_the_number_as_it_stands(
+    postgres: Postgres, operate: Operate, number: str
+) -> None:
+    """Spaces around it are left out, as every request reads it; nothing else is."""
+    postgres.seed_enterprise(number, "odd", "192.0.2.9", "z" * 32)
+    assert operate("rules", f" {number} ", "--dialling", "off")[0] == 0
+    assert operate("keys", f" {number} ", "add", "--name", "crm")[0] == 0
+    _, said, _ = operate("audit", f" {number} ")
+    assert len(said.splitlines()) == 2
 
 
 @pytest.mark.parametrize("path", ["/audit?q=a%00", "/key?host=%00", "/enterprise?number=%00"])
