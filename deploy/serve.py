@@ -56,6 +56,13 @@ def bound_console() -> None:
     os.ftruncate(sys.stderr.fileno(), 0)
 
 
+def tell(text: str) -> None:
+    """Say it on the console, where that can be written."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
 class Generation:
     """One run of asterisk.py: what it tells of itself."""
 
@@ -131,13 +138,21 @@ class Supervisor:
                 self._look_at(self._coming)
             elif self._is_wanted and self._serving.serves():
                 self._is_wanted = False
-                self._coming = Generation(self._serving.listening, self._environment())
+                self._begin()
             self._leaving = [one for one in self._leaving if not self._has_left(one)]
             if self._name is not None:
                 bound_console()
         status = self._serving.process.returncode
         self._end()
         return status if status > 0 else 1
+
+    def _begin(self) -> None:
+        """Start the next one; what cannot even be started leaves the one that serves."""
+        try:
+            self._coming = Generation(self._serving.listening, self._environment())
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            tell(f"⚠️ The new process did not start: {error}; the old one goes on serving")
+            self._decide("failed")
 
     def _environment(self) -> dict[str, str]:
         if self._name is None:
@@ -161,15 +176,16 @@ class Supervisor:
             coming.process.kill()
             coming.process.wait()
             coming.close()
-            sys.stderr.write("⚠️ The new process did not start; the old one goes on serving\n")
+            tell("⚠️ The new process did not start; the old one goes on serving")
             self._decide("failed")
 
     def _decide(self, outcome: str) -> None:
         self._coming = None
         if self._name is not None:
             written = self._name.with_suffix(".written")
-            written.write_text(outcome)
-            written.replace(self._name.with_suffix(".outcome"))
+            with contextlib.suppress(OSError):  # a full disk: who waits is told that nobody answers
+                written.write_text(outcome)
+                written.replace(self._name.with_suffix(".outcome"))
 
     def _has_left(self, one: Generation) -> bool:
         if not one.has_ended() and time.monotonic() - one.since > _LEAVE_LIMIT_S:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from shared.auth.credentials import CallerOf
 from shared.auth.enterprise import identify
 from shared.errors import AuditOff
-from shared.http.fields import CallId, ExtensionText, Moment, PhoneInUrl
+from shared.http.fields import ActorInUrl, CallId, ExtensionText, Moment, PhoneInUrl
 from shared.http.gateway import lambda_handler
 from shared.http.problems import TellingRoute, quota_headers
 from shared.numbering import spellings
@@ -61,7 +61,7 @@ class Wanted(BaseModel):
     """What to list; all that is given must hold."""
 
     action: Action | None = None
-    actor: str | None = Field(None, max_length=100, description="X-Actor, as it was sent")
+    actor: ActorInUrl | None = None
     call_id: CallId | None = None
     extension: ExtensionText | None = Field(None, description="the extension that rang first")
     number: PhoneInUrl | None = Field(None, description="whom it was about")

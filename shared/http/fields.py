@@ -129,6 +129,12 @@ def _actor(value: str) -> str:
     return text
 
 
+def _actor_in_url(value: str) -> str:
+    if not 0 < len(value) <= _MAX_ACTOR_CHARACTERS or not value.isprintable():
+        raise ValueError(f"must be {_ACTOR_RULE}")
+    return value
+
+
 def _described(rule: str, example: str, **schema: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": rule, "examples": [example], **schema})
 
@@ -171,6 +177,11 @@ SpyModeText = Annotated[
 IdempotencyKey = Annotated[
     Annotated[str, AfterValidator(_key)] | None,
     Header(description=f"{_KEY_RULE}; the same key within a day is the same call"),
+]
+ActorInUrl = Annotated[
+    str,
+    AfterValidator(_actor_in_url),
+    _described(f"X-Actor, as it was sent: {_ACTOR_RULE}", "maria"),
 ]
 ActorText = Annotated[
     Annotated[str, AfterValidator(_actor)] | None,

@@ -131,7 +131,12 @@ class Workers:
             yield pid, self._running.pop(pid), os.waitstatus_to_exitcode(status)
 
     def _start(self) -> None:
-        if pid := os.fork():
+        try:
+            pid = os.fork()
+        except OSError as error:  # no process or memory to spare: it is tried again
+            LOG.error("❌ Процесс не запускается: %s", error.strerror)
+            return
+        if pid:
             self._running[pid] = self._started
             self._started += 1
             return

@@ -54,7 +54,7 @@ def _count(text: str) -> int:
 
 
 def _audit(database: Database, settings: Settings, options: argparse.Namespace) -> Iterator[str]:
-    enterprise = {"enterprise": options.enterprise.strip()} if options.enterprise else {}
+    enterprise = {"enterprise": options.enterprise.strip(" ")} if options.enterprise else {}
     wanted = Noted(
         actor=options.actor,
         call_id=options.call,

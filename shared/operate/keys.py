@@ -72,7 +72,7 @@ def add_commands(add: Add) -> None:
 
 
 def _keys(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
-    number = options.enterprise.strip()
+    number = options.enterprise.strip(" ")
     match options.action:
         case "add":
             yield from add_secret(database, operator(), number, options.name, options.until)

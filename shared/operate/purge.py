@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 from shared.numbering import spellings
@@ -19,9 +20,14 @@ _ABOUT = """
 ltrim(c.phone, '+') = ANY (CAST(:numbers AS text[])) OR ltrim(c.code, '+') = ANY (:numbers)
   OR ltrim(c.transferred_to, '+') = ANY (:numbers)
 """
+# What is placed meanwhile is seen by none of the statements: it stays whole, with its claims.
+_AS_OF_NOW = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 _COUNT = f"""
 SELECT count(*) AS calls, count(*) FILTER (WHERE c.ended_at IS NULL) AS open,
-       array_agg(DISTINCT c.host ORDER BY c.host) AS hosts
+       array_agg(DISTINCT c.host ORDER BY c.host) AS hosts,
+       (SELECT max(m.until) FROM callapi.claims m
+         WHERE m.until > clock_timestamp()
+           AND m.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})) AS asked_until
   FROM callapi.calls c WHERE {_ABOUT}
 """  # noqa: S608 - a constant of this module
 # An event keeps its number, so that whoever reads the feed finds no gap; it tells nobody anything.
@@ -41,15 +47,16 @@ SELECT count(*) AS n FROM emptied
 _CLAIMS = f"""
 DELETE FROM callapi.claims m
  WHERE m.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})
+    OR m.params ~ :word
 """  # noqa: S608 - a constant of this module
 _AUDIT = f"""
 WITH emptied AS (
   UPDATE callapi.audit a
-     SET whom = :forgotten,
-         code = CASE WHEN ltrim(a.code, '+') = ANY (:numbers) THEN :forgotten ELSE a.code END,
-         actor = CASE WHEN ltrim(a.actor, '+') = ANY (:numbers) THEN :forgotten ELSE a.actor END
-   WHERE ltrim(a.whom, '+') = ANY (CAST(:numbers AS text[]))
-      OR ltrim(a.code, '+') = ANY (:numbers) OR ltrim(a.actor, '+') = ANY (:numbers)
+     SET whom = CASE WHEN a.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})
+                     THEN :forgotten ELSE regexp_replace(a.whom, :word, :forgotten, 'g') END,
+         code = regexp_replace(a.code, :word, :forgotten, 'g'),
+         actor = regexp_replace(a.actor, :word, :forgotten, 'g')
+   WHERE a.whom ~ :word OR a.code ~ :word OR a.actor ~ :word
       OR a.call_id IN (SELECT c.call_id FROM callapi.calls c WHERE {_ABOUT})
   RETURNING 1)
 SELECT count(*) AS n FROM emptied
@@ -93,6 +100,7 @@ def _purge(database: Database, settings: Settings, options: argparse.Namespace) 
     every = spellings(options.number, settings.region)
     numbers = sorted({spelling.lstrip("+") for spelling in every})
     with database.transaction() as execute:
+        execute(_AS_OF_NOW)
         lines = list(_forget(execute, numbers) if options.yes else _found(execute, numbers))
     yield from lines
     yield from _out_of_reach(settings)
@@ -112,10 +120,19 @@ def _forget(execute: Execute, numbers: list[str]) -> Iterator[str]:
             f"{under_way} calls with this number are under way; nothing was forgotten,"
             " run this again when they are over"
         )
+    if row["asked_until"]:
+        raise OperatorError(
+            "Calls with this number may be asked for again, by their Idempotency-Key, until"
+            f" {row['asked_until'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and would ring once"
+            " more; nothing was forgotten, run this again then"
+        )
     given: dict[str, Any] = {"numbers": numbers}
+    # A rule or a name may have it among other words; a + may be before it.
+    word = rf"[+]?\y({'|'.join(numbers)})\y"
     events = execute(_EMPTY_EVENTS, **given)[0]["n"]
-    notes = execute(_AUDIT, forgotten=_FORGOTTEN, **given)[0]["n"]
-    for statement in (_CLAIMS, _LIMITS, _VIEWS, _CALLS):
+    notes = execute(_AUDIT, word=word, forgotten=_FORGOTTEN, **given)[0]["n"]
+    execute(_CLAIMS, word=word, **given)
+    for statement in (_LIMITS, _VIEWS, _CALLS):
         execute(statement, **given)
     told = f"Forgot {row['calls']} calls, {events} events, the number in {notes} notes of the audit"
     note(execute, operator(), "purge", f"{row['calls']} calls, {events} events, {notes} notes")

@@ -43,7 +43,7 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
         for name in ("dialling", "audit", "allowed", "denied", "extensions")
         if (value := getattr(options, name)) is not None
     }
-    enterprise = options.enterprise.strip()
+    enterprise = options.enterprise.strip(" ")
     if given:
         set_rules(database, operator(), enterprise, given)
     rows = load_rules(database, enterprise)

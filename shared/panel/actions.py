@@ -139,10 +139,12 @@ async def _go(form: Form, doer: Doer) -> Done:
 
 
 async def _dialling(form: Form, doer: Doer, state: str, key: str) -> Done:
-    number = form.get("number", "")
-    if form.get("typed", "") != number or not number:
+    shown = form.get("number", "")
+    if form.get("typed", "") != shown or not shown:
         raise Refused("wrong_number", status=422)
-    await anyio.to_thread.run_sync(set_rules, the_database(), doer, number, {"dialling": state})
+    database = the_database()
+    number = (await find_row(database, shown)).number
+    await anyio.to_thread.run_sync(set_rules, database, doer, number, {"dialling": state})
     return Done(key, "/enterprise", {"number": number})
 
 

@@ -23,7 +23,7 @@ from shared.panel.rendering import render
 from shared.panel.sessions import COOKIE, SESSION_S, Session, the_sessions
 from shared.panel.strangers import log_wrong_token, take_token
 from shared.settings import the_settings
-from shared.store.database import the_database
+from shared.store.database import TextRefused, the_database
 from shared.telemetry import LOG
 
 PATH = "/admin"
@@ -123,7 +123,7 @@ class PanelRoute(APIRoute):
                 return visit.log_in_page()
             try:
                 return await handle(request)
-            except (ServiceError, Refused) as error:
+            except (ServiceError, Refused, TextRefused) as error:
                 return visit.error_page(error)
 
         return handled

@@ -17,6 +17,7 @@ from shared.panel.refusals import Refused, Said
 from shared.settings import Settings
 from shared.store.database import Database, Rows
 from shared.store.enterprises import ListedEnterprise, list_enterprises
+from shared.telemetry import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,12 @@ def _weaknesses(row: ListedEnterprise, settings: Settings) -> tuple[Finding, ...
 
 
 async def find_row(database: Database, number: str) -> ListedEnterprise:
-    """Find the enterprise of a number, of several the first. Raises Refused."""
+    """Find the enterprise of a number, of several the first. Raises Refused.
+
+    A page shows a number's tab or mark of no width written out, and its forms send that back.
+    """
     for row in await list_enterprises(database):
-        if row.number == number.strip():
+        if number in {row.number, printable(row.number)}:
             return row
     raise Refused("not_found", status=404)
 

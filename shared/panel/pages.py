@@ -121,7 +121,7 @@ async def requests(visit: VisitOf, q: str = "") -> Response:
 @router.get("/audit")
 async def audit(visit: VisitOf, q: str = "") -> Response:
     """Who did what."""
-    notes = await deeds.list_deeds(the_database(), the_settings(), q)
+    notes = await deeds.list_deeds(the_database().reads, the_settings(), q)
     return visit.page("audit.html", notes=notes, q=q)
 
 

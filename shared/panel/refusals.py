@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.errors import DatabaseUnavailable, ServiceError
 from shared.operate.command import explain
 from shared.panel.language import Translate
-from shared.store.database import AccessRefused, Database
+from shared.store.database import AccessRefused, Database, TextRefused
 
 
 class Refused(Exception):
@@ -32,6 +32,8 @@ def tell(error: Exception, translate: Translate, database: Database) -> tuple[in
             return error.status, error.key, ""
         case Refused():
             return error.status, translate(error.key, **error.values), ""
+        case TextRefused():  # no name in the database can be so
+            return 404, translate("not_found"), ""
         case AccessRefused():
             return error.status, translate("no_right"), error.reason
         case DatabaseUnavailable():

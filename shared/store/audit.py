@@ -32,6 +32,8 @@ SELECT a.id, a.at, a.enterprise, a.action, a.done_by, a.secret, a.actor, a.addre
    AND (CAST(:call_id AS uuid) IS NULL OR a.call_id = :call_id)
    AND (CAST(:extension AS text) IS NULL OR a.code = :extension)
    AND (CAST(:numbers AS text[]) IS NULL OR a.whom = ANY (CAST(:numbers AS text[])))
+   AND (CAST(:about AS text[]) IS NULL OR a.whom = ANY (:about) OR a.code = ANY (:about)
+        OR a.actor = ANY (:about) OR CAST(a.call_id AS text) = ANY (:about))
    AND a.at >= coalesce(CAST(:since AS timestamptz), '-infinity')
    AND a.at < coalesce(CAST(:until AS timestamptz), 'infinity')
    AND (a.at, a.id) < (coalesce(CAST(:before AS timestamptz), 'infinity'),
@@ -96,7 +98,11 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Which notes; None is any. `numbers` are spellings of one."""
+    """Which notes; None is any. `numbers` are spellings of one.
+
+    `about` are texts, one of which is whom it was about, who rang first, who did it, or the
+    call_id.
+    """
 
     action: str | None = None
     actor: str | None = None
@@ -105,6 +111,7 @@ class Noted:
     numbers: tuple[str, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
+    about: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,7 @@ def selected(wanted: Noted, *, limit: int, before: Place | None = None) -> dict[
     return {
         **{name: getattr(wanted, name) for name in Noted.__slots__},
         "numbers": wanted.numbers and list(wanted.numbers),
+        "about": wanted.about and list(wanted.about),
         "before": before and before.at,
         "before_id": before.id if before else _NEWEST_ID,
         "limit": limit + 1,

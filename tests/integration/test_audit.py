@@ -308,3 +308,11 @@ async def test_an_operator_reads_it(
     assert operate("audit", "--call", str(admitted.call_id))[1].splitlines() == [oldest]
     assert operate("audit", "--last", "1")[1].splitlines() == [newest]
     assert operate("audit", "0368")[1] == ""
+
+
+async def test_an_actor_that_nobody_can_be_is_refused(service: Service) -> None:
+    """By the rule of X-Actor: what no note can have is asked of no database."""
+    allow_audit(service)
+    for actor in ("\0", "a\nb", "", "x" * 101):
+        answer = await audit(service, actor=actor)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter")

@@ -220,6 +220,22 @@ async def test_nobody_waits_for_a_call_that_somebody_holds(
     assert await remove_all_expired(database, kept) == 1
 
 
+async def test_a_call_that_may_be_asked_for_again_stays(
+    postgres: Postgres, database: Database
+) -> None:
+    """A claim that leads to no call means nothing, so the repeat would ring: it goes later."""
+    keep(postgres, 500)
+    postgres.execute(
+        "INSERT INTO callapi.claims SELECT '0367', 'key:k', call_id, '',"
+        " clock_timestamp() + interval '1 hour' FROM callapi.calls"
+    )
+    await remove_expired(database)
+    assert left(postgres, "calls") == 1
+    postgres.execute("UPDATE callapi.claims SET until = clock_timestamp()")
+    await remove_expired(database)
+    assert left(postgres, "calls") == 0
+
+
 async def test_the_last_days_cannot_be_swept(postgres: Postgres, database: Database) -> None:
     """Whoever has the service's role alone cannot wipe out what he did, whatever he asks for."""
     keep(postgres, 29)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from anyio import create_task_group, to_thread
 
 from shared.events.feed import Wanted, read_feed
+from shared.operate.__main__ import main
 from shared.store.database import Database
 from tests.integration.operating import Operate
+from tests.integration.service import Services, until
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +107,64 @@ def test_a_call_under_way_is_not_torn_apart(postgres: Postgres, operate: Operate
     assert code == 1
     assert "1 calls with this number are under way; nothing was forgotten" in said
     assert everything(postgres) == before
+
+
+async def test_what_was_forgotten_does_not_ring_again(start: Services) -> None:
+    """While a client may yet repeat a call by its Idempotency-Key, its number is not forgotten."""
+    service = await start()
+    assert (await service.call(phone=NUMBER, key="once")).status_code == 200
+    service.postgres.execute(
+        "UPDATE callapi.calls SET phase = 'ended', ended_at = clock_timestamp()"
+    )
+    before = everything(service.postgres)
+    assert await to_thread.run_sync(main, ["purge", "--number", NUMBER, "--yes"]) == 1
+    assert everything(service.postgres) == before
+    assert (await service.call(phone=NUMBER, key="once")).status_code == 200
+    assert len(service.originates()) == 1
+    service.postgres.execute("UPDATE callapi.claims SET until = clock_timestamp()")
+    assert await to_thread.run_sync(main, ["purge", "--number", NUMBER, "--yes"]) == 0
+    assert "296254070" not in everything(service.postgres)
+
+
+async def test_a_call_that_is_placed_meanwhile_stays_whole(start: Services) -> None:
+    """Its row, its claim, its note, its event: whoever asks for it again hears of it."""
+    service = await start()
+    place(service.postgres, NUMBER)
+    with Database(service.postgres.settings()).transaction() as execute:
+        execute("SELECT 1 FROM callapi.audit FOR UPDATE")  # so the purge waits here, half-way
+        async with create_task_group() as group:
+            purge = ["purge", "--number", NUMBER, "--yes"]
+            group.start_soon(to_thread.run_sync, main, purge)
+            waits = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted"
+            await until(lambda: service.postgres.execute(waits)[0]["n"] > 0)
+            call_id = (await service.call(phone=NUMBER)).json()["call_id"]
+            execute("COMMIT")
+    assert [str(row["call_id"]) for row in service.calls()] == [call_id]
+    repeat = await service.call(phone=NUMBER)
+    assert (repeat.json()["call_id"], len(service.originates())) == (call_id, 1)
+    assert everything(service.postgres).count("296254070") > 3
+
+
+def test_a_rule_that_was_noted_and_a_claim_without_its_call_are_forgotten(
+    postgres: Postgres, operate: Operate
+) -> None:
+    """Among other words of a note, and where the call itself was removed long ago."""
+    place(postgres, OTHER)
+    operate("rules", "0367", "--denied", NUMBER, "8029")
+    postgres.execute(
+        "SELECT callapi.note('0367', 'call', gen_random_uuid(), '150', :other, NULL,"
+        """ '{"done_by": "client", "actor": "Maria +375296254070"}')""",
+        other=OTHER,
+    )
+    postgres.execute(
+        "INSERT INTO callapi.claims VALUES ('0367', 'same:call:150:+375296254070:',"
+        " gen_random_uuid(), 'call:150:+375296254070:', clock_timestamp())"
+    )
+    assert operate("purge", "--number", NUMBER, "--yes")[0] == 0
+    assert "296254070" not in everything(postgres)
+    notes = postgres.execute("SELECT whom, actor FROM callapi.audit ORDER BY id LIMIT 3")
+    assert [row["whom"] for row in notes] == [OTHER, "--denied forgotten 8029", OTHER]
+    assert notes[2]["actor"] == "Maria forgotten"
 
 
 def test_what_is_out_of_reach_is_said(postgres: Postgres, operate: Operate) -> None:

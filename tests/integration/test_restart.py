@@ -193,6 +193,44 @@ async def test_what_cannot_start_leaves_the_old_one(script: Script) -> None:
     assert descendants(pid) == serving
 
 
+async def test_what_cannot_even_be_begun_leaves_the_old_one(script: Script) -> None:
+    """Python is being installed anew, or the settings cannot be read: it goes on, and tells."""
+    await run(script, "start")
+    pid = supervisor(script)
+    serving = descendants(pid)
+    outcome = script.folder / ".run" / "handover.outcome"
+    environment = outcome.with_suffix(".environment")
+    python = script.folder / ".venv"
+    moved = python.rename(script.folder / "moved")
+    os.kill(pid, signal.SIGHUP)
+    await until(lambda: not runs(pid) or outcome.exists())
+    moved.rename(python)
+    assert outcome.read_text("utf-8") == "failed"
+    outcome.unlink()
+    environment.mkdir()
+    os.kill(pid, signal.SIGHUP)
+    await until(lambda: not runs(pid) or outcome.exists())
+    environment.rmdir()
+    assert outcome.read_text("utf-8") == "failed"
+    assert descendants(pid) == serving
+    assert "The new process did not start" in script.console()
+    assert (await run(script, "restart"))[0] == 0
+
+
+async def test_a_restart_that_cannot_be_noted_is_done(script: Script) -> None:
+    """A full disk: what became of it is told by nobody, and the new process serves."""
+    await run(script, "start")
+    pid = supervisor(script)
+    (before,) = descendants(pid)
+    written = script.folder / ".run" / "handover.written"
+    written.mkdir()  # as little to be written as on a full disk
+    os.kill(pid, signal.SIGHUP)
+    await until(lambda: not runs(before))
+    written.rmdir()
+    await until(lambda: len(descendants(pid)) == 1)
+    assert script.get("/health").status_code == 200
+
+
 async def test_two_restarts_follow_one_another(script: Script) -> None:
     """Both succeed, and one process serves at the end."""
     await run(script, "start")

@@ -110,3 +110,30 @@ def test_a_worker_that_cannot_start_ends_all() -> None:
     )
     assert done.returncode == 3
     assert sorted(done.stdout.split()) == ["0", "1"]
+
+
+def test_a_worker_that_the_system_cannot_start_yet_is_started_later() -> None:
+    """No process or memory to spare: the others go on meanwhile, and it is tried again."""
+    program = (
+        "import os, signal, sys, time; from shared.http.workers import Workers\n"
+        "fork, asked = os.fork, []\n"
+        "def rarely():\n"
+        "    asked.append(1)\n"
+        "    if len(asked) == 2: raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
+        "    return fork()\n"
+        "os.fork = rarely\n"
+        "def serve(number):\n"
+        "    print(number, flush=True)\n"
+        "    if number == 0: sys.exit(1)\n"
+        "    os.kill(os.getppid(), signal.SIGTERM); time.sleep(3600)\n"
+        "sys.exit(Workers(1, [], serve).run())"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", program),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "1"]), done.stderr
