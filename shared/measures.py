@@ -48,6 +48,12 @@ def the_observer() -> Observer:
     return _nobody
 
 
+@once
+def the_readers() -> Callable[[], bool]:
+    """Whether anybody has read this process's metrics lately: nobody, unless it serves them."""
+    return lambda: False
+
+
 def observe(measure: Metric | Measure, value: float = 1.0, **labels: str) -> None:
     """Add a value to a measure: so many more of it, or so many seconds."""
     the_observer()(measure, value, labels)

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from demo.pbx import texts
 from demo.pbx.call import Call, parse_local
 from demo.pbx.calls import Exchange
-from demo.pbx.devices import show_device
-from demo.pbx.listing import concise, describe
+from demo.pbx.devices import list_devices, show_device
+from demo.pbx.listing import concise, describe, list_bridges
 from demo.pbx.show import show_dialplan, show_hint
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ class Cli:
             ("cdr", "show", "status"): self._cdr_status,
             ("dialplan", "show"): self._dialplan,
             self._show_device_words(): self._device,
+            self._list_devices_words(): self._devices,
+            **({} if exchange.profile.old else {("bridge", "show", "all"): self._bridges}),
             ("channel", "originate"): self._originate,
             ("channel", "request", "hangup"): self._hangup,
             ("channel", "redirect"): self._redirect,
@@ -118,12 +120,13 @@ class Cli:
             return self._refuse(line)
         return texts.settings(self.exchange.profile, self.entity_id, self.uuid)
 
-    def _uptime(self, words: list[str], line: str) -> str:
+    def _uptime(self, words: list[str], _line: str) -> str:
+        seconds = int(time.monotonic() - self.born)
         if not words:
-            return self._refuse(line)  # the wordy form is not imitated
+            span = texts.in_words(seconds)
+            return f"System uptime: {span}\nLast reload: {span}\n"
         if [word.lower() for word in words] != ["seconds"]:
             return texts.UPTIME_USAGE
-        seconds = int(time.monotonic() - self.born)
         return f"System uptime: {seconds}\nLast reload: {seconds}\n"
 
     def _channel_types(self, words: list[str], _line: str) -> str:
@@ -183,6 +186,19 @@ class Cli:
         if len(words) != 1:
             return self._refuse(line)
         return show_device(self.exchange.profile, words[0])
+
+    def _list_devices_words(self) -> tuple[str, ...]:
+        kind = ("sip", "show", "peers"), ("pjsip", "list", "endpoints")
+        return kind[self._new]
+
+    def _devices(self, words: list[str], line: str) -> str:
+        return self._refuse(line) if words else list_devices(self.exchange.profile)
+
+    def _bridges(self, words: list[str], line: str) -> str:
+        exchange = self.exchange
+        live = exchange.channels.snapshot()
+        now = exchange.clock.now()
+        return self._refuse(line) if words else list_bridges(live, exchange.profile, now)
 
     def _dialplan(self, words: list[str], line: str) -> str:
         if len(words) > 1:

@@ -166,6 +166,14 @@ Call Detail Record (CDR) settings
 """,
 }
 
+_UNITS = {
+    "year": 31_536_000,
+    "week": 604_800,
+    "day": 86_400,
+    "hour": 3600,
+    "minute": 60,
+    "second": 1,
+}
 _WIDE = "{:<15}  {:<40.40} {:<13} {:<13} {:<13} {:<13}\n"
 _NARROW = "{:<15}  {:<40.40} {:<12} {:<12} {:<12}\n"
 _RECORDER = ("Recorder", "Bridge Media Recording Channel Driver", "no", "no", "yes", "no")
@@ -205,6 +213,17 @@ def settings(profile: Profile, entity_id: str, uuid: str) -> str:
     }
     told = "".join(f"  {f'{name}:':<28} {value}\n" for name, value in lines.items())
     return f"\nPBX Core settings\n-----------------\n{told}\n"
+
+
+def in_words(seconds: int) -> str:
+    """A span of time as Asterisk tells it; an exact minute is 60 seconds to it."""
+    parts = []
+    for unit, size in _UNITS.items():
+        count = seconds // size if seconds > size or size == 1 else 0
+        seconds -= count * size
+        if count:
+            parts.append(f"{count} {unit}{'' if count == 1 else 's'}")
+    return ", ".join(parts)
 
 
 def channel_types(profile: Profile) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from shared.asterisk.console import Console, Unacknowledged
 from shared.asterisk.models import Channel
 from shared.asterisk.parsers import find_rejection, parse_channels
 from shared.deadline import Deadline
 from shared.errors import CommandRejected, TooMuchSent
+
+T = TypeVar("T")
 
 # What is longer is parsed in a thread: two hundred channels take some milliseconds.
 _LONG_CHARACTERS = 16_384
@@ -56,12 +60,16 @@ def rejected(line: str) -> CommandRejected:
     return CommandRejected(f"Asterisk refused the command: {line.strip()[:120]}")
 
 
+async def parse_apart(parse: Callable[[str], T], text: str) -> T:
+    """Parse a text, in a thread if it is long."""
+    if len(text) > _LONG_CHARACTERS:
+        return await asyncio.to_thread(parse, text)
+    return parse(text)
+
+
 async def channels_in(listed: str) -> tuple[Channel, ...]:
     """Parse a list of the live channels. Raises TooMuchSent."""
-    if len(listed) > _LONG_CHARACTERS:
-        channels = await asyncio.to_thread(parse_channels, listed)
-    else:
-        channels = parse_channels(listed)
+    channels = await parse_apart(parse_channels, listed)
     if len(channels) > MOST_CHANNELS:
         raise TooMuchSent(f"The PBX lists {len(channels)} channels, more than can be followed")
     return channels

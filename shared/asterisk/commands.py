@@ -17,12 +17,15 @@ from shared.errors import ChannelUnaskable
 # Asterisk reads its control socket once, 512 bytes: 15 of prefix, the command, a NUL.
 MAX_COMMAND_BYTES = 496
 
+COUNT_CHANNELS = "core show channels count"
 ORIGINATE = "channel originate"
+SHOW_BRIDGES = "bridge show all"
 SHOW_CDR_STATUS = "cdr show status"
 SHOW_CHANNELS = "core show channels concise"
 SHOW_CHANNEL_TYPES = "core show channeltypes"
 SHOW_SETTINGS = "core show settings"
 SHOW_UPTIME = "core show uptime seconds"
+SHOW_UPTIME_IN_WORDS = "core show uptime"
 SHOW_VERSION = "core show version"
 WAIT_FULLY_BOOTED = "core waitfullybooted"
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from shared.asterisk.endpoints import Endpoints, count_iax2, count_pjsip, count_sip
 from shared.asterisk.models import Extension, Technology
 
 Reach: TypeAlias = Literal["reachable", "unreachable", "unregistered"]
@@ -37,10 +38,15 @@ class ChannelDevice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """How a driver's devices are asked about: the command before a device's name, and its reply."""
+    """How a driver's devices are asked about: the command before a device's name, and its reply.
+
+    So are all of them, to count them.
+    """
 
     show: str
     parse: Callable[[str], Reach | None]
+    show_all: str
+    count: Callable[[str], Endpoints | None]
 
 
 def device_of(channel: str) -> ChannelDevice | None:
@@ -117,9 +123,11 @@ def _parse_endpoint(text: str) -> Reach | None:
 
 # Whose phones can be asked about and tapped; the first that has a device is its driver.
 DRIVERS = {
-    Technology.SIP: Driver("sip show peer", _parse_peer),
-    Technology.PJSIP: Driver("pjsip show endpoint", _parse_endpoint),
-    Technology.IAX2: Driver("iax2 show peer", _parse_peer),
+    Technology.SIP: Driver("sip show peer", _parse_peer, "sip show peers", count_sip),
+    Technology.PJSIP: Driver(
+        "pjsip show endpoint", _parse_endpoint, "pjsip list endpoints", count_pjsip
+    ),
+    Technology.IAX2: Driver("iax2 show peer", _parse_peer, "iax2 show peers", count_iax2),
 }
 # DAHDI's devices are lines by their numbers, and whatever else Asterisk names may be anything.
 _NAMED_AFTER_EXTENSIONS = {*(technology.value for technology in DRIVERS), "SCCP"}

@@ -23,7 +23,9 @@ class Pace:
     was away for so long that what became of its calls will not be known. `left_behind_s`: how soon
     is found what other processes begin, and a host that its tracker left behind; without the
     database, `longest_left_behind_s`. `expiry_s`: between two removals of what has expired;
-    `tidy_s`: how often it is looked whether that, and the like, is due.
+    `tidy_s`: how often it is looked whether that, and the like, is due. `count_s`: between two
+    counts of what a PBX has, while its calls are followed and somebody reads metrics;
+    `count_idle_s`: while none is, or it could not be asked, and between two counts of its devices.
     """
 
     busy_s: float = 0.2
@@ -38,6 +40,8 @@ class Pace:
     longest_left_behind_s: float = 5.0
     expiry_s: float = 3600.0
     tidy_s: float = 2.0
+    count_s: float = 15.0
+    count_idle_s: float = 60.0
 
     def pause_s(
         self,

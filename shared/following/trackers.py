@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from shared.errors import DatabaseUnavailable
+from shared.following.counting import Counting, the_counting
 from shared.following.expiry import Expiry, the_expiry
 from shared.following.pace import Pace, the_pace
 from shared.following.tracker import Tracker
@@ -41,11 +42,13 @@ class Trackers:
         pace: Pace,
         expiry: Expiry,
         neighbours: Neighbours,
+        counting: Counting,
     ) -> None:
         self._waker = waker
         self._pace = pace
         self._expiry = expiry
         self._neighbours = neighbours
+        self._counting = counting
         self._settings = settings
         self._database = database
         self._pbx = pbx
@@ -58,7 +61,8 @@ class Trackers:
         """Follow what there is, until `close`."""
         self._waker.add(self.wake)
         loop = asyncio.get_running_loop()
-        self._own = (loop.create_task(self._search()), loop.create_task(self._tidy()))
+        duties = (self._search(), self._tidy(), self._counting.go_on(self._trackers))
+        self._own = tuple(map(loop.create_task, duties))
 
     def wake(self, host: str) -> None:
         """Look at a host at once."""
@@ -125,6 +129,7 @@ class Trackers:
             lease = await Lease.take(self._database, host)
             if lease is None:
                 return
+            self._counting.leased(host, lease.fence)
             tracker = Tracker(lease, self._pbx, self._settings, self._pace)
             self._trackers[host] = tracker
             try:
@@ -152,4 +157,5 @@ def the_trackers() -> Trackers:
         pace=the_pace(),
         expiry=the_expiry(),
         neighbours=the_neighbours(),
+        counting=the_counting(),
     )

@@ -1,5 +1,8 @@
 """Every family of metrics: its name, its labels, what it says. docs/metrics.md has them too.
 
+What a PBX counts of itself has the names, types and sentences of Asterisk's own res_prometheus, so
+that dashboards made for that show it; `eid` is Asterisk's word for who it is.
+
 No label is a call's, a number, an extension, an enterprise's or a secret; of `pbx` there are as
 many as hosts that are followed, or were asked lately.
 """
@@ -18,6 +21,19 @@ PREFIX = "asterisk_calls_"
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Merging: TypeAlias = Literal["sum", "max", "age"]
 """Of several processes' gauges: all together, the greatest, how long ago the latest moment is."""
+Count: TypeAlias = Literal[
+    "channels",
+    "calls",
+    "processed",
+    "bridges",
+    "endpoints",
+    "states",
+    "uptime",
+    "reload",
+    "properties",
+    "age",
+]
+"""What a PBX counts of itself, and how old that is."""
 State: TypeAlias = Literal[
     "build",
     "processes",
@@ -49,11 +65,12 @@ class Family:
     known: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     merging: Merging = "sum"
+    prefix: str = PREFIX
 
     @property
     def full_name(self) -> str:
         """The name by which a monitoring system knows it."""
-        return PREFIX + self.name
+        return self.prefix + self.name
 
 
 MEASURED: Mapping[Metric | Measure, Family] = {
@@ -184,4 +201,40 @@ SHOWN: Mapping[State, Family] = {
     ),
 }
 
-FAMILIES = (*SHOWN.values(), *MEASURED.values())
+_OWN = ("eid", "pbx")
+
+
+def _of_asterisk(name: str, kind: Kind, sentence: str, labels: tuple[str, ...] = _OWN) -> Family:
+    return Family(name, kind, sentence, labels, prefix="asterisk_")
+
+
+COUNTED: Mapping[Count, Family] = {
+    "channels": _of_asterisk("channels_count", "gauge", "Current channel count."),
+    "calls": _of_asterisk("calls_count", "gauge", "Current call count."),
+    "processed": _of_asterisk("calls_sum", "counter", "Total call count."),
+    "bridges": _of_asterisk("bridges_count", "gauge", "Current bridge count."),
+    "endpoints": _of_asterisk("endpoints_count", "gauge", "Current endpoint count."),
+    "uptime": _of_asterisk(
+        "core_uptime_seconds", "counter", "Asterisk instance uptime in seconds."
+    ),
+    "reload": _of_asterisk(
+        "core_last_reload_seconds", "counter", "Time since last Asterisk reload in seconds."
+    ),
+    "properties": _of_asterisk(
+        "core_properties",
+        "counter",
+        "Asterisk instance properties. The value of this will always be 1.",
+        (*_OWN, "version"),
+    ),
+    "states": Family(
+        "pbx_endpoints", "gauge", "Endpoints of a PBX, by their state.", (*_OWN, "state")
+    ),
+    "age": Family(
+        "pbx_counts_age_seconds",
+        "gauge",
+        "Time since a PBX told what it counts of itself; gone after 5 minutes.",
+        ("pbx",),
+    ),
+}
+
+FAMILIES = (*SHOWN.values(), *MEASURED.values(), *COUNTED.values())

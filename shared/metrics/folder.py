@@ -94,6 +94,12 @@ def forget_process(folder: Path, pid: int) -> None:
     As prometheus_client.multiprocess.mark_process_dead does, in a process that loads no library.
     """
     (folder / f"gauge_liveall_{pid}.db").unlink(missing_ok=True)
+    counts_file(folder, pid).unlink(missing_ok=True)
+
+
+def counts_file(folder: Path, pid: int | str) -> Path:
+    """Name the file in which a process has what its PBXs count of themselves."""
+    return folder / f"counts_{pid}.json"
 
 
 def _make_locked(above: Path) -> tuple[Path, int]:

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from shared.measures import Measure, Metric
-from shared.metrics.families import FAMILIES, MEASURED, SHOWN, Family, State
+from shared.metrics.families import MEASURED, SHOWN, Family, State
 from shared.telemetry import LOG
 
 
@@ -106,7 +106,7 @@ class _Merged(Collector):
     def collect(self) -> Iterator[Collected]:
         """Yield them in the order of the table."""
         found = {metric.name: metric.samples for metric in self._source.collect()}
-        for family in FAMILIES:
+        for family in (*SHOWN.values(), *MEASURED.values()):
             name = family.full_name.removesuffix("_total")
             metric = Collected(name, family.help, family.kind)
             samples = found.get(name, [])

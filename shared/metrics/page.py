@@ -8,10 +8,11 @@ from typing import Any
 from anyio import to_thread
 from fastapi import HTTPException, Response
 
-from shared.measures import the_observer
+from shared.measures import the_observer, the_readers
+from shared.metrics.counts import Counts
 from shared.metrics.door import Door
 from shared.metrics.folder import make_room, the_folder
-from shared.metrics.states import look_at_states
+from shared.metrics.states import look_at_counts, look_at_states
 from shared.process import once
 from shared.settings import Settings, set_library_folder, the_settings
 from shared.telemetry import LOG
@@ -39,7 +40,9 @@ class Metrics:
         from shared.metrics.meters import Meters  # noqa: PLC0415 - what was just set is read then
 
         self._meters = Meters(self._folder)
+        self._counts = Counts(self._folder)
         the_observer.put(self._meters.observe)
+        the_readers.put(self._counts.are_read)
         self._show()
 
     async def go_on(self) -> None:
@@ -59,11 +62,16 @@ class Metrics:
 
     async def text(self) -> bytes:
         """Write all that is known now."""
+        self._counts.note_reader()
         self._show()
-        return await to_thread.run_sync(self._meters.text)
+        return await to_thread.run_sync(self._text)
+
+    def _text(self) -> bytes:
+        return self._meters.text() + self._counts.text()
 
     def _show(self) -> None:
         self._meters.show(look_at_states(self._settings))
+        self._counts.show(look_at_counts())
 
 
 @once

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from shared.following.counting import Counted, the_counting
 from shared.following.trackers import the_trackers
 from shared.metrics.families import State
 from shared.pbx.hosts import the_pbx
@@ -30,6 +31,11 @@ def look_at_states(settings: Settings) -> Iterator[tuple[State, float, tuple[str
         for host, seen_at in the_trackers().seen_at().items():
             yield "tracker_lease", 1, (host,)
             yield "tracker_look", seen_at, (host,)
+
+
+def look_at_counts() -> dict[str, Counted]:
+    """Tell what each PBX has counted of itself, of those that did so lately."""
+    return the_counting().counted(LATELY_S) if the_counting.exists() else {}
 
 
 def _of_hosts() -> Iterator[tuple[State, float, tuple[str, ...]]]:

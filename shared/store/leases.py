@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID, uuid4
@@ -52,6 +53,12 @@ _TELL_ELSEWHERE = """
 SELECT callapi.tell_elsewhere(
   p_host => :host, p_owner => :owner, p_fence => :fence,
   p_seen => CAST(:seen AS jsonb)) AS answer
+"""
+_NEWEST = """
+SELECT t.host FROM callapi.trackers t
+  JOIN jsonb_to_recordset(CAST(:leases AS jsonb)) x (host text, fence bigint)
+    ON x.host = t.host AND x.fence = t.fence
+ WHERE t.host IN (SELECT e.host FROM callapi.enterprises() e WHERE e.active)
 """
 _UNTRACKED = "SELECT host FROM callapi.untracked_hosts()"
 
@@ -274,6 +281,16 @@ class Lease:
     async def give_back(self) -> None:
         """Let another tracker take over at once. Raises DatabaseUnavailable."""
         await self.database.run(_GIVE_BACK, host=self.host, owner=self.owner, fence=self.fence)
+
+
+async def still_newest(database: Database, fences: Mapping[str, int]) -> frozenset[str]:
+    """Tell of which of these hosts nobody has had a lease since, and an enterprise still has them.
+
+    `fences` are those of one's own last leases. Raises DatabaseUnavailable.
+    """
+    leases = json.dumps([{"host": host, "fence": fence} for host, fence in fences.items()])
+    rows = await database.run(_NEWEST, leases=leases)
+    return frozenset(row["host"] for row in rows)
 
 
 async def untracked_hosts(database: Database) -> tuple[str, ...]:

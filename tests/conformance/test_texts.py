@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import anyio
 import pytest
 
 from shared.asterisk.commands import ShowChannel
+from shared.asterisk.counts import parse_bridges, parse_uptime
 from shared.asterisk.devices import parse_reach
+from shared.asterisk.drivers import DRIVERS
 from shared.asterisk.models import DialplanAnswer, Technology
 from shared.asterisk.parsers import (
     find_rejection,
@@ -19,13 +22,19 @@ from shared.asterisk.parsers import (
     parse_includes,
     parse_technologies,
 )
-from tests.conformance.site import Host, Site
-from tests.pbx.record_transcripts import DEVICE, PLAIN
+from tests.conformance.site import LIMIT_S, Host, Site
+from tests.pbx.record_transcripts import DEVICE, DEVICE_LIST, PLAIN
 
 pytestmark = pytest.mark.anyio
 
 # Who built a package, and what time does to a text.
-VARIABLE = re.compile(rb"built by \S+ @ \S+|\d+(?= calls? processed)|(?<=: )\d+$", re.MULTILINE)
+VARIABLE = re.compile(
+    rb"built by \S+ @ \S+|\d+(?= calls? processed)|(?<=: )\d+$|(?<=uptime: ).*|(?<=reload: ).*",
+    re.MULTILINE,
+)
+PHONE_ROW = re.compile(rb"^(?: Endpoint:  )?15\d.*$", re.MULTILINE)
+# What differs between two bridges of two.
+BRIDGE = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d\d:\d\d:\d\d$", re.MULTILINE)
 # The manual of an application: the service never asks for it, and the stand-in has none.
 REFUSED = {"application", "application-unknown"}
 
@@ -66,6 +75,49 @@ async def test_a_phone_is_as_recorded(
     text = await host.ask(f"{DEVICE[host.site.technology]} {number}")
     assert text == transcript(name)
     assert parse_reach(Technology(host.site.technology), text.decode()) == reach
+
+
+async def test_the_bridges_are_as_recorded(host: Host, transcript: Callable[[str], bytes]) -> None:
+    """Three of a call without sound, line by line but for their names and ages; all are counted."""
+    await host.originate("154", "+375290000005")
+    with anyio.fail_after(LIMIT_S):
+        while sum(bool(channel.bridge) for channel in await host.channels()) < 6:  # noqa: ASYNC110
+            await anyio.sleep(0.02)  # nobody tells
+    rows = await host.ask("bridge show all")
+    recorded = transcript("bridges-connected")
+    assert BRIDGE.sub(b"*", rows) == BRIDGE.sub(b"*", recorded)
+    assert parse_bridges(rows.decode()) == parse_bridges(recorded.decode()) == 3
+
+
+async def test_the_phones_are_listed_as_recorded(
+    host: Host, transcript: Callable[[str], bytes]
+) -> None:
+    """The line of each of the phones; all are counted, also of the whole list as recorded."""
+    technology = Technology(host.site.technology)
+    text = await host.ask(DEVICE_LIST[host.site.technology])
+    recorded = transcript("device-list")
+    count = DRIVERS[technology].count
+    own, real = count(text.decode()), count(recorded.decode())
+    assert own is not None
+    assert own.total == own.online + own.offline
+    assert real == ((145, 143, 2) if technology is Technology.SIP else (145, 142, 3))
+    phones, recorded_phones = (set(PHONE_ROW.findall(each)) for each in (text, recorded))
+    assert text.splitlines()[0] == recorded.splitlines()[0]
+    assert len(phones) == 10
+    assert phones <= recorded_phones
+
+
+async def test_how_long_it_runs_is_understood(host: Host) -> None:
+    """In words, which no sentinel is taken for, it is what it is in seconds."""
+    before, words, after = [
+        (await host.ask(command)).decode()
+        for command in ("core show uptime seconds", "core show uptime", "core show uptime seconds")
+    ]
+    uptime_s, reload_s = parse_uptime(words)
+    seconds = [int(re.findall(r"\d+", text)[0]) for text in (before, after)]
+    assert uptime_s is not None
+    assert reload_s is not None
+    assert seconds[0] <= uptime_s <= seconds[1]
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,20 @@ class Numbers:
 
     def __call__(self, name: str, **labels: str) -> float | None:
         """Tell the sum of the samples that have these labels; None: there is none."""
+        return self.whole(PREFIX + name, **labels)
+
+    def whole(self, name: str, **labels: str) -> float | None:
+        """Tell likewise by a whole name."""
         found = [
             sample.value
             for sample in self._samples
-            if sample.name == PREFIX + name and labels.items() <= sample.labels.items()
+            if sample.name == name and labels.items() <= sample.labels.items()
         ]
         return sum(found) if found else None
+
+    def found(self, name: str) -> list[dict[str, str]]:
+        """Collect the labels of each sample, by a whole name."""
+        return [sample.labels for sample in self._samples if sample.name == name]
 
     def labels(self, name: str, label: str) -> set[str]:
         """Collect the values of a label."""

@@ -18,6 +18,7 @@ from demo.standin import StandIn
 from shared.auth import admission
 from shared.aws.clients import the_clients
 from shared.following import unfollowed
+from shared.following.counting import the_counting
 from shared.following.expiry import the_expiry
 from shared.following.pace import Pace
 from shared.following.tracker import Tracker
@@ -231,6 +232,7 @@ async def test_what_another_process_places_wakes_a_tracker_that_rests(
         pace=Pace(busy_s=0.03, talk_s=0.03, idle_s=3600.0, left_behind_s=0.02),
         expiry=the_expiry(),
         neighbours=the_neighbours(),
+        counting=the_counting(),
     )
     elsewhere.start()
     try:

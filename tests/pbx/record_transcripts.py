@@ -18,6 +18,8 @@ TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 PLAIN = {
     "version": "core show version",
     "uptime": "core show uptime seconds",
+    "uptime-in-words": "core show uptime",
+    "bridges-idle": "bridge show all",
     "channels-idle": "core show channels concise",
     "channels-count": "core show channels count",
     "channel-unknown": "core show channel Local/150@inoffice-deadbeef;1",
@@ -65,6 +67,7 @@ DEVICES = {"device": "150", "device-unknown": "999"}
 # These two the stand-in has not.
 LOST_DEVICES = {"device-unregistered": "163", "device-unreachable": "164"}
 DEVICE = {"SIP": "sip show peer", "PJSIP": "pjsip show endpoint"}
+DEVICE_LIST = {"SIP": "sip show peers", "PJSIP": "pjsip list endpoints"}
 
 
 class Recorder:
@@ -138,6 +141,7 @@ class Recorder:
             time.sleep(0.1)
         for name, number in LOST_DEVICES.items():
             self.record(name, f"{DEVICE[technology]} {number}")
+        self.record("device-list", DEVICE_LIST[technology])
         for mode in ("batch", "off", "no-csv"):
             with self.lab.cdr(mode):
                 self.record(f"cdr-status-{mode}", PLAIN["cdr-status"])
@@ -162,6 +166,7 @@ class Recorder:
         self.record("channel-root-customer-ringing", f"core show channel {root}")
         self.state(f"{technology}/trunkslow-", "Up")
         self.record("channels-connected", "core show channels concise")
+        self.record("bridges-connected", "bridge show all")
         self.record("channel-root-connected", f"core show channel {root}")
         self.record("hangup", f"channel request hangup {root}")
         self.end()

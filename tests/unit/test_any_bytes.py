@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 
-from shared.asterisk import client, devices, parsers, releases
+from shared.asterisk import client, counts, devices, endpoints, parsers, releases
 from shared.asterisk.cdr import outcome, pastcalls, rows, whose
 from shared.asterisk.commands import OriginateCall
 from shared.asterisk.console import Exchange
@@ -45,11 +45,11 @@ seldom = settings(max_examples=40, deadline=None, database=None, derandomize=Tru
 
 ON_TEXT: dict[str, Callable[[str], object]] = {
     name: function
-    for module in (parsers, releases)
+    for module in (parsers, releases, counts, endpoints)
     for name, function in vars(module).items()
     if inspect.isfunction(function)
     and function.__module__ == module.__name__
-    and not name.startswith(("_", "count_", "text_of", "blocks_", "how_"))
+    and not name.startswith(("_", "count_sentinels", "text_of", "blocks_", "how_", "load_"))
 } | {
     "device_of": device_of,
     "number_of": whose.number_of,

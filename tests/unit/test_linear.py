@@ -20,7 +20,7 @@ from uuid import UUID
 import pytest
 from starlette.datastructures import Headers
 
-from shared.asterisk import devices, parsers
+from shared.asterisk import counts, devices, endpoints, parsers
 from shared.asterisk.cdr import outcome, pastcalls, whose
 from shared.asterisk.cdr import rows as cdr
 from shared.asterisk.cdr.files import Row, read_part
@@ -122,6 +122,9 @@ PIECES = (
     *("a", "1", " ", "\n", "\n ", "\r", "\t", "!", ":", ": ", ";", "/", "-", "=", "'", '"', ","),
     *("?", "&", "&a=", "?a", "#", "%", "%25", "%3B", "+", ".", "[", "\0", "\u0661", "\xe9", "|"),
     *("clientId", "/clientId", "clientId=", "client_id/", "code=1&", ";code=1", "wait=", " wait= "),
+    *("1 active channel\n", "1 active call (", "System uptime: 1 year, 1 week, 1 day, 1 hour, "),
+    *("Bridge-ID Chans Type Technology\n", "a 2 basic x", " Endpoint:  1 In use 0 of inf\n"),
+    *("Objects found: 1\n", "1 sip peers [Monitored: 1 online, ", "1 iax2 peers [1 online, "),
     *("System uptime: 1\n", "System uptime: 1", "Last reload: 1\n", "Include => 'a'\n"),
     *("Include => '", "Include =>\n", "\n Alt. Switch =", "LinkedID: ", "LinkedID: 1\n x\n"),
     *("Addr->IP : ", " * a : ", "a: b\n", "Addr->IP\n", " Endpoint:  x\n", " Contact:  a"),
@@ -314,11 +317,12 @@ ON_TEXT: dict[str, Callable[[str], object]] = {
     "render_sheet": lambda text: render_sheet(["a"], [[text]]),
 } | {
     name: function
-    for name, function in vars(parsers).items()
+    for module in (parsers, counts, endpoints)
+    for name, function in vars(module).items()
     if inspect.isfunction(function)
-    and function.__module__ == parsers.__name__
-    # The one is counted with the replies, the other takes bytes.
-    and not name.startswith(("_", "count_", "text_of"))
+    and function.__module__ == module.__name__
+    # The one is counted with the replies, the next takes bytes, the last ask.
+    and not name.startswith(("_", "count_sentinels", "text_of", "load_"))
 }
 
 

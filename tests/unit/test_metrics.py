@@ -9,7 +9,9 @@ import math
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,12 +19,17 @@ import pytest
 from prometheus_client.metrics_core import Metric as Collected
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.asterisk.counts import About
+from shared.asterisk.counts import Counts as Told
+from shared.asterisk.endpoints import Endpoints
 from shared.errors import LimitExceeded
-from shared.measures import Measure, Metric, observe, the_observer
+from shared.following.counting import Counted
+from shared.measures import Measure, Metric, observe, the_observer, the_readers
 from shared.metrics import meters as module
+from shared.metrics.counts import Counts
 from shared.metrics.door import Attempts, Door
-from shared.metrics.families import FAMILIES, MEASURED, PREFIX, SHOWN, State
-from shared.metrics.folder import forget_process, make_room, shared_folder
+from shared.metrics.families import COUNTED, FAMILIES, MEASURED, PREFIX, SHOWN, Count, State
+from shared.metrics.folder import counts_file, forget_process, make_room, shared_folder
 from shared.metrics.meters import Meters
 from shared.process import forget_all
 from shared.settings import Rate, Settings, SettingsError
@@ -30,6 +37,12 @@ from shared.telemetry import LOG
 from tests.unit.test_readme import ROOT, table
 
 TOKEN = "scrape-5d20c9e7b1f4"
+COUNTED_ONCE = Counted(
+    at=time.monotonic(),
+    about=About("02:fc:00:00:00:01", "16.28.0", frozenset(), has_bridges=True),
+    counts=Told(channels=6, calls=2, processed=7, bridges=None, uptime_s=60, reload_s=5),
+    endpoints=Endpoints(total=10, online=8, offline=1),
+)
 PAGE = (ROOT / "docs" / "metrics.md").read_text("utf-8")
 
 
@@ -53,7 +66,7 @@ def test_the_page_has_the_families_that_are_registered() -> None:
     ]
     assert all(row[4] for row in told)
     names = [f.removesuffix("_total") for f in (family.full_name for family in FAMILIES)]
-    text = Meters(None).text().decode()
+    text = (Meters(None).text() + Counts(None).text()).decode()
     assert [family.name for family in text_string_to_metric_families(text)] == names
 
 
@@ -61,17 +74,33 @@ def test_every_measure_has_a_family_but_the_watchdogs() -> None:
     """The watchdog's is Lambda's alone; a state has one, too."""
     assert set(MEASURED) == {*get_args(Metric), *get_args(Measure)} - {"HostsUntracked"}
     assert set(SHOWN) == set(get_args(State))
+    assert set(COUNTED) == set(get_args(Count))
 
 
 def test_no_label_names_a_caller() -> None:
     """Labels are a few words, of which `pbx` alone is an operator's."""
     allowed = {
         *("route", "method", "status", "code", "phase", "reason", "transport", "outcome"),
-        *("kind", "version", "release", "role", "use", "state", "pbx"),
+        *("kind", "version", "release", "role", "use", "state", "pbx", "eid"),
     }
     assert {label for family in FAMILIES for label in family.labels} == allowed
     with_pbx = {family.name for family in FAMILIES if "pbx" in family.labels}
-    assert with_pbx == {"pbx_failing", "tracker_lease", "tracker_look_age_seconds"}
+    counted = {family.name for family in COUNTED.values()}
+    assert with_pbx == {"pbx_failing", "tracker_lease", "tracker_look_age_seconds"} | counted
+
+
+def test_no_family_is_taken_for_a_part_of_another() -> None:
+    """A histogram's sums and counts are series too, and res_prometheus has names that end so."""
+    series = [
+        family.full_name + part
+        for family in FAMILIES
+        for part in (("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",))
+    ]
+    assert len({*series, *(family.full_name for family in FAMILIES)}) == len(series) + sum(
+        family.kind == "histogram" for family in FAMILIES
+    )
+    assert {"asterisk_calls_sum", "asterisk_calls_count"} <= {f.full_name for f in COUNTED.values()}
+    assert "asterisk_calls" not in {family.full_name for family in FAMILIES}
 
 
 def observed() -> Iterator[tuple[str, str, set[str]]]:
@@ -190,6 +219,84 @@ def test_several_processes_gauges_are_one() -> None:
     } | {("pbx_failing", "192.0.2.7"): 1.0}
 
 
+# What PBXs count of themselves
+
+
+def lines_of(counts: Counts) -> list[str]:
+    """Read the samples, without how old they are."""
+    lines = counts.text().decode().splitlines()
+    return [line for line in lines if not line.startswith(("#", f"{PREFIX}pbx_counts_age"))]
+
+
+def test_what_a_pbx_counts_is_told_as_res_prometheus_does() -> None:
+    """Its names, its types, no ending `_total`; what is not known is missing, alone."""
+    counts = Counts(None)
+    counts.show({'192.0.2.7"\\\n': COUNTED_ONCE})
+    labels = '{eid="02:fc:00:00:00:01",pbx="192.0.2.7\\"\\\\\\n"'
+    assert lines_of(counts) == [
+        f"asterisk_channels_count{labels}}} 6",
+        f"asterisk_calls_count{labels}}} 2",
+        f"asterisk_calls_sum{labels}}} 7",
+        f"asterisk_endpoints_count{labels}}} 10",
+        f"asterisk_core_uptime_seconds{labels}}} 60",
+        f"asterisk_core_last_reload_seconds{labels}}} 5",
+        f'asterisk_core_properties{labels},version="16.28.0"}} 1',
+        f'asterisk_calls_pbx_endpoints{labels},state="online"}} 8',
+        f'asterisk_calls_pbx_endpoints{labels},state="offline"}} 1',
+    ]
+    text = counts.text().decode()
+    assert "# TYPE asterisk_calls_sum counter\n" in text
+    assert "# TYPE asterisk_calls_count gauge\n" in text
+    assert 0 <= numbers_in(text)[f"{PREFIX}pbx_counts_age_seconds"] < 3600
+
+
+def numbers_in(text: str) -> dict[str, float]:
+    """Read values by their names alone."""
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_of_several_processes_who_asked_last_tells(tmp_path: Path) -> None:
+    """Also while another one still shows what it was told before."""
+    mine, others = Counts(tmp_path), counts_file(tmp_path, "another")
+    mine.show({"192.0.2.7": COUNTED_ONCE})
+    newer = replace(COUNTED_ONCE, at=COUNTED_ONCE.at + 0.5, endpoints=None)
+    newer = replace(newer, counts=replace(newer.counts, channels=9))
+    reader = Counts(tmp_path)
+    counts_file(tmp_path, os.getpid()).rename(others)
+    mine.show({"192.0.2.7": newer})
+    for each in (mine, reader):
+        assert lines_of(each)[0].endswith(" 9")
+        assert not [line for line in lines_of(each) if "endpoints" in line]
+    others.write_text("{")  # a disk that is full
+    assert lines_of(reader)[0].endswith(" 9")
+
+
+def test_what_is_old_is_gone() -> None:
+    """A PBX that was not seen for five minutes, whoever has it still."""
+    counts = Counts(None)
+    counts.show({"192.0.2.7": replace(COUNTED_ONCE, at=time.monotonic() - 301)})
+    assert lines_of(counts) == []
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_who_has_read_is_known_to_all(shared: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Within five minutes, by whichever of several processes; before it is nobody."""
+    assert not the_readers()()
+    folder = tmp_path if shared else None
+    one, other = Counts(folder), Counts(folder)
+    assert not one.are_read()
+    one.note_reader()
+    assert one.are_read()
+    assert other.are_read() is shared
+    if shared:
+        os.utime(tmp_path / "read", (time.time() - 301,) * 2)
+        assert not other.are_read()
+
+
 # The folder
 
 
@@ -206,6 +313,8 @@ def test_a_folder_is_private_and_removed(tmp_path: Path, monkeypatch: pytest.Mon
         names = {f"{kind}_{pid}.db" for kind in ("counter", "gauge_liveall", "histogram")}
         assert set(files) == names
         assert min(files.values()) >= 1 << 20
+        Counts(folder).show({"192.0.2.7": COUNTED_ONCE})
+        assert counts_file(folder, pid).exists()
         forget_process(folder, pid)
         forget_process(folder, pid)
         assert {path.name for path in folder.iterdir()} == names - {f"gauge_liveall_{pid}.db"}
