@@ -8,6 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC
 
 from shared.auth.weaknesses import GOOD_SECRET_CHARACTERS, is_guessable, opened_hosts
 from shared.deadline import Deadline
@@ -185,6 +186,9 @@ def findings_of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Findi
             line = lines.SECRET_REFUSED if is_needed else lines.SECRET_UNUSED
         length = f"{one.secret_characters} characters" if one.secret_characters else "blank"
         yield line(length=length, good=GOOD_SECRET_CHARACTERS)
+    if one.times_in_url and one.in_url_at:
+        at = f"{one.in_url_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        yield lines.SECRET_IN_URL(times=one.times_in_url, at=at)
     if not one.dialling:
         yield lines.DIALLING_STOPPED(number=one.number)
 
