@@ -12,10 +12,11 @@ from typing import NamedTuple
 from shared.notices import SECRET_IN_URL
 from shared.operate import times
 from shared.operate.check import findings_of_row
+from shared.operate.command import no_enterprise
 from shared.operate.findings import Finding
 from shared.operate.keys import load_keys, parse_name
 from shared.operate.rules import load_rules
-from shared.panel.refusals import Refused, Said
+from shared.panel.refusals import Said
 from shared.pbx.telling import the_telling
 from shared.settings import Settings
 from shared.store.database import Database, Rows
@@ -78,11 +79,12 @@ def _weaknesses(row: ListedEnterprise, settings: Settings) -> tuple[Finding, ...
 
 
 async def find_row(database: Database, number: str) -> ListedEnterprise:
-    """Find the enterprise of a number, of several the first. Raises Refused."""
-    for row in await list_enterprises(database):
+    """Find the enterprise of a number, of several the first. Raises Said."""
+    rows = await list_enterprises(database)
+    for row in rows:
         if row.number == number.strip():
             return row
-    raise Refused("not_found", status=404)
+    raise Said(no_enterprise(number.strip(), (row.number for row in rows)), status=404)
 
 
 async def load_place(database: Database) -> str:

@@ -152,7 +152,7 @@ async def restart(visit: VisitOf) -> Response:
 async def run_check(visit: VisitOf, form: FormOf) -> Response:
     """Check an enterprise's PBX, a line for each finding."""
     number = form.get("number", "")
-    lines = await check(the_database(), the_settings(), number, visit.t)
+    lines = await check(the_database(), the_settings(), number, visit.t, visit.say)
     return StreamingResponse(lines, media_type="text/plain; charset=utf-8")
 
 
