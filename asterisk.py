@@ -40,6 +40,7 @@ from shared.http.workers import Workers
 from shared.metrics.folder import forget_process, shared_folder, the_folder
 from shared.metrics.page import PATH, Page, the_metrics
 from shared.panel.app import add_panel
+from shared.pbx.telling import the_telling
 from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
@@ -52,7 +53,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings = the_settings()
     app.state.request_timeout_s = settings.request_timeout_s
     configure_logging(settings)  # uvicorn has made its loggers since the app was made
-    tasks = [asyncio.create_task(the_metrics().go_on())]
+    tasks = [asyncio.create_task(task) for task in (the_metrics().go_on(), the_telling().go_on())]
     if settings.role == "api":
         tasks.append(asyncio.create_task(tell_of_unfollowed(the_database())))
     else:

@@ -38,13 +38,16 @@ class Ending:
 
     `enterprise` is the number of whose it is; `refusal` the code of the error that it was answered
     with, of which `is_unknown` says that a phone may be ringing; `is_repeat` that it did nothing
-    but tell of an earlier request.
+    but tell of an earlier request. `limit` is the one that refused it; `is_secret_in_url` tells
+    that its secret stood where logs and proxies keep it.
     """
 
     enterprise: str = ""
     refusal: str = ""
     is_unknown: bool = False
     is_repeat: bool = False
+    limit: str = ""
+    is_secret_in_url: bool = False
 
 
 ENDING: ContextVar[Ending | None] = ContextVar("ending", default=None)
@@ -251,6 +254,18 @@ def note_refusal(code: str, *, is_unknown: bool) -> None:
     """Have the last line of this request say by which error it is answered."""
     if ending := ENDING.get():
         ending.refusal, ending.is_unknown = code, is_unknown
+
+
+def note_limit(name: str) -> None:
+    """Have what is noticed of this request's enterprise say which limit refused it."""
+    if ending := ENDING.get():
+        ending.limit = name
+
+
+def note_secret_in_url() -> None:
+    """Have what is noticed of this request's enterprise say that its secret was in the URL."""
+    if ending := ENDING.get():
+        ending.is_secret_in_url = True
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -18,7 +18,7 @@ from shared.http.problems import TellingRoute, quota_headers
 from shared.numbering import spellings
 from shared.settings import the_settings
 from shared.store import audit
-from shared.store.audit import Action, By, Note, Noted, Place
+from shared.store.audit import Action, Note, Noted, Place
 from shared.store.database import the_database
 
 router = APIRouter(tags=["following"], route_class=TellingRoute)
@@ -27,15 +27,16 @@ router = APIRouter(tags=["following"], route_class=TellingRoute)
 class AuditEntry(BaseModel):
     """Somebody did something; null is not known, or not so.
 
-    `done_by` is `client`, whoever had the enterprise's secret, or `operator` and `panel`, whoever
-    runs the service. `secret` names the secret and has its fingerprint. `actor` is what the client
-    sent as X-Actor. `outcome` is `executed`, `not_executed`, `unknown`, null: nobody knows, or not
-    yet; of a call `phase`, `reason` and `talk_s` are its own.
+    `done_by` is `client`, whoever had the enterprise's secret, or `operator`, whoever runs the
+    service: of him there is no name, address or request_id. `secret` names the secret and has its
+    fingerprint. `actor` is what the client sent as X-Actor. `outcome` is `executed`,
+    `not_executed`, `unknown`, null: nobody knows, or not yet; of a call `phase`, `reason` and
+    `talk_s` are its own.
     """
 
     at: datetime
     action: str
-    done_by: By
+    done_by: Literal["client", "operator"]
     actor: str | None
     secret: str | None
     address: str | None

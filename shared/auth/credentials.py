@@ -16,6 +16,7 @@ from shared.http.ahead import is_prefetch, is_preview
 from shared.http.fields import ActorText, IdempotencyKey
 from shared.http.problems import quota_headers
 from shared.http.request import RequestDeadline
+from shared.telemetry import note_secret_in_url
 
 _MAX_SECRET_CHARACTERS = 255
 
@@ -31,7 +32,11 @@ async def given_secret(
     ] = None,
 ) -> str:
     """Return the secret that the request carries: header first, then the query; empty: none."""
-    return _in_header(authorization, x_client_id) or client_id or ""
+    if secret := _in_header(authorization, x_client_id):
+        return secret
+    if client_id:
+        note_secret_in_url()
+    return client_id or ""
 
 
 async def secret_of(secret: Annotated[str, Depends(given_secret)]) -> str:

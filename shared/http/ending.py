@@ -17,6 +17,7 @@ from urllib.parse import quote
 from starlette.types import Message, Scope
 
 from shared.measures import observe
+from shared.notices import SECRET_IN_URL, the_notices
 from shared.process import once
 from shared.settings import on_lambda
 from shared.telemetry import CONSOLE_ONLY, ENDING, LOG, REQUEST_ID, Ending, Sparing, hide_secrets
@@ -81,6 +82,7 @@ def telling_of_end(scope: Scope) -> Iterator[Answer]:
         ended = time.perf_counter()
         _measure(scope, answer, (answer.began or ended) - started)
         _log(scope, ending, answer, (ended - started) * 1000)
+        _notice(ending)
 
 
 def _measure(scope: Scope, answer: Answer, seconds: float) -> None:
@@ -89,6 +91,16 @@ def _measure(scope: Scope, answer: Answer, seconds: float) -> None:
     method = method if method in _METHODS else _OTHER
     observe("Requests", route=route, method=method, status=str(answer.status))
     observe("RequestSeconds", seconds, route=route, method=method)
+
+
+def _notice(ending: Ending) -> None:
+    """Have it noticed of whose right secret it came with; what strangers send is nobody's."""
+    if not ending.enterprise or on_lambda():
+        return
+    if ending.is_secret_in_url:
+        the_notices().note(ending.enterprise, SECRET_IN_URL)
+    if ending.limit:
+        the_notices().note(ending.enterprise, ending.limit)
 
 
 def _log(scope: Scope, ending: Ending, answer: Answer, duration_ms: float) -> None:

@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.measures import observe
 from shared.settings import release
-from shared.telemetry import LOG, REQUEST_ID, count, note_refusal
+from shared.telemetry import LOG, REQUEST_ID, count, note_limit, note_refusal
 
 PROBLEM_TYPE = "application/problem+json"
 # On every answer: no browser guesses another type, no cache keeps what tells of calls.
@@ -163,6 +163,7 @@ async def on_service_error(request: Request, error: Exception) -> JSONResponse:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, LimitExceeded):
         headers |= quota_headers(error.quota)
+        note_limit(error.quota.name if error.quota else error.code)
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     more: dict[str, Any] = {}

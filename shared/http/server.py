@@ -33,7 +33,7 @@ _MAX_HEAD_BYTES = 32_768
 _MAX_REST_BYTES = 262_144
 _MAX_PIPELINED = 16
 _HEAD_S = 10.0
-# Longer than clients rest theirs (httpx 5 s, aiohttp 15 s): who asks just as it is closed cannot know.
+# Longer than clients rest theirs, httpx 5 s, aiohttp 15 s: to be cut off as one asks tells nothing.
 _KEEP_ALIVE_S = 20
 # How long who was answered and still sends keeps its connection.
 _LINGER_S = 5.0

@@ -10,13 +10,17 @@ from uuid import UUID
 from shared.asterisk.models import Phone
 from shared.numbering import spellings
 from shared.operate import times
-from shared.operate.command import Add
+from shared.operate.command import Add, OperatorError, no_enterprise
 from shared.settings import Settings
 from shared.store.audit import OF_ALL, OF_ONE, Note, Noted, Place, page_of, selected
 from shared.store.database import Database
+from shared.store.enterprises import NUMBERS
 
 _AT_ONCE = 500
 _LAST = 50
+_IS_NOTED = """
+SELECT EXISTS (SELECT FROM callapi.audit a WHERE a.enterprise = :enterprise) AS noted
+"""
 
 
 def add_commands(add: Add) -> None:
@@ -61,6 +65,8 @@ def _audit(database: Database, settings: Settings, options: argparse.Namespace) 
         numbers=spellings(options.number, settings.region) if options.number else None,
         since=options.since,
     )
+    if enterprise:
+        _check_number(database, enterprise["enterprise"])
     left: int = options.last
     before: Place | None = None
     while left:  # a page at a time: whoever reads by a pager keeps nothing waiting
@@ -72,6 +78,14 @@ def _audit(database: Database, settings: Settings, options: argparse.Namespace) 
         before, left = page.next, left - limit
         if before is None:
             break
+
+
+def _check_number(database: Database, number: str) -> None:
+    """Refuse a number that nobody has and nobody had, as far as anything is noted of it."""
+    with database.transaction() as execute:
+        numbers = {row["number"] for row in execute(NUMBERS)}
+        if number not in numbers and not execute(_IS_NOTED, enterprise=number)[0]["noted"]:
+            raise OperatorError(no_enterprise(number, numbers))
 
 
 def _line(note: Note) -> str:

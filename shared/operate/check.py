@@ -8,13 +8,14 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC
 
 from shared.auth.weaknesses import GOOD_SECRET_CHARACTERS, is_guessable, opened_hosts
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.operate import hostlines, lines
 from shared.operate.command import Add, OperatorError, explain, nearest
-from shared.operate.findings import Finding, as_json, as_lines, split_remedy
+from shared.operate.findings import Finding, Words, as_json, as_lines, split_remedy
 from shared.operate.hosts import HostCheck
 from shared.pbx.hosts import Pbx, open_pbx
 from shared.pbx.neighbours import Neighbours
@@ -131,12 +132,14 @@ def _tolls(settings: Settings) -> Iterator[Finding]:
     if off:
         rate, is_anywhere = settings.rate_limit_enterprise, not settings.destinations_allowed
         yield lines.TOLLS(
-            off=f"{', '.join(off)} {'is' if len(off) == 1 else 'are'}",
+            off=Words.of("{names} is" if len(off) == 1 else "{names} are", names=", ".join(off)),
             count=rate.count,
             per_s=rate.per_s,
-            where=", to anywhere" if is_anywhere else "",
-            set=" ".join(f"{name}={figure}" for name, figure in off.items())
-            + (", and DESTINATIONS_ALLOWED" if is_anywhere else ""),
+            where=Words.of(", to anywhere") if is_anywhere else "",
+            set=Words.of(
+                "{figures}, and DESTINATIONS_ALLOWED" if is_anywhere else "{figures}",
+                figures=" ".join(f"{name}={figure}" for name, figure in off.items()),
+            ),
         )
 
 
@@ -183,8 +186,12 @@ def findings_of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Findi
         if one.secret_characters < settings.secret_min:
             is_needed = one.active and not one.further
             line = lines.SECRET_REFUSED if is_needed else lines.SECRET_UNUSED
-        length = f"{one.secret_characters} characters" if one.secret_characters else "blank"
+        count = one.secret_characters
+        length = Words.of("{count} characters", count=count) if count else Words.of("blank")
         yield line(length=length, good=GOOD_SECRET_CHARACTERS)
+    if one.times_in_url and one.in_url_at:
+        at = f"{one.in_url_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        yield lines.SECRET_IN_URL(times=one.times_in_url, at=at)
     if not one.dialling:
         yield lines.DIALLING_STOPPED(number=one.number)
 
@@ -207,7 +214,8 @@ async def _neighbours(
     if not found:
         return ()
     named = ", ".join(f"{other.number} (ip {other.host})" for other in found[:_MOST_NEIGHBOURS])
-    more = f" and {len(found) - _MOST_NEIGHBOURS} more" if len(found) > _MOST_NEIGHBOURS else ""
+    if more := len(found[_MOST_NEIGHBOURS:]):
+        named = Words.of("{named} and {more} more", named=named, more=more)
     is_fine = one.names_extensions or settings.shared_hosts == "allow"
     line = lines.NEIGHBOURS if is_fine else lines.NEIGHBOURS_REFUSED
-    return (line(named=f"{named}{more}", number=one.number),)
+    return (line(named=named, number=one.number),)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from shared.errors import DatabaseUnavailable, SchemaMissing
+from shared.operate.findings import Words
 from shared.settings import Settings
 from shared.store.audit import Action, Doer
 from shared.store.database import UNAVAILABLE, AccessRefused, Database, Rows, TableHeld, cause_of
@@ -54,15 +55,18 @@ def operator() -> Doer:
     return Doer("operator", actor=name)
 
 
-def find_nearest(number: str, numbers: Iterable[str]) -> str:
-    """List the numbers that are nearest to one that nobody has; empty: there are none."""
-    return ", ".join(get_close_matches(number, sorted(set(numbers)), n=_NEAREST, cutoff=0))
-
-
-def nearest(number: str, numbers: Iterable[str]) -> str:
+def nearest(number: str, numbers: Iterable[str]) -> Words:
     """Say which enterprises there are instead of one that there is not."""
-    found = find_nearest(number, numbers)
-    return f"The nearest are {found}" if found else "The table has no row"
+    found = get_close_matches(number, sorted(set(numbers)), n=_NEAREST, cutoff=0)
+    if not found:
+        return Words.of("The table has no row")
+    return Words.of("The nearest are {found}", found=", ".join(found))
+
+
+def no_enterprise(number: str, numbers: Iterable[str]) -> Words:
+    """Say that no enterprise has a number, which is a typing error most likely."""
+    told = nearest(number, numbers)
+    return Words.of("There is no enterprise {number}. {told}", number=number, told=told)
 
 
 def explain(error: DatabaseUnavailable, database: Database) -> str:

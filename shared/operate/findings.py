@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
+
+from shared.errors import ServiceError
 
 State: TypeAlias = Literal["good", "bad", "warning", "skipped"]
 
 MARKS: dict[State, str] = {"good": "✅", "bad": "❌", "warning": "⚠️", "skipped": "➖"}
+
+
+class Words(str):
+    """A text, and what it was made of: whoever tells it in another language fills that anew.
+
+    `template` names the text where a language has another one; `gaps` fill both.
+    """
+
+    __slots__ = ("gaps", "template")
+
+    template: str
+    gaps: dict[str, object]
+
+    @classmethod
+    def of(cls, template: str, **gaps: object) -> Words:
+        """Fill a template, as of `str.format`."""
+        return cls.named(template, template.format(**gaps), **gaps)
+
+    @classmethod
+    def named(cls, template: str, text: str, **gaps: object) -> Words:
+        """Have a text stand for a template that is not its own."""
+        words = cls(text)
+        words.template, words.gaps = template, gaps
+        return words
+
+
+def reason_of(error: ServiceError) -> Words:
+    """Write why something failed: by its code, in a language that is not the service's own."""
+    return Words.named(error.code, error.reason, reason=error.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +69,7 @@ class Line:
 
     def __call__(self, **gaps: object) -> Finding:
         """Fill the gaps; of those that are given some may not be asked for."""
-        detail, remedy = self.detail.format(**gaps), self.remedy.format(**gaps)
+        detail, remedy = Words.of(self.detail, **gaps), Words.of(self.remedy, **gaps)
         return Finding(self.name, self.state, detail, remedy)
 
 
@@ -49,19 +80,21 @@ def split_remedy(text: str, otherwise: str) -> tuple[str, str]:
     return detail, remedy[:1].upper() + remedy[1:]
 
 
-def as_lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """Write a line for each, as soon as it is found."""
+def as_lines(findings: Iterable[Finding], say: Callable[[str], str] = str) -> Iterator[str]:
+    """Write a line for each, as soon as it is found; `say` writes each text in a language."""
     for finding in findings:
-        remedy = f". {finding.remedy}" if finding.remedy else ""
+        remedy = f". {say(finding.remedy)}" if finding.remedy else ""
+        name, detail = say(finding.name), say(finding.detail)
         # A PBX chooses some of the words, and a terminal would obey them.
-        yield _printable(f"{MARKS[finding.state]} {finding.name}: {finding.detail}{remedy}")
+        yield _printable(f"{MARKS[finding.state]} {name}: {detail}{remedy}")
 
 
 def as_json(findings: Iterable[Finding]) -> Iterator[str]:
     """Write an array, an element a line, as soon as it is found."""
     mark = "["
     for finding in findings:
-        yield f"{mark}{json.dumps(asdict(finding), ensure_ascii=True)}"
+        told = {field.name: str(getattr(finding, field.name)) for field in fields(finding)}
+        yield f"{mark}{json.dumps(told, ensure_ascii=True)}"
         mark = ","
     yield "]" if mark == "," else "[]"
 

@@ -26,7 +26,7 @@ from shared.errors import (
     ServiceError,
 )
 from shared.operate import hostlines
-from shared.operate.findings import Finding, Line, split_remedy
+from shared.operate.findings import Finding, Line, Words, reason_of, split_remedy
 from shared.operate.hostkeys import fingerprint
 from shared.operate.unreached import why_slower, why_unreached
 from shared.pbx import probing
@@ -46,10 +46,10 @@ _FULL_BYTES, _LITTLE_BYTES = _MIB, 100 * _MIB
 _LONGEST_VERSION = 60
 
 
-def remedy_of(code: str, host: str, settings: Settings) -> str:
+def remedy_of(code: str, host: str, settings: Settings) -> Words:
     """Say what helps a host whose exchanges fail by an error of this code; empty: not known."""
     texts = (text for kind, text in hostlines.REMEDIES.items() if kind.code == code)
-    return next(texts, "").format(host=host, port=settings.ssh_port)
+    return Words.of(next(texts, ""), host=host, port=settings.ssh_port)
 
 
 class Step(NamedTuple):
@@ -111,7 +111,7 @@ class HostCheck:
         except ServiceError as error:
             helps = (text for kind, text in hostlines.REMEDIES.items() if isinstance(error, kind))
             return self._say(
-                hostlines.FAILED, reason=error.reason, remedy=self._filled(next(helps, ""))
+                hostlines.FAILED, reason=reason_of(error), remedy=self._filled(next(helps, ""))
             )
         except Exception as error:  # noqa: BLE001 - the other steps are wanted all the same
             return self._say(hostlines.NOT_UNDERSTOOD, error=type(error).__name__)
@@ -119,8 +119,8 @@ class HostCheck:
     def _say(self, line: Line, **gaps: object) -> Finding:
         return line(host=self._host, port=self._settings.ssh_port, **gaps)
 
-    def _filled(self, remedy: str) -> str:
-        return remedy.format(host=self._host, port=self._settings.ssh_port)
+    def _filled(self, remedy: str) -> Words:
+        return Words.of(remedy, host=self._host, port=self._settings.ssh_port)
 
     def _soon(self) -> Deadline:
         return Deadline.after(self._settings.ssh_connect_timeout_s)
@@ -141,7 +141,7 @@ class HostCheck:
         try:
             addresses = await probing.resolve(self._pbx, self._host, self._soon())
         except (ConnectFailed, ConnectTimeout) as error:
-            return hostlines.NAME_UNKNOWN(reason=error.reason)
+            return hostlines.NAME_UNKNOWN(reason=reason_of(error))
         if addresses == (self._host,):
             return self._say(hostlines.NAME_ADDRESS)
         return self._say(hostlines.NAME_RESOLVED, addresses=", ".join(addresses))
@@ -212,7 +212,7 @@ class HostCheck:
         except (ConnectFailed, HostKeyChanged) as error:
             if self._settings.ssh_host_keys != "known_hosts":
                 raise
-            return self._say(hostlines.LOG_IN_UNKNOWN_KEY, reason=error.reason)
+            return self._say(hostlines.LOG_IN_UNKNOWN_KEY, reason=reason_of(error))
         if self._settings.ssh_private_key.get_secret_value():
             self._steps.append(Step("shell", "", self._shell))
         return hostlines.LOG_IN()
@@ -221,10 +221,10 @@ class HostCheck:
         try:
             told = await self._ask(client.load_version)
         except NoAnswer as error:
-            return self._say(hostlines.HANGS, reason=error.reason)
+            return self._say(hostlines.HANGS, reason=reason_of(error))
         except AsteriskUnavailable as error:
             line = why_unreached(error, self._settings, await self._seen_socket())
-            return self._of_console(line, error.reason)
+            return self._of_console(line, reason_of(error))
         state = self._pbx.state(self._host)
         self._version = state.version or told
         if state.transport == "socket":
@@ -300,7 +300,7 @@ class HostCheck:
             )
         except CdrUnreadable as error:
             if not probing.has_sftp(error):
-                return hostlines.NO_SFTP(reason=error.reason)
+                return hostlines.NO_SFTP(reason=reason_of(error))
             self._unreadable = error
         else:
             self._form = describe(piece.data, piece.offset)
@@ -309,7 +309,8 @@ class HostCheck:
 
     async def _records_file(self) -> Finding:
         if self._unreadable is not None:
-            reason, remedy = split_remedy(self._unreadable.reason, "Set CDR_FILE")
+            said, remedy = split_remedy(self._unreadable.reason, "Set CDR_FILE")
+            reason = Words.named(self._unreadable.code, said, reason=said)
             return hostlines.FILE_UNREADABLE(reason=reason, remedy=remedy)
         form = self._form
         zone_s = _zone_s(form, self._written_s)
@@ -334,7 +335,7 @@ class HostCheck:
             space = await self._pbx.load_space(self._host, folder, self._in_time())
         except CdrUnreadable as error:
             if not probing.has_sftp(error):
-                return hostlines.DISK_NO_SFTP(reason=error.reason)
+                return hostlines.DISK_NO_SFTP(reason=reason_of(error))
             return hostlines.DISK_UNKNOWN(folder=folder)
         if not space.total:
             line = hostlines.DISK_UNKNOWN

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.operate import times
-from shared.operate.command import Add, Execute, OperatorError, find_nearest, note, operator
+from shared.operate.command import Add, Execute, OperatorError, no_enterprise, note, operator
 from shared.settings import Settings
 from shared.store.audit import Doer
 from shared.store.database import Database, Rows
@@ -121,9 +121,7 @@ def _find_enterprise(execute: Execute, number: str) -> dict[str, Any]:
         return found[0]
     if found:
         raise OperatorError(f"{len(found)} enterprises have the number {number}: it names no one")
-    nearest = find_nearest(number, (row["number"] for row in rows))
-    others = f"; the nearest are {nearest}" if nearest else ""
-    raise OperatorError(f"There is no enterprise {number}{others}")
+    raise OperatorError(no_enterprise(number, (row["number"] for row in rows)))
 
 
 def _list(execute: Execute, row: dict[str, Any]) -> Iterator[str]:

@@ -97,6 +97,12 @@ SECRET_WEAK = Line(
     "{length}: it can be guessed",
     "Give it one of {good} random characters or more",
 )
+SECRET_IN_URL = Line(
+    "secret",
+    "warning",
+    "sent in the URL, where logs and proxies keep it: {times} times, last {at}",
+    "Have it sent as the header `Authorization: Bearer`",
+)
 DIALLING_STOPPED = Line(
     "dialling",
     "warning",

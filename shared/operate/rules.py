@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.operate.command import Add, Execute, OperatorError, nearest, note, operator
+from shared.operate.command import Add, Execute, OperatorError, no_enterprise, note, operator
 from shared.settings import Settings
 from shared.store.audit import Doer
 from shared.store.database import Database, Rows
@@ -104,7 +104,7 @@ def _check_number(execute: Execute, number: str) -> None:
     """Refuse a number that no enterprise has: a typing error would stop nobody, and say it did."""
     numbers = {row["number"] for row in execute(NUMBERS)}
     if number not in numbers:
-        raise OperatorError(f"There is no enterprise {number}. {nearest(number, numbers)}")
+        raise OperatorError(no_enterprise(number, numbers))
 
 
 def _prefix(text: str) -> str:

@@ -87,7 +87,7 @@ async def execute(name: str, form: Form, actor: Actor) -> Done:
         raise Refused("not_found", status=404) from None
     except OperatorError as error:
         LOG.warning("⚠️ Панель: не %s %s (сеанс %s, адрес %s): %s", *what, error)
-        raise Said(str(error)) from None
+        raise Said(error.args[0]) from None
     except (ServiceError, Refused) as error:
         LOG.warning("⚠️ Панель: не %s %s (сеанс %s, адрес %s): %s", *what, error)
         raise

@@ -11,6 +11,7 @@ from shared.operate.check import find
 from shared.operate.findings import as_lines
 from shared.panel.language import Translate
 from shared.panel.refusals import Refused, tell
+from shared.panel.saying import Say
 from shared.process import once
 from shared.settings import Settings
 from shared.store.database import Database
@@ -27,13 +28,12 @@ def the_places() -> asyncio.Semaphore:
 
 
 async def check(
-    database: Database, settings: Settings, number: str, translate: Translate
+    database: Database, settings: Settings, number: str, translate: Translate, say: Say
 ) -> AsyncIterator[str]:
     """Yield lines, each with its end. Raises Refused before the first: others are checking."""
-    places = the_places()
-    if places.locked():
+    if the_places().locked():
         raise Refused("check_busy", status=409)
-    return _lines(database, settings, number, translate, places)
+    return _lines(database, settings, number, translate, say)
 
 
 async def _lines(
@@ -41,10 +41,10 @@ async def _lines(
     settings: Settings,
     number: str,
     translate: Translate,
-    places: asyncio.Semaphore,
+    say: Say,
 ) -> AsyncIterator[str]:
     end = asyncio.get_running_loop().time() + LIMIT_S
-    async with places, aclosing(find(database, settings, number)) as findings:
+    async with the_places(), aclosing(find(database, settings, number)) as findings:
         while True:
             try:
                 # Not around a yield: the time in which nobody reads is another's to bound.
@@ -54,11 +54,11 @@ async def _lines(
                 yield f"➖ {translate('check_slow', seconds=int(LIMIT_S))}\n"
                 return
             except ServiceError as error:
-                _, said, remedy = tell(error, translate, database)
+                _, said, remedy = tell(error, translate, say, database)
                 yield f"❌ {said} {remedy}".rstrip() + "\n"
                 return
             if finding is None:
                 break
-            for line in as_lines([finding]):
+            for line in as_lines([finding], say):
                 yield f"{line}\n"
     yield f"{translate('check_over')}\n"

@@ -20,6 +20,7 @@ from shared.http.addresses import limited_as
 from shared.panel.language import Language, Translate, language_of, translate_to
 from shared.panel.refusals import Refused, tell
 from shared.panel.rendering import render
+from shared.panel.saying import Say, say_in
 from shared.panel.sessions import COOKIE, SESSION_S, Session, the_sessions
 from shared.panel.strangers import log_wrong_token, take_token
 from shared.settings import the_settings
@@ -86,6 +87,11 @@ class Visit:
         return translate_to(self.language)
 
     @property
+    def say(self) -> Say:
+        """What writes a text of an operator's command in the visitor's language."""
+        return say_in(self.language)
+
+    @property
     def address(self) -> str | None:
         """The visitor's, as wrong tokens are limited by it."""
         client = self.request.client
@@ -106,7 +112,7 @@ class Visit:
 
     def error_page(self, error: Exception) -> HTMLResponse:
         """Render why something could not be done."""
-        status, said, remedy = tell(error, self.t, the_database())
+        status, said, remedy = tell(error, self.t, self.say, the_database())
         return self.page("error.html", status, said=said, remedy=remedy)
 
 

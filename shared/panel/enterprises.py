@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from shared.notices import SECRET_IN_URL
 from shared.operate import times
 from shared.operate.check import findings_of_row
+from shared.operate.command import no_enterprise
 from shared.operate.findings import Finding
 from shared.operate.keys import load_keys, parse_name
 from shared.operate.rules import load_rules
-from shared.panel.refusals import Refused, Said
+from shared.panel.refusals import Said
+from shared.pbx.telling import the_telling
 from shared.settings import Settings
 from shared.store.database import Database, Rows
 from shared.store.enterprises import ListedEnterprise, list_enterprises
+from shared.store.told import Noticed, load_notices
 from shared.telemetry import printable
+
+_LATELY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A row of the table and what of it is weak."""
+    """A row of the table, what of it is weak, and which limits have refused it lately."""
 
     row: ListedEnterprise
     weaknesses: tuple[Finding, ...]
+    limits: tuple[Noticed, ...]
 
 
 class Statement(NamedTuple):
@@ -45,13 +53,25 @@ class Enterprise:
     denied: tuple[str, ...] | None
     extensions: tuple[str, ...] | None
     keys: Rows
+    limits: tuple[Noticed, ...]
     statements: tuple[Statement, ...]
 
 
 async def list_all(database: Database, settings: Settings) -> tuple[Listed, ...]:
     """List them by their numbers. Raises DatabaseUnavailable."""
+    await the_telling().tell()
     rows = await list_enterprises(database)
-    return tuple(Listed(row, _weaknesses(row, settings)) for row in rows)
+    limits: dict[str, list[Noticed]] = defaultdict(list)
+    for one in await load_limits(database, None):
+        if datetime.now(UTC) - one.last_at < _LATELY:
+            limits[one.enterprise].append(one)
+    return tuple(Listed(row, _weaknesses(row, settings), tuple(limits[row.number])) for row in rows)
+
+
+async def load_limits(database: Database, number: str | None) -> tuple[Noticed, ...]:
+    """List the limits that have refused an enterprise, or all of them, the newest first."""
+    noticed = await load_notices(database, number)
+    return tuple(one for one in noticed if one.what != SECRET_IN_URL)
 
 
 def _weaknesses(row: ListedEnterprise, settings: Settings) -> tuple[Finding, ...]:
@@ -60,14 +80,15 @@ def _weaknesses(row: ListedEnterprise, settings: Settings) -> tuple[Finding, ...
 
 
 async def find_row(database: Database, number: str) -> ListedEnterprise:
-    """Find the enterprise of a number, of several the first. Raises Refused.
+    """Find the enterprise of a number, of several the first. Raises Said.
 
     A page shows a number's tab or mark of no width written out, and its forms send that back.
     """
-    for row in await list_enterprises(database):
-        if number in {row.number, printable(row.number)}:
+    rows = await list_enterprises(database)
+    for row in rows:
+        if not {number, number.strip()}.isdisjoint({row.number, printable(row.number)}):
             return row
-    raise Refused("not_found", status=404)
+    raise Said(no_enterprise(number.strip(), (row.number for row in rows)), status=404)
 
 
 async def load_place(database: Database) -> str:
@@ -76,7 +97,13 @@ async def load_place(database: Database) -> str:
     return str(rows[0]["place"])
 
 
-def load(database: Database, settings: Settings, row: ListedEnterprise, place: str) -> Enterprise:
+def load(
+    database: Database,
+    settings: Settings,
+    row: ListedEnterprise,
+    place: str,
+    limits: tuple[Noticed, ...],
+) -> Enterprise:
     """Read all of one; blocking. Raises DatabaseUnavailable, OperatorError."""
     rules = dict(next(iter(load_rules(database, row.number)), {}))
     lists = {name: rules.get(name) for name in ("allowed", "denied", "extensions")}
@@ -84,6 +111,7 @@ def load(database: Database, settings: Settings, row: ListedEnterprise, place: s
         row=row,
         weaknesses=_weaknesses(row, settings),
         keys=load_keys(database, row.number),
+        limits=limits,
         statements=tuple(_statements(row, place)),
         **{name: None if value is None else tuple(value) for name, value in lists.items()},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -10,22 +11,26 @@ from shared.deadline import Deadline
 from shared.errors import ConnectFailed, HostKeyChanged
 from shared.operate.hostkeys import accept_host_key, fingerprint
 from shared.operate.hosts import remedy_of
+from shared.panel.reached import Reached, merge
 from shared.panel.refusals import Refused
 from shared.pbx import probing
 from shared.pbx.hosts import Pbx
-from shared.pbx.state import Failure, HostState
+from shared.pbx.telling import the_telling
 from shared.settings import Settings
 from shared.store.audit import Doer
 from shared.store.database import Database
+from shared.store.told import ToldState, load_states
 
 # The row of a text that was connected to tells what is; of any other it is the text itself.
 _HOSTS = """
-SELECT o.host, o.numbers, coalesce(h.target, o.host) AS target, h.met_at, h.peer, t.reached_at,
+SELECT o.host, o.numbers, coalesce(h.target, o.host) AS target, h.met_at, h.peer,
+       r.is_up, r.since, r.seen_at, r.error_code, r.error_at,
        coalesce(t.lease_until > clock_timestamp(), false) AS followed,
        k.key AS host_key, k.pinned_at
   FROM (SELECT x.host, array_agg(DISTINCT x.number ORDER BY x.number) AS numbers
           FROM callapi.enterprises() x WHERE x.active AND x.host <> '' GROUP BY x.host) o
   LEFT JOIN callapi.hosts h ON h.host = o.host
+  LEFT JOIN callapi.host_reach r ON r.host = o.host
   LEFT JOIN callapi.trackers t ON t.host = o.host
   LEFT JOIN callapi.host_keys k ON k.host = coalesce(h.target, o.host) AND k.port = :port
  ORDER BY o.host
@@ -40,10 +45,10 @@ SELECT k.key FROM (SELECT DISTINCT x.host FROM callapi.enterprises() x
 
 
 class Problem(NamedTuple):
-    """An error of a host's, how long ago it was met, and what to do."""
+    """An error of a host's, when it was met (None: it always is), and what to do."""
 
     code: str
-    ago_s: float
+    at: datetime | None
     remedy: str
 
 
@@ -51,61 +56,62 @@ class Problem(NamedTuple):
 class Host:
     """A PBX, by its text in `enterprises.ip`.
 
-    `met_at` is when a process last connected, `reached_at` when one last looked at it. `state` is
-    what this process knows, None: the text is neither an address nor a name.
+    `is_up` tells whether it could be reached when a process last asked it, at `seen_at`, and that
+    it is so `since`; None: none ever did. `met_at` is when one last connected. `error` is the last
+    one, also of a host that is reached again.
     """
 
     host: str
     numbers: tuple[str, ...]
+    is_up: bool | None
+    since: datetime | None
+    seen_at: datetime | None
+    error: Problem | None
+    reached: Reached
     met_at: datetime | None
     peer: str | None
-    reached_at: datetime | None
     followed: bool
     host_key: str | None
     pinned_at: datetime | None
-    state: HostState | None
-    problem: Problem | None
-
-    @property
-    def is_up(self) -> bool:
-        """Whether this process is connected, and nothing has failed since."""
-        return self.state is not None and self.state.transport is not None and not self.problem
 
 
 async def list_hosts(database: Database, pbx: Pbx, settings: Settings) -> tuple[Host, ...]:
-    """List them by their texts. Raises DatabaseUnavailable."""
-    rows = await database.reads.run(_HOSTS, port=settings.ssh_port)
+    """List them by their texts, as all processes know them. Raises DatabaseUnavailable."""
+    await the_telling().tell()
+    told: dict[str, list[ToldState]] = defaultdict(list)
+    for one in await load_states(database):
+        told[one.host].append(one)
     hosts = []
-    for row in rows:
-        host = row["host"]
-        state: HostState | None = None
+    for row in await database.reads.run(_HOSTS, port=settings.ssh_port):
+        host, is_up, key = row["host"], row["is_up"], row["host_key"]
+        error = _problem(row["error_code"], row["error_at"], host, settings)
         try:
-            state = pbx.state(host)
-            failure = state.breaker or state.last_error
-        except ConnectFailed as error:
-            failure = Failure(error.code, 0)
-        key = row["host_key"]
+            pbx.target(host)
+        except ConnectFailed as wrong:
+            is_up, error = False, _problem(wrong.code, None, host, settings)
         hosts.append(
             Host(
                 host=host,
                 numbers=tuple(row["numbers"]),
+                is_up=is_up,
+                since=row["since"],
+                seen_at=row["seen_at"],
+                error=error,
+                reached=merge(told[host], is_up=bool(is_up)),
                 met_at=row["met_at"],
                 peer=row["peer"],
-                reached_at=row["reached_at"],
                 followed=row["followed"],
                 host_key=fingerprint(key) if key else None,
                 pinned_at=row["pinned_at"],
-                state=state,
-                problem=_problem(host, failure, settings),
             )
         )
     return tuple(hosts)
 
 
-def _problem(host: str, failure: Failure | None, settings: Settings) -> Problem | None:
-    if failure is None:
-        return None
-    return Problem(failure.code, failure.ago_s, remedy_of(failure.code, host, settings))
+def _problem(
+    code: str | None, at: datetime | None, host: str, settings: Settings
+) -> Problem | None:
+    return None if code is None else Problem(code, at, remedy_of(code, host, settings))
 
 
 class Keys(NamedTuple):

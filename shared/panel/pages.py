@@ -14,6 +14,7 @@ from shared.panel.checking import check
 from shared.panel.door import PATH, FormOf, PanelRoute, Visit, VisitOf, to, without_session
 from shared.panel.refusals import Refused
 from shared.pbx.hosts import the_pbx
+from shared.pbx.telling import the_telling
 from shared.settings import the_settings
 from shared.store.database import the_database
 
@@ -90,10 +91,12 @@ async def enterprise(visit: VisitOf, number: str) -> Response:
 
 
 async def _enterprise(visit: Visit, number: str, secret: str = "", said: str = "") -> Response:
-    database = the_database()
+    database, settings = the_database(), the_settings()
+    await the_telling().tell()
     row = await enterprises.find_row(database, number)
     place = await enterprises.load_place(database)
-    whole = await anyio.to_thread.run_sync(enterprises.load, database, the_settings(), row, place)
+    limits = await enterprises.load_limits(database, row.number)
+    whole = await anyio.to_thread.run_sync(enterprises.load, database, settings, row, place, limits)
     return visit.page("enterprise.html", whole=whole, done=_done(visit), secret=secret, said=said)
 
 
@@ -149,7 +152,7 @@ async def restart(visit: VisitOf) -> Response:
 async def run_check(visit: VisitOf, form: FormOf) -> Response:
     """Check an enterprise's PBX, a line for each finding."""
     number = form.get("number", "")
-    lines = await check(the_database(), the_settings(), number, visit.t)
+    lines = await check(the_database(), the_settings(), number, visit.t, visit.say)
     return StreamingResponse(lines, media_type="text/plain; charset=utf-8")
 
 

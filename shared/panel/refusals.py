@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from shared.errors import DatabaseUnavailable, ServiceError
 from shared.operate.command import explain
+from shared.operate.findings import reason_of
 from shared.panel.language import Translate
+from shared.panel.saying import Say
 from shared.store.database import AccessRefused, Database, TextRefused
 
 
@@ -25,11 +27,13 @@ class Said(Refused):
         super().__init__(text, status=status)
 
 
-def tell(error: Exception, translate: Translate, database: Database) -> tuple[int, str, str]:
+def tell(
+    error: Exception, translate: Translate, say: Say, database: Database
+) -> tuple[int, str, str]:
     """Write an error: its status, a sentence, and what to do, if that is known."""
     match error:
         case Said():
-            return error.status, error.key, ""
+            return error.status, say(error.key), ""
         case Refused():
             return error.status, translate(error.key, **error.values), ""
         case TextRefused():  # no name in the database can be so
@@ -40,5 +44,5 @@ def tell(error: Exception, translate: Translate, database: Database) -> tuple[in
             why = explain(error, database)
             return error.status, translate("no_database", why=why), ""
         case ServiceError():
-            return error.status, error.detail, ""
+            return error.status, say(reason_of(error)), ""
     raise TypeError from error

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from shared.panel.language import Language, duration, translate_to
+from shared.panel.saying import say_in
 from shared.telemetry import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +39,8 @@ _ENVIRONMENT.filters["moment"] = _moment
 
 
 def render(template: str, language: Language, **values: object) -> str:
-    """Render a page; `t` and `lasting` write texts and times in its language."""
+    """Render a page; `t`, `say` and `lasting` write texts and times in its language."""
     translate = translate_to(language)
     own = {"t": translate, "lasting": partial(duration, translate), "language": language}
+    own["say"] = say_in(language)
     return _ENVIRONMENT.get_template(template).render(own | values)

@@ -280,7 +280,10 @@ class Pbx:
         async def ask(line: Line, until: Deadline) -> T:
             return await question(line.console, deadline=until)
 
-        return await self._ask_line(host, ask, deadline, turn)
+        answer = await self._ask_line(host, ask, deadline, turn)
+        if question is client.list_channels and isinstance(answer, tuple):
+            self._observed_of(host).note_live(len(answer))
+        return answer
 
     async def _ask_line(
         self,
@@ -314,6 +317,21 @@ class Pbx:
         of: Use = "console",
     ) -> T:
         """Use a host's connection, again only while nothing was executed. Raises PbxError."""
+        try:
+            return await self._use(host, deadline, use, turn, of)
+        except PbxError as error:
+            if of == "console":
+                self._observed_of(host).note_away(error)
+            raise
+
+    async def _use(
+        self,
+        host: str,
+        deadline: Deadline,
+        use: Callable[[Connection], Awaitable[T]],
+        turn: Turn,
+        of: Use,
+    ) -> T:
         target = self.target(host)
         for attempt in range(_ATTEMPTS):
             try:
@@ -334,7 +352,7 @@ class Pbx:
         question: Callable[[Line, Deadline], Awaitable[T]],
         deadline: Deadline,
     ) -> T:
-        observed = self._observed.setdefault(host, Observed())
+        observed = self._observed_of(host)
         began = time.perf_counter()
         try:
             answer = await question(line, deadline.sooner(self._settings.command_timeout_s))
@@ -396,8 +414,18 @@ class Pbx:
         if isinstance(error, ConnectionLost | NoAnswer | OutcomeUnknown):
             self._pool.retire(connection)
 
+    def _observed_of(self, host: str) -> Observed:
+        return self._observed.setdefault(host, Observed())
+
+    def asked(self) -> tuple[str, ...]:
+        """List the hosts that were asked anything, by their texts."""
+        return tuple(self._observed)
+
     def state(self, host: str) -> HostState:
-        """Tell what is known of a host; nothing is asked."""
+        """Tell what is known of a host; nothing is asked.
+
+        Raises ConnectFailed: it is neither address nor name.
+        """
         target = self.target(host)
         connection = self._pool.connection(target)
         line = None if connection is None else self._lines.get(connection)
@@ -405,12 +433,16 @@ class Pbx:
         failure = self._pool.failure(target)
         return HostState(
             transport=line.transport.name if line else None,
+            why=self._choose.why(line) if line else None,
+            retry_s=self._choose.retry_s(line) if line else None,
             version=line.console.version if line else None,
             latencies_ms=tuple(observed.latencies_ms),
             gate=self._pool.gate(target),
             breaker=Failure(failure[0].code, failure[1]) if failure else None,
             last_error=observed.last_error,
             host_key=connection.host_key_fingerprint() if connection else None,
+            reach=observed.reach,
+            live=observed.live,
         )
 
     def used(self, within_s: float) -> Iterator[Used]:

@@ -14,6 +14,7 @@ from shared.asterisk.models import Technology
 from shared.asterisk.socket_console import SocketConsole
 from shared.deadline import Deadline
 from shared.errors import AsteriskUnavailable, ConnectionLost, PbxError, SocketRefused
+from shared.pbx.state import Why
 from shared.settings import Settings
 from shared.ssh.connection import Connection
 
@@ -112,6 +113,16 @@ class Lines:
             return line
         slower.until = self._clock() + slower.pause_s
         return slower
+
+    def why(self, line: Line) -> Why:
+        """Tell why a line has its transport."""
+        if self._settings.asterisk_transport != "auto":
+            return "set"
+        return "quickest" if line.transport is self._transports[0] else "socket-refused"
+
+    def retry_s(self, line: Line) -> float | None:
+        """Tell in how many seconds a quicker one is tried again; None: there is none to try."""
+        return None if math.isinf(line.until) else max(0.0, line.until - self._clock())
 
     async def _tried_again(self, line: Line, connection: Connection, deadline: Deadline) -> Line:
         """Go back to the quickest transport; while it is refused, wait twice as long each time."""

@@ -7,7 +7,7 @@ trip of its own. Of a call the end is not noted: its row says it, and is read be
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -28,7 +28,8 @@ SELECT a.id, a.at, a.enterprise, a.action, a.done_by, a.secret, a.actor, a.addre
   FROM callapi.audit a
   LEFT JOIN callapi.calls c ON c.call_id = a.call_id AND a.action IN ('call', 'monitor')
  WHERE (CAST(:action AS text) IS NULL OR a.action = :action)
-   AND (CAST(:actor AS text) IS NULL OR a.actor = :actor)
+   AND (CAST(:actor AS text) IS NULL
+        OR a.actor = :actor AND (a.done_by = 'client' OR CAST(:by_operators AS boolean)))
    AND (CAST(:call_id AS uuid) IS NULL OR a.call_id = :call_id)
    AND (CAST(:extension AS text) IS NULL OR a.code = :extension)
    AND (CAST(:numbers AS text[]) IS NULL OR a.whom = ANY (CAST(:numbers AS text[])))
@@ -140,8 +141,13 @@ class Page:
     next: Place | None
 
 
-def selected(wanted: Noted, *, limit: int, before: Place | None = None) -> dict[str, Any]:
-    """What a list is asked with; one more than `limit` tells whether any is left."""
+def selected(
+    wanted: Noted, *, limit: int, before: Place | None = None, by_operators: bool = True
+) -> dict[str, Any]:
+    """What a list is asked with; one more than `limit` tells whether any is left.
+
+    `by_operators` tells whether an operator is found by his name.
+    """
     return {
         **{name: getattr(wanted, name) for name in Noted.__slots__},
         "numbers": wanted.numbers and list(wanted.numbers),
@@ -149,6 +155,7 @@ def selected(wanted: Noted, *, limit: int, before: Place | None = None) -> dict[
         "before": before and before.at,
         "before_id": before.id if before else _NEWEST_ID,
         "limit": limit + 1,
+        "by_operators": by_operators,
     }
 
 
@@ -161,9 +168,19 @@ async def may_read(database: Door, enterprise: str) -> bool:
 async def list_notes(
     database: Door, enterprise: str, wanted: Noted, *, limit: int, before: Place | None = None
 ) -> Page:
-    """List what was noted of an enterprise, the newest first; those that follow `before`."""
-    asked = selected(wanted, limit=limit, before=before)
-    return page_of(await database.run(OF_ONE, enterprise=enterprise, **asked), limit)
+    """List what was noted of an enterprise, for itself: the newest first, those after `before`.
+
+    Who the operators are is told to no enterprise, nor where they sit, nor by what they do it.
+    """
+    asked = selected(wanted, limit=limit, before=before, by_operators=False)
+    page = page_of(await database.run(OF_ONE, enterprise=enterprise, **asked), limit)
+    return replace(page, notes=tuple(map(_nameless, page.notes)))
+
+
+def _nameless(note: Note) -> Note:
+    if note.done_by == "client":
+        return note
+    return replace(note, done_by="operator", actor=None, address=None, request_id=None)
 
 
 async def list_all_notes(database: Door, wanted: Noted, *, limit: int) -> Page:

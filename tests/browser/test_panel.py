@@ -137,12 +137,12 @@ async def test_a_check_is_told_line_by_line(site: Site) -> None:
         await page.goto("/admin/hosts")
         await page.get_by_role("button", name="Проверить").click()
         lines = page.locator(".lines")
-        await expect(lines).to_contain_text("✅ log-in: the PBX lets us in")
+        await expect(lines).to_contain_text("✅ вход: АТС нас впускает")
         await expect(lines).to_contain_text("Проверка окончена.")
         await site.look(page, "390-check")
         site.pbx.password = "another-0a1b2c3d"
         await page.get_by_role("button", name="Проверить").click()
-        await expect(lines).to_contain_text("❌ log-in: 127.0.0.1 does not accept the password")
+        await expect(lines).to_contain_text("❌ вход: АТС не принимает наш логин, пароль или ключ")
         await expect(lines).to_contain_text("Проверка окончена.")
 
 

@@ -14,7 +14,8 @@ from demo.pbx.faults import Stage
 from shared.auth.admission import Settlement, admit, settle
 from shared.auth.caller import Caller
 from shared.deadline import Deadline
-from shared.store.database import Database, Rows
+from shared.store.audit import Noted, list_all_notes
+from shared.store.database import Database, Rows, the_database
 from tests.integration.followed import TALKS_ON, allow_audit, follow, place, reach
 from tests.integration.operating import Operate
 from tests.integration.service import OTHER_PHONE, PHONE, SECRET, Service, Services
@@ -198,6 +199,35 @@ async def test_only_who_may_reads_it_and_only_its_own(service: Service) -> None:
     assert (await audit(service)).status_code == 403
 
 
+async def test_an_enterprise_is_told_no_operator_s_name(service: Service) -> None:
+    """Nor his address or his tool; trying names finds nothing either. Operators read all of it."""
+    allow_audit(service)
+    for done_by, actor in (
+        ("operator", "maria"),
+        ("panel", "session 1a2b3c4d"),
+        ("client", "maria"),
+    ):
+        service.postgres.execute(
+            "INSERT INTO callapi.audit"
+            " (enterprise, action, done_by, actor, address, request_id, whom)"
+            " VALUES ('0367', 'rules', :done_by, :actor, '192.0.2.7', 'id-1', :actor)",
+            done_by=done_by,
+            actor=actor,
+        )
+    client, *operators = (await audit(service)).json()["entries"]
+    assert (client["done_by"], client["actor"], client["address"]) == (
+        *("client", "maria"),
+        "192.0.2.7",
+    )
+    for entry in operators:
+        told = (entry[name] for name in ("done_by", "actor", "address", "request_id"))
+        assert tuple(told) == ("operator", None, None, None)
+    assert (await audit(service, actor="session 1a2b3c4d")).json()["entries"] == []
+    assert (await audit(service, actor="maria")).json()["entries"] == [client]
+    page = await list_all_notes(the_database(), Noted(actor="maria"), limit=10)
+    assert {note.done_by for note in page.notes} == {"operator", "client"}
+
+
 async def test_pages_lead_through_all_of_it(service: Service) -> None:
     """Newest first, each once, whatever is new meanwhile; a cursor is its enterprise's own."""
     allow_audit(service)
@@ -308,6 +338,11 @@ async def test_an_operator_reads_it(
     assert operate("audit", "--call", str(admitted.call_id))[1].splitlines() == [oldest]
     assert operate("audit", "--last", "1")[1].splitlines() == [newest]
     assert operate("audit", "0368")[1] == ""
+    code, _, said = operate("audit", "0376")
+    assert (code, said.partition(". ")[0]) == (1, "There is no enterprise 0376")
+    assert "0367" in said
+    postgres.execute("DELETE FROM enterprises WHERE number = '0367'")
+    assert operate("audit", "0367", "--last", "1")[1].splitlines() == [newest]
 
 
 async def test_an_actor_that_nobody_can_be_is_refused(service: Service) -> None:

@@ -72,6 +72,24 @@ async def test_limits_and_views_expire_too(postgres: Postgres, database: Databas
     assert [row["host"] for row in hosts] == ["192.0.2.1"]
 
 
+async def test_what_processes_told_expires_too(postgres: Postgres, database: Database) -> None:
+    """How one reaches a PBX after a day, whether it is reached and what was noticed after 90."""
+    postgres.execute(
+        "INSERT INTO callapi.host_states SELECT '192.0.2.1', 'p' || age,"
+        " clock_timestamp() - age * interval '1 hour', '{}' FROM unnest(ARRAY[23, 25]) age;"
+        "INSERT INTO callapi.host_reach SELECT '192.0.2.' || age, true, clock_timestamp(),"
+        " clock_timestamp() - age * interval '1 day' FROM unnest(ARRAY[89, 91]) age;"
+        "INSERT INTO callapi.notices SELECT '0367', 'a' || age, 1, clock_timestamp(),"
+        " clock_timestamp() - age * interval '1 day' FROM unnest(ARRAY[89, 91]) age"
+    )
+    assert await remove_expired(database) == 3
+    left = postgres.execute(
+        "SELECT process AS what FROM callapi.host_states UNION ALL SELECT host FROM"
+        " callapi.host_reach UNION ALL SELECT what FROM callapi.notices ORDER BY what"
+    )
+    assert [row["what"] for row in left] == ["192.0.2.89", "a89", "p23"]
+
+
 async def test_a_row_that_somebody_holds_is_left_for_another_time(
     postgres: Postgres, database: Database
 ) -> None:

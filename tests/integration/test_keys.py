@@ -223,8 +223,8 @@ async def test_a_key_ends_by_its_name_or_fingerprint(service: Service, operate: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("9999",), "There is no enterprise 9999; the nearest are 0367"),
-        (("9999", "add"), "There is no enterprise 9999; the nearest are 0367"),
+        (("9999",), "There is no enterprise 9999. The nearest are 0367"),
+        (("9999", "add"), "There is no enterprise 9999. The nearest are 0367"),
         (("0367", "end", "none"), "Enterprise 0367 has no secret none; it has enterprises, crm"),
         (("0367", "add", "--name", "crm"), "has a secret of the name crm already"),
         (("0367", "add", "--until", "2001-01-01"), "--until 2001-01-02 00:00:00 UTC is over"),

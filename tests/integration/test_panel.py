@@ -268,6 +268,34 @@ async def test_check_tells_line_by_line(panel: Service, visitor: Visitor) -> Non
     )
 
 
+async def test_a_russian_page_is_russian(panel: Service, visitor: Visitor) -> None:
+    """The findings of a check, an enterprise's weaknesses, and who is meant by a wrong number."""
+    visitor.http.headers["Accept-Language"] = "ru"
+    panel.postgres.seed_enterprise("0400", "short", "192.0.2.10", "short")
+    lines = (await visitor.send("/check", number="0367")).text.splitlines()
+    assert "✅ вход: АТС нас впускает" in lines
+    assert lines[-1] == "Проверка окончена."
+    english = [line for line in lines if re.fullmatch("[^а-яё]+", line, re.IGNORECASE)]
+    assert english == []
+    page = await visitor.see("/enterprise?number=0400")
+    assert "<b>секрет</b>: символов: 5: его можно подобрать" in page
+    assert "секрет" in await visitor.see("/enterprises")
+    answer = await visitor.http.get("/admin/enterprise", params={"number": "0366"})
+    assert answer.status_code == 404
+    assert "Предприятия 0366 нет. Ближайшие: 0367, 0400" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/enterprise", "/dialling", "/end-key"])
+async def test_a_wrong_number_is_refused_with_the_nearest(
+    panel: Service, visitor: Visitor, path: str
+) -> None:
+    """A typing error is told as the commands tell it."""
+    panel.postgres.seed_enterprise("0400", "other", "192.0.2.10", SECRET[::-1])
+    answer = await visitor.http.get(f"/admin{path}", params={"number": "0376", "key": "crm"})
+    assert answer.status_code == 404
+    assert "There is no enterprise 0376. The nearest are 0367, 0400" in answer.text
+
+
 async def test_a_check_has_an_end(
     panel: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ GROUND = [
             "deadline",
             "telemetry",
             "measures",
+            "notices",
             "process",
             "turns",
             "numbering",
@@ -68,7 +69,7 @@ MAY_IMPORT = {
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events", "operate"),
     ],
-    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics"],
+    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"],
 }
 
 # Libraries that only these modules know.

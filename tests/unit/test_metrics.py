@@ -325,7 +325,7 @@ def test_a_full_disk_leaves_nothing_that_others_would_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file without its room cannot be read: each worker's answer would be a defect for good."""
-    seen = []
+    seen: list[Path] = []
 
     def allocate(*_: int) -> None:
         seen.extend(tmp_path.glob("*.db"))

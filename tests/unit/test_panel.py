@@ -116,7 +116,9 @@ def test_each_text_is_there_in_both_languages(key: str) -> None:
 
 def used() -> set[str]:
     """Collect the keys that templates and code name, those that are made up included."""
-    made_up = {key for key in TEXTS if key.startswith(("phase_", "reason_", "mode_"))}
+    made_up = {
+        key for key in TEXTS if key.startswith(("phase_", "reason_", "mode_", "why_", "limit_"))
+    }
     text = CODE + "\n".join(PAGES.values())
     return made_up | {key for key in TEXTS if re.search(rf"""["']{key}["'](?!: \()""", text)}
 

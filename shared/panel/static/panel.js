@@ -18,7 +18,8 @@ async function load(url) {
 function keep(part) {
   setTimeout(async () => {
     if (!part.isConnected) return;
-    if (document.hidden) return keep(part);
+    // What a check has found stays until the page is opened anew.
+    if (document.hidden || part.querySelector(".lines:not(:empty)")) return keep(part);
     try {
       const body = await load(part.dataset.src);
       const next = body && body.querySelector("[data-every]");

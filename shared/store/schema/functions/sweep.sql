@@ -32,7 +32,21 @@ SET search_path = pg_catalog, pg_temp AS $f$
        t AS (DELETE FROM callapi.tickets WHERE ctid = ANY (ARRAY(
               SELECT x.ctid FROM callapi.tickets x
                WHERE x.until < clock_timestamp() - interval '1 day'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       -- A PBX that nobody asks is told of for as long; its processes are long gone.
+       s AS (DELETE FROM callapi.host_states WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.host_states x
+               WHERE x.told_at < clock_timestamp() - interval '1 day'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       h AS (DELETE FROM callapi.host_reach WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.host_reach x
+               WHERE x.seen_at < clock_timestamp() - interval '90 days'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       n AS (DELETE FROM callapi.notices WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.notices x
+               WHERE x.last_at < clock_timestamp() - interval '90 days'
                LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1)
   SELECT (SELECT count(*) FROM c) + (SELECT count(*) FROM r) + (SELECT count(*) FROM v)
          + (SELECT count(*) FROM w) + (SELECT count(*) FROM p) + (SELECT count(*) FROM t)
+         + (SELECT count(*) FROM s) + (SELECT count(*) FROM h) + (SELECT count(*) FROM n)
 $f$;
