@@ -26,7 +26,8 @@ from shared.store.database import the_database
 from shared.store.leases import FollowedCall, Lease, untracked_hosts
 from shared.telemetry import LOG, configure_logging, count
 
-# What is left of the invocation's time for giving the lease back and the hand-over.
+# What is left of the invocation's time for the last turn, giving the lease back and the hand-over,
+# each of which has a limit of its own: also while the database or the PBX answers nothing.
 _RESERVE_S = 20.0
 
 if on_lambda():
@@ -74,7 +75,6 @@ async def follow(host: str, seconds: float) -> dict[str, Any]:
         await the_late_calls().close()
     if end == "time":
         await the_waker().start_function(host)
-    await the_expiry().remove_if_due()
     LOG.info("👁 Трекер %s: %s", host, end)
     return {"host": host, "end": end}
 
