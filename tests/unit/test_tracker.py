@@ -9,12 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from functions.tracker import handler
+from functions.watchdog import handler
 from shared.asterisk import client
 from shared.asterisk.parsers import parse_channels
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable
-from shared.following.expiry import Expiry, the_expiry
 from shared.following.pace import Pace
 from shared.following.tracker import Tracker, _count
 from shared.following.wake import Waker
@@ -45,13 +44,6 @@ async def test_end_is_counted_once(
     """A late record corrects an end, and is none."""
     _count([change])
     assert metrics() == counted
-
-
-class Nothing:
-    """Stands for the removal of what has expired, where nothing has."""
-
-    async def remove_if_due(self) -> None:
-        """Do nothing."""
 
 
 class Database:
@@ -218,9 +210,8 @@ async def test_watchdog_counts_whom_nobody_follows(
     async def start_function(_waker: Waker, host: str) -> None:
         started.append(host)
 
-    the_expiry.put(cast("Expiry", Nothing()))
     monkeypatch.setattr(handler, "untracked_hosts", untracked_hosts)
     monkeypatch.setattr(Waker, "start_function", start_function)
-    assert await handler.start_missing() == {"started": list(left_behind)}
+    assert await handler.start_missing() == list(left_behind)
     assert started == list(left_behind)
     assert metrics() == ["HostsUntracked"]
