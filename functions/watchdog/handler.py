@@ -15,7 +15,7 @@ from shared.following.wake import the_waker
 from shared.pbx.neighbours import the_neighbours
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
-from shared.store.leases import untracked_hosts
+from shared.store.leases import hosts_due, untracked_hosts
 from shared.telemetry import LOG, configure_logging, count
 
 # What is left of the invocation's time when the tidying is given up: the next one goes on.
@@ -53,9 +53,10 @@ async def look_around(seconds: float) -> dict[str, Any]:
 
 
 async def start_missing() -> list[str]:
-    """Start a tracker for each host that has something to follow and nobody who does."""
-    hosts = await untracked_hosts(the_database())
-    count("HostsUntracked", len(hosts))
-    for host in hosts:
+    """Start a tracker for each host that nobody follows, as far as there are places for them."""
+    database = the_database()
+    count("HostsUntracked", len(await untracked_hosts(database)))
+    due = list(await hosts_due(database, the_settings().trackers_at_once))
+    for host in due:
         await the_waker().start_function(host)
-    return list(hosts)
+    return due

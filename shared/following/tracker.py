@@ -102,6 +102,11 @@ class Tracker:
         """Look soon: there is a new call. Many calls at once do not hurry it more than one."""
         self._news.set()
 
+    def end_soon(self) -> None:
+        """End in order after this look, as if the time were up."""
+        self._ends_at = min(self._ends_at, time.monotonic())
+        self.wake()
+
     async def run(self, until_s: float = float("inf")) -> End:
         """Follow until nothing is left, another tracker has the host, or `until_s` seconds passed.
 

@@ -204,13 +204,14 @@ async def test_watchdog_counts_whom_nobody_follows(
     """It does so each time, and starts a tracker for each."""
     started: list[str] = []
 
-    async def untracked_hosts(_database: object) -> tuple[str, ...]:
+    async def untracked_hosts(*_: object) -> tuple[str, ...]:
         return left_behind
 
     async def start_function(_waker: Waker, host: str) -> None:
         started.append(host)
 
     monkeypatch.setattr(handler, "untracked_hosts", untracked_hosts)
+    monkeypatch.setattr(handler, "hosts_due", untracked_hosts)
     monkeypatch.setattr(Waker, "start_function", start_function)
     assert await handler.start_missing() == list(left_behind)
     assert started == list(left_behind)
