@@ -77,6 +77,13 @@ def effective(root: Path, config: str, overrides: Mapping[str, str]) -> dict[str
     return {name: value for name, value in values.items() if value is not None}
 
 
+def _refuse_contradiction(values: Mapping[str, str]) -> None:
+    """Insist on executions for who hands over or finds no place, beside those that follow."""
+    most, places = values["TrackerConcurrency"], values["TrackersAtOnce"]
+    if most.isdecimal() and places.isdecimal() and 0 < int(most) <= int(places):
+        raise Refused(f"TrackersAtOnce={places} must be below TrackerConcurrency={most}")
+
+
 def release(root: Path, parameters: Mapping[str, str]) -> str:
     """Name what is deployed, so that whatever differs has another name."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
@@ -102,6 +109,7 @@ def plan(root: Path, environment: str, overrides: Mapping[str, str], sam: str) -
     """
     config = _ENVIRONMENTS[environment]
     parameters = effective(root, config, overrides)
+    _refuse_contradiction(parameters)
     name = release(root, parameters)
     # SAM has the stack keep the value of what is not passed, whatever it was, and so all is.
     passed = [_pair(*item) for item in {**parameters, "Release": name}.items()]

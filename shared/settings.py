@@ -283,6 +283,13 @@ class Settings(BaseModel):
     tracker_function: str = Field(
         "", description="on AWS: the function that follows calls, by its name or ARN"
     )
+    trackers_at_once: int = Field(
+        5,
+        ge=1,
+        le=100_000,
+        description="on AWS: hosts that functions follow at once, fewer than may be executed; more"
+        " hosts take turns",
+    )
     secret_min: int = Field(
         1,
         ge=1,

@@ -1,82 +1,103 @@
 """Follow the calls of one host on AWS, where no process lives on by itself.
 
-It is invoked asynchronously, by whoever placed a call where no tracker was live, as
-`{"host": "192.0.2.10"}`, and once a minute by a schedule, as `{}`: then it starts a tracker for
-each host that was left behind. Before its time runs out it hands over to another of its kind.
+It is invoked asynchronously as `{"host": "192.0.2.10"}`, by whoever placed a call where no tracker
+was live, or by the watchdog. Before its time runs out it hands over to another of its kind.
+
+Fewer hosts are followed at once than there are executions (TRACKERS_AT_ONCE). Where more of them
+have calls they take turns, so that busy hosts keep no other one from being followed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from shared.asterisk.commands import OriginateCall
 from shared.asterisk.models import CallOrder, Context, Extension, Phone
 from shared.aws.environment import begin_environment, run_pinned
-from shared.errors import ServiceError
-from shared.following.expiry import the_expiry
+from shared.errors import DatabaseUnavailable, ServiceError
 from shared.following.late import UnknownCall, the_late_calls
 from shared.following.pace import the_pace
 from shared.following.tracker import Tracker
 from shared.following.wake import the_waker
 from shared.pbx.hosts import the_pbx
-from shared.pbx.neighbours import the_neighbours
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
-from shared.store.leases import FollowedCall, Lease, untracked_hosts
-from shared.telemetry import LOG, configure_logging, count
+from shared.store.leases import FollowedCall, Lease, NoPlace, hosts_due
+from shared.telemetry import LOG, configure_logging
 
-# What is left of the invocation's time for giving the lease back and the hand-over.
+# What is left of the invocation's time for the last turn, giving the lease back and the hand-over,
+# each of which has a limit of its own: also while the database or the PBX answers nothing.
 _RESERVE_S = 20.0
+# How long a host has its place for, where another one waits.
+_TURN_S = 30.0
+# A process that follows calls (ROLE=follower) looks for such hosts five times a second: where there
+# is one, it takes what a function gives back.
+_OTHERS_S = 0.5
 
 if on_lambda():
     begin_environment()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Follow one host until nothing is left, or start what is missing; what was done is told.
+    """Follow one host until nothing is left; how that ended is told.
 
     So is what kept it from that, such as a database that is away: Lambda is to count as an error
     only what this code does wrong, since that rolls a deployment back.
     """
     configure_logging(the_settings())
-    host = event.get("host")
+    host = str(event["host"])
+    left_s = context.get_remaining_time_in_millis() / 1000 - _RESERVE_S
     try:
-        if host is None:
-            return run_pinned(start_missing())
-        left_s = context.get_remaining_time_in_millis() / 1000 - _RESERVE_S
-        return run_pinned(follow(str(host), left_s))
+        return run_pinned(follow(host, left_s))
     except ServiceError as error:
-        LOG.error("❌ Трекер %s: %s", host or "-", error)
+        LOG.error("❌ Трекер %s: %s", host, error)
         return {"host": host, "end": error.code}
 
 
-async def start_missing() -> dict[str, Any]:
-    """Start a tracker for each host that has something to follow and nobody who does."""
-    hosts = await untracked_hosts(the_database())
-    count("HostsUntracked", len(hosts))
-    for host in hosts:
-        await the_waker().start_function(host)
-    await the_expiry().remove_if_due()
-    await the_neighbours().refresh_if_due()
-    return {"started": list(hosts)}
-
-
 async def follow(host: str, seconds: float) -> dict[str, Any]:
-    """Follow a host; hand over when the time is up."""
-    lease = await Lease.take(the_database(), host)
+    """Follow a host; hand over when the time is up, or another one's turn has come."""
+    try:
+        lease = await Lease.take_place(the_database(), host, the_settings().trackers_at_once)
+    except NoPlace:
+        LOG.warning("⚠️ Трекер %s: все места заняты, хост ждёт очереди", host)
+        return {"host": host, "end": "no-place"}
     if lease is None:
         return {"host": host, "end": "replaced"}
     tracker = Tracker(lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch)
+    giving_way = asyncio.create_task(_give_way(tracker, lease))
     try:
         end = await tracker.run(seconds)
     finally:
+        giving_way.cancel()
+        await asyncio.gather(giving_way, return_exceptions=True)
         await the_late_calls().close()
     if end == "time":
-        await the_waker().start_function(host)
-    await the_expiry().remove_if_due()
+        await asyncio.sleep(_OTHERS_S)
+    if end != "replaced":
+        await start_due()
     LOG.info("👁 Трекер %s: %s", host, end)
     return {"host": host, "end": end}
+
+
+async def start_due() -> None:
+    """Start what can have a place now, this host too unless another is due, or has taken it.
+
+    Without the database the watchdog does, once that is back.
+    """
+    with suppress(DatabaseUnavailable):
+        for host in await hosts_due(the_database(), the_settings().trackers_at_once):
+            await the_waker().start_function(host)
+
+
+async def _give_way(tracker: Tracker, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(_TURN_S)
+        with suppress(DatabaseUnavailable):
+            if await lease.gives_way(the_settings().trackers_at_once, _TURN_S):
+                tracker.end_soon()
 
 
 def _watch(host: str, call: FollowedCall) -> None:

@@ -47,6 +47,12 @@ _ASK_TIMEOUT_S = 5.0
 _LEARN_S, _LEARN_AT_ONCE = 1.0, 64
 # A channel's age is told in whole seconds, and the database's clock is not Asterisk's.
 _AGE_SLACK_S = 3.0
+# When the time is up, a look and the turn that writes it may end in order, and so may the lease.
+_LAST_TURN_S, _GIVE_BACK_S = 8.0, 3.0
+
+
+class _TimeIsUp(Exception):
+    """The database is away, and the time to ask it until it answers is over."""
 
 
 class Tracker:
@@ -85,6 +91,7 @@ class Tracker:
         self._untold_reach: float | None = None  # a look that succeeded, until that is written
         self._error_code: str | None = None
         self._looked_at = 0.0
+        self._ends_at = float("inf")
         self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
@@ -95,16 +102,36 @@ class Tracker:
         """Look soon: there is a new call. Many calls at once do not hurry it more than one."""
         self._news.set()
 
+    def end_soon(self) -> None:
+        """End in order after this look, as if the time were up."""
+        self._ends_at = min(self._ends_at, time.monotonic())
+        self.wake()
+
     async def run(self, until_s: float = float("inf")) -> End:
         """Follow until nothing is left, another tracker has the host, or `until_s` seconds passed.
 
-        The lease is given back, unless another owner has it.
+        The lease is given back, unless another owner has it, or the database is away: then it runs
+        out. What is still under way some seconds after the time is up is given up, as the database
+        or the PBX may answer nothing: the turn of it that may yet come keeps no lease.
         """
-        ends_at = time.monotonic() + until_s
+        self._ends_at = time.monotonic() + until_s
+        try:
+            async with asyncio.timeout(None if until_s == float("inf") else until_s + _LAST_TURN_S):
+                end = await self._follow()
+        except TimeoutError:
+            if time.monotonic() < self._ends_at:  # somebody else's
+                raise
+            end = "time"
+        except _TimeIsUp:
+            end = "time"
+        if end == "time":
+            await self._give_back()
+        return end
+
+    async def _follow(self) -> End:
         following = await self._write()
         while following is not None and not following.is_over:
-            if time.monotonic() >= ends_at:
-                await self._lease.give_back()
+            if time.monotonic() >= self._ends_at:
                 return "time"
             changes, view = await self._look(following)
             if not await self._tell_elsewhere(following):
@@ -118,10 +145,21 @@ class Tracker:
                     following = await self._write()
         return "replaced" if following is None else "idle"
 
+    async def _give_back(self) -> None:
+        try:
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await self._lease.give_back()
+        except (TimeoutError, DatabaseUnavailable):
+            LOG.warning("⚠️ Трекер %s: аренда не возвращена, истечёт сама", self._lease.host)
+
     async def _write(
         self, changes: Sequence[Change] = (), view: Sequence[PbxCall] | None = None
     ) -> Following | None:
-        """Write what was seen; a database that is away is asked until it answers."""
+        """Write what was seen; a database that is away is asked until it answers.
+
+        Raises:
+            _TimeIsUp: it did not before the time was up.
+        """
         reached_at, self._untold_reach = self._untold_reach, None
         while True:
             try:
@@ -132,6 +170,8 @@ class Tracker:
                     reached_s=reached_at and time.monotonic() - reached_at,
                 )
             except DatabaseUnavailable:
+                if time.monotonic() >= self._ends_at:
+                    raise _TimeIsUp from None
                 await self._sleep(self._pace.unreachable_s)
             else:
                 if following is not None:

@@ -38,6 +38,8 @@ LEASE_S = 5.0
 
 
 _TAKE = "SELECT callapi.take_lease(:host, :owner, :lease_s) AS fence"
+_TAKE_PLACE = "SELECT callapi.take_place(:host, :owner, :lease_s, :places) AS fence"
+_GIVES_WAY = "SELECT callapi.gives_way(:host, :owner, :places, :held_s) AS gives_way"
 # Nobody's from then on: a turn that was given up, and may yet come, must not keep it.
 _GIVE_BACK = """
 UPDATE callapi.trackers SET lease_until = clock_timestamp(), owner = ''
@@ -61,6 +63,18 @@ SELECT t.host FROM callapi.trackers t
  WHERE t.host IN (SELECT e.host FROM callapi.enterprises() e WHERE e.active)
 """
 _UNTRACKED = "SELECT host FROM callapi.untracked_hosts()"
+# Who waits longest comes first, and no more of them than have a place.
+_DUE = """
+SELECT u.host FROM callapi.untracked_hosts() u LEFT JOIN callapi.trackers t USING (host)
+ ORDER BY t.lease_until NULLS FIRST, u.host
+ LIMIT greatest(0, CAST(:places AS bigint) - (
+   SELECT count(*) FROM callapi.trackers p
+    WHERE p.place_since IS NOT NULL AND p.lease_until > clock_timestamp()))
+"""
+
+
+class NoPlace(Exception):
+    """As many hosts are followed by functions as may be at once."""
 
 
 class Change(TypedDict, total=False):
@@ -202,6 +216,31 @@ class Lease:
         fence = rows[0]["fence"]
         return None if fence is None else cls(database, host, owner, fence)
 
+    @classmethod
+    async def take_place(cls, database: Database, host: str, places: int) -> Lease | None:
+        """Take a host that nobody follows, as a function, of which at most `places` have one.
+
+        Raises NoPlace, DatabaseUnavailable.
+        """
+        owner = uuid4().hex
+        rows = await database.run(
+            _TAKE_PLACE, host=host, owner=owner, lease_s=LEASE_S, places=places
+        )
+        fence = rows[0]["fence"]
+        if fence == 0:
+            raise NoPlace
+        return None if fence is None else cls(database, host, owner, fence)
+
+    async def gives_way(self, places: int, held_s: float) -> bool:
+        """Tell whether a host waits whose turn it is now, after `held_s` of this one's.
+
+        Raises DatabaseUnavailable.
+        """
+        rows = await self.database.run(
+            _GIVES_WAY, host=self.host, owner=self.owner, places=places, held_s=held_s
+        )
+        return bool(rows[0]["gives_way"])
+
     async def write(
         self,
         changes: Sequence[Change] = (),
@@ -296,6 +335,11 @@ async def still_newest(database: Database, fences: Mapping[str, int]) -> frozens
 async def untracked_hosts(database: Database) -> tuple[str, ...]:
     """List the hosts that have something to follow and nobody who does."""
     return tuple(row["host"] for row in await database.run(_UNTRACKED))
+
+
+async def hosts_due(database: Database, places: int) -> tuple[str, ...]:
+    """List those of them that a function can begin to follow, whoever waits longest first."""
+    return tuple(row["host"] for row in await database.run(_DUE, places=places))
 
 
 def _following(answer: dict[str, Any]) -> Following:

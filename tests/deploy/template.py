@@ -68,7 +68,7 @@ class Template:
         """Method and path of each HTTP event of a function."""
         return {
             (event["Properties"]["Method"], event["Properties"]["Path"])
-            for event in self.functions[folder]["Events"].values()
+            for event in self.functions[folder].get("Events", {}).values()
             if event["Type"] == "HttpApi"
         }
 

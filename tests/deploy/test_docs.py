@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 
 from tests.deploy.template import ROOT, Template, load_template
-from tests.deploy.test_template import metrics_of, reservation
+from tests.deploy.test_template import metrics_of, reserved
 
 DOCS = (ROOT / "docs/deploy.md").read_text("utf-8")
 
 
 def concurrency(template: Template, folder: str) -> int:
     """How many of a function run at once by default."""
-    limit = reservation(template, folder)
-    assert limit
-    return int(template.parameters[limit]["Default"])
+    values = {name: item.get("Default") for name, item in template.parameters.items()}
+    return reserved(template, folder, values)
 
 
 def test_alarms_are_listed() -> None:
@@ -61,11 +60,11 @@ def test_executions_are_counted() -> None:
     groups = {folder: template.groups(folder) for folder in template.functions}
     every = sum(concurrency(template, folder) for folder in groups)
     database = sum(concurrency(template, f) for f, group in groups.items() if group)
-    # Of trackers one has a PBX.
+    # Of trackers one has a PBX; the watchdog connects to none.
     ssh = 1 + sum(
         concurrency(template, folder)
         for folder, group in groups.items()
-        if "PbxAccess" in group and folder != "tracker"
+        if "PbxAccess" in group and folder not in {"tracker", "watchdog"}
     )
     assert f"| {every} executions at once" in DOCS
     assert f"PostgreSQL: up to {database} by default" in DOCS

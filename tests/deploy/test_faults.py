@@ -29,7 +29,7 @@ HOSTS = [f"192.0.2.{number}" for number in range(1, 101)]
 def watchdog(to: Samples, minute: int, untracked: int = 0) -> None:
     """Look, as each minute."""
     to.add(minute, "HostsUntracked", untracked)
-    executed(to, minute, "tracker")
+    executed(to, minute, "watchdog")
 
 
 def executed(to: Samples, minute: int, function: str, *, crashed: bool = False) -> None:
@@ -110,12 +110,12 @@ def database(to: Samples, minute: int) -> None:
     """503 before a call is admitted; the watchdog cannot look, and does not crash."""
     for _ in range(10):
         answered(to, minute, 503)
-    executed(to, minute, "tracker")
+    executed(to, minute, "watchdog")
 
 
 def database_at_night(to: Samples, minute: int) -> None:
     """Nobody calls."""
-    executed(to, minute, "tracker")
+    executed(to, minute, "watchdog")
 
 
 def slow(to: Samples, minute: int) -> None:

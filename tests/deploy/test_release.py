@@ -173,6 +173,7 @@ def test_prod_is_refused_what_is_not_committed(checkout: Checkout, name: str) ->
     ("override", "why"),
     [
         ("Destinations=900", "Destinations"),
+        ("TrackerConcurrency=5", "must be below TrackerConcurrency=5"),
         ("Release=0123456789abcdef", "Release"),
         ('DialplanContext=a"b', "DialplanContext"),
     ],

@@ -6,7 +6,7 @@ import importlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
@@ -59,6 +59,8 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
+# Of those that answer nobody.
+_RUNS_S = {"tracker": 900, "watchdog": 90}
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def check_routes(template: Template) -> Iterator[str]:
         }
         if routes != template.routes(folder):
             yield f"{folder}: {routes ^ template.routes(folder)}"
-        for name, event in function["Events"].items():
+        for name, event in function.get("Events", {}).items():
             if event["Type"] == "HttpApi" and event["Properties"].get("ApiId") != {"Ref": "Api"}:
                 yield f"{folder}.{name}: another API"
 
@@ -203,7 +205,7 @@ def check_timeouts(template: Template) -> Iterator[str]:
             least_s = Settings().request_timeout_s + request_edge._LAMBDA_RESERVE_S
             if not least_s <= timeout < GATEWAY_TIMEOUT_S:
                 yield f"{folder}: {timeout}"
-        elif timeout != 900:
+        elif timeout != _RUNS_S[folder]:
             yield f"{folder}: {timeout}"
 
 
@@ -307,13 +309,15 @@ def check_tracker(template: Template) -> Iterator[str]:
     tracker = template.functions["tracker"]
     if tracker.get("RecursiveLoop") != "Allow":
         yield "its hand-over is taken for a runaway loop"
-    if tracker.get("EventInvokeConfig", {}).get("MaximumRetryAttempts") != 0:
-        yield "it is tried again"
-    (watchdog,) = tracker["Events"].values()
-    if watchdog["Type"] != "Schedule" or watchdog["Properties"]["Schedule"] != "rate(1 minute)":
+    watchdog = template.functions["watchdog"]
+    for function in (tracker, watchdog):
+        if function.get("EventInvokeConfig", {}).get("MaximumRetryAttempts") != 0:
+            yield f"{function['Logical']}: it is tried again"
+    (minute,) = watchdog["Events"].values()
+    if minute["Type"] != "Schedule" or minute["Properties"]["Schedule"] != "rate(1 minute)":
         yield "no watchdog"
-    event = (ROOT / "tests/events/tracker-watchdog.json").read_text("utf-8")
-    if json.loads(watchdog["Properties"]["Input"]) != json.loads(event):
+    event = (ROOT / "tests/events/watchdog.json").read_text("utf-8")
+    if json.loads(minute["Properties"]["Input"]) != json.loads(event):
         yield "another event than it knows"
     started = tracker["Variables"]["TRACKER_FUNCTION"]["Fn::Sub"]
     allowed = template.resources["StartTracker"]["Properties"]["PolicyDocument"]["Statement"][0]
@@ -335,16 +339,31 @@ def check_logs(template: Template) -> Iterator[str]:
             yield f"{folder}: traced, which costs half a second of import"
 
 
-def reservation(template: Template, folder: str) -> str | None:
-    """Name the parameter that says how many of a function run at once, 0 for no reservation."""
+def reservation(template: Template, folder: str) -> str | int | None:
+    """Name the parameter that says how many of a function run at once, 0 for no reservation.
+
+    A number is the watchdog's own, reserved where the trackers have a reservation.
+    """
     chosen = template.functions[folder].get("ReservedConcurrentExecutions", {}).get("Fn::If")
     if chosen is None:
         return None
-    condition, name, otherwise = chosen
+    condition, most, otherwise = chosen
+    name = {"Ref": "TrackerConcurrency"} if isinstance(most, int) else most
     is_given = {"Fn::Not": [{"Fn::Equals": [name, 0]}]}
     if template.conditions[condition] != is_given or otherwise != {"Ref": "AWS::NoValue"}:
         return None
-    return name["Ref"] if template.parameters[name["Ref"]]["MinValue"] == 0 else None
+    if template.parameters[name["Ref"]]["MinValue"] != 0:
+        return None
+    return most if isinstance(most, int) else str(name["Ref"])
+
+
+def reserved(template: Template, folder: str, values: Mapping[str, Any]) -> int:
+    """Tell how many of a function may run at once with these parameters, 0: as the account has."""
+    limit = reservation(template, folder)
+    assert limit is not None
+    if isinstance(limit, str):
+        return int(values[limit])
+    return limit if int(values["TrackerConcurrency"]) else 0
 
 
 def check_limits(template: Template) -> Iterator[str]:
@@ -454,7 +473,7 @@ CHECKS: dict[Check, list[Change]] = {
     check_routes: [
         lambda t: _function(t, "Calls")["Events"].pop("List"),
         lambda t: _function(t, "Hangup")["Events"]["Delete"]["Properties"].update(Method="POST"),
-        lambda t: _function(t, "Tracker")["Events"].update(_function(t, "Health")["Events"]),
+        lambda t: _function(t, "Watchdog")["Events"].update(_function(t, "Health")["Events"]),
         lambda t: _function(t, "Health")["Events"]["Get"]["Properties"].pop("ApiId"),
     ],
     check_roles: [
@@ -518,7 +537,8 @@ CHECKS: dict[Check, list[Change]] = {
     check_tracker: [
         lambda t: _function(t, "Tracker").pop("RecursiveLoop"),
         lambda t: _function(t, "Tracker").pop("EventInvokeConfig"),
-        lambda t: _function(t, "Tracker")["Events"]["Watchdog"]["Properties"].update(Input="[]"),
+        lambda t: _function(t, "Watchdog").pop("EventInvokeConfig"),
+        lambda t: _function(t, "Watchdog")["Events"]["Minute"]["Properties"].update(Input="[]"),
         lambda t: _function(t, "Tracker").update(FunctionName={"Fn::Sub": "tracker"}),
         lambda t: t.globals.update(AutoPublishAlias="new"),
     ],
@@ -663,12 +683,11 @@ def test_samconfig_gives_each_parameter_that_has_no_default(
     assert needed <= names
 
 
-@pytest.mark.parametrize(("config", "reserved"), [("default", 0), ("prod", 260)])
-def test_a_new_account_can_have_dev(config: str, reserved: int, template: Template) -> None:
+@pytest.mark.parametrize(("config", "in_all"), [("default", 0), ("prod", 262)])
+def test_a_new_account_can_have_dev(config: str, in_all: int, template: Template) -> None:
     """Of ten executions none can be reserved; prod's have to be asked for."""
     values = effective(ROOT, config, {})
-    limits = [reservation(template, folder) for folder in template.functions]
-    assert sum(int(values[limit]) for limit in limits if limit) == reserved
+    assert sum(reserved(template, folder, values) for folder in template.functions) == in_all
 
 
 def test_samconfig_is_made_up() -> None:

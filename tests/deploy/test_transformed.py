@@ -90,15 +90,17 @@ def test_every_role_of_a_function_is_ours(resources: dict[str, Any]) -> None:
     assert set(of_type(resources, "AWS::IAM::Role")) == {*ours, "CodeDeployServiceRole"}
 
 
-def test_tracker_is_not_tried_again_by_its_alias(resources: dict[str, Any]) -> None:
+def test_what_answers_nobody_is_not_tried_again_by_its_alias(resources: dict[str, Any]) -> None:
     """That is how it is invoked; the settings of another qualifier would not count."""
-    (config,) = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
-    assert config["Properties"]["FunctionName"] == {"Ref": "Tracker"}
-    assert config["Properties"]["Qualifier"] == "live"
-    assert config["Properties"]["MaximumRetryAttempts"] == 0
+    configs = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+    names = [config["Properties"]["FunctionName"]["Ref"] for config in configs]
+    assert sorted(names) == ["Tracker", "Watchdog"]
+    for config in configs:
+        assert config["Properties"]["Qualifier"] == "live"
+        assert config["Properties"]["MaximumRetryAttempts"] == 0
     (rule,) = of_type(resources, "AWS::Events::Rule").values()
     (target,) = rule["Properties"]["Targets"]
-    assert target["Arn"] == {"Ref": "TrackerAliaslive"}
+    assert target["Arn"] == {"Ref": "WatchdogAliaslive"}
     assert resources["Tracker"]["Properties"]["RecursiveLoop"] == "Allow"
 
 

@@ -8,7 +8,7 @@ import re
 import anyio
 import pytest
 
-from functions.tracker import handler as function
+from functions.watchdog import handler as watchdog
 from shared.following.expiry import Expiry, the_expiry
 from shared.following.pace import Pace
 from shared.store.audit import Noted, list_notes
@@ -150,16 +150,15 @@ async def test_a_process_that_follows_calls_removes_what_expired(start: Services
     await until(lambda: claims(start.postgres) == 1)
 
 
-async def test_on_aws_the_watchdog_and_a_tracker_do(start: Services) -> None:
-    """Each in a process of its own; the watchdog once an hour, though it runs each minute."""
+async def test_on_aws_the_watchdog_does(start: Services) -> None:
+    """Once an hour, though it runs each minute."""
     await follow(start, in_process=False)
-    for run in (function.start_missing(), function.follow("127.0.0.1", 30)):
-        expire(start.postgres, 3)
-        the_expiry.put(Expiry(the_database(), Pace(), KEPT))
-        await run
-        assert claims(start.postgres) == 1
     expire(start.postgres, 3)
-    await function.start_missing()
+    the_expiry.put(Expiry(the_database(), Pace(), KEPT))
+    await watchdog.look_around(60)
+    assert claims(start.postgres) == 1
+    expire(start.postgres, 3)
+    await watchdog.look_around(60)
     assert claims(start.postgres) == 4
 
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from functions.tracker import handler as function
+from functions.watchdog import handler as watchdog
 from shared.errors import DatabaseUnavailable
 from shared.following.wake import Waker
 from shared.store.database import the_database
@@ -85,15 +86,15 @@ async def test_of_two_for_one_host_one_follows(start: Services, invoked: list[st
 async def test_the_watchdog_starts_what_is_missing(start: Services, invoked: list[str]) -> None:
     """A host with an open call that nobody follows; not one that is followed or has no call."""
     service = await follow(start, in_process=False)
-    assert await function.start_missing() == {"started": []}
+    assert await watchdog.look_around(60) == {"started": []}
     await place(service, "157", TALKS_ON)
-    assert await function.start_missing() == {"started": [HOST]}
+    assert await watchdog.look_around(60) == {"started": [HOST]}
     assert invoked == [HOST]
     lease = await Lease.take(the_database(), HOST)
     assert lease is not None
-    assert await function.start_missing() == {"started": []}
+    assert await watchdog.look_around(60) == {"started": []}
     await lease.give_back()
-    assert await function.start_missing() == {"started": [HOST]}
+    assert await watchdog.look_around(60) == {"started": [HOST]}
 
 
 @pytest.mark.anyio
@@ -106,22 +107,37 @@ async def test_what_a_killed_one_left_is_found(start: Services, invoked: list[st
     killed.cancel()
     await asyncio.gather(killed, return_exceptions=True)
     service.postgres.execute("UPDATE callapi.trackers SET lease_until = clock_timestamp()")
-    assert await function.start_missing() == {"started": [HOST]}
+    assert await watchdog.look_around(60) == {"started": [HOST]}
     assert await function.follow(HOST, 30) == {"host": HOST, "end": "idle"}
     call = await state(service, call_id)
     assert (call["reason"], call["cdr"]) == ("answered", "confirmed")
 
 
-@pytest.mark.parametrize("event", [{}, {"host": HOST}])
-def test_a_database_that_is_away_is_no_crash(
-    monkeypatch: pytest.MonkeyPatch, event: dict[str, str]
+@pytest.mark.anyio
+async def test_the_watchdog_ends_in_its_time(
+    start: Services, invoked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What hangs of its tidying is given up; whom nobody follows was told before that."""
+
+    class Stuck:
+        async def remove_if_due(self) -> None:
+            await asyncio.Event().wait()
+
+    service = await follow(start, in_process=False)
+    await place(service, "157", TALKS_ON)
+    monkeypatch.setattr(watchdog, "the_expiry", Stuck)
+    assert await watchdog.look_around(2) == {"end": "time"}
+    assert invoked == [HOST]
+
+
+def test_a_database_that_is_away_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda would count it as an error of a new version, which CodeDeploy rolls back."""
 
     async def fail(*_: object) -> None:
         raise DatabaseUnavailable("It is away")
 
-    monkeypatch.setattr(function, "start_missing", fail)
+    monkeypatch.setattr(watchdog, "look_around", fail)
     monkeypatch.setattr(function, "follow", fail)
-    told = function.handler(event, Context())
-    assert told == {"host": event.get("host"), "end": "database-unavailable"}
+    away = "database-unavailable"
+    assert watchdog.handler({}, Context()) == {"end": away}
+    assert function.handler({"host": HOST}, Context()) == {"host": HOST, "end": away}

@@ -154,10 +154,10 @@ async def test_the_watchdog_starts_what_is_missing(
     platform: Platform, own: dict[str, str], invocations: Invocations
 ) -> None:
     """A host that nobody follows gets a tracker; where nothing is to follow none is started."""
-    async with platform.emulated("tracker", own) as tracker:
-        assert await tracker.invoke(load("tracker-watchdog")) == {"started": []}
+    async with platform.emulated("watchdog", own, timeout_s=60) as watchdog:
+        assert await watchdog.invoke(load("watchdog")) == {"started": []}
         assert invocations.asked == []
         await place(platform, own | {"TRACKER_FUNCTION": ""}, TALKS)
         assert invocations.asked == []
-        assert await tracker.invoke(load("tracker-watchdog")) == {"started": ["127.0.0.1"]}
+        assert await watchdog.invoke(load("watchdog")) == {"started": ["127.0.0.1"]}
         assert invocations.asked == [FOLLOW]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 import pytest
 
-from functions.tracker import handler
+from functions.watchdog import handler
 from shared.asterisk import client
 from shared.asterisk.parsers import parse_channels
 from shared.deadline import Deadline
-from shared.following.expiry import Expiry, the_expiry
+from shared.errors import DatabaseUnavailable
 from shared.following.pace import Pace
 from shared.following.tracker import Tracker, _count
 from shared.following.wake import Waker
@@ -44,13 +44,6 @@ async def test_end_is_counted_once(
     """A late record corrects an end, and is none."""
     _count([change])
     assert metrics() == counted
-
-
-class Nothing:
-    """Stands for the removal of what has expired, where nothing has."""
-
-    async def remove_if_due(self) -> None:
-        """Do nothing."""
 
 
 class Database:
@@ -89,6 +82,68 @@ async def test_a_tracker_that_is_ended_as_news_come_does_end() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+class Away:
+    """A database that is away: it refuses at once, or, `is_stuck`, answers nothing."""
+
+    def __init__(self, *answers: Following, is_stuck: bool) -> None:
+        self.answers = list(answers)
+        self.is_stuck = is_stuck
+        self.host = "192.0.2.1"
+
+    async def write(self, *_args: object, **_kwargs: object) -> Following | None:
+        """Give what it had answered before it was away."""
+        return self.answers.pop(0) if self.answers else await self._fail()
+
+    async def give_back(self) -> None:
+        """Be as far away."""
+        await self._fail()
+
+    async def _fail(self) -> NoReturn:
+        if self.is_stuck:
+            await asyncio.Event().wait()
+        raise DatabaseUnavailable("It is away")
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+@pytest.mark.parametrize("turns", [0, 2])
+async def test_a_tracker_ends_in_its_time_though_the_database_is_away(
+    monkeypatch: pytest.MonkeyPatch, turns: int, *, is_stuck: bool
+) -> None:
+    """Refused or stuck, at its first turn or later: on Lambda it would be killed otherwise."""
+    monkeypatch.setattr("shared.following.tracker._LAST_TURN_S", 0.05)
+    monkeypatch.setattr("shared.following.tracker._GIVE_BACK_S", 0.05)
+    idle = Following((), wanted=False, malformed=(MALFORMED,))
+    lease: Any = Away(*[idle] * turns, is_stuck=is_stuck)
+    pace = Pace(idle_s=0.0, unreachable_s=0.01)
+    tracker = Tracker(lease, cast("Pbx", None), Settings.from_environment({}), pace)
+    async with asyncio.timeout(30):
+        assert await tracker.run(0.05) == "time"
+
+
+async def test_a_tracker_gives_a_pbx_up_that_answers_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever it waits for when its time is up; its lease is given back."""
+    monkeypatch.setattr("shared.following.tracker._LAST_TURN_S", 0.05)
+
+    class Frozen:
+        async def ask(self, *_args: object, **_kwargs: object) -> None:
+            await asyncio.Event().wait()
+
+    class Kept(Database):
+        is_given_back = False
+
+        async def give_back(self) -> None:
+            self.is_given_back = True
+
+    lease: Any = Kept(Following((), wanted=True))
+    pbx: Any = Frozen()
+    tracker = Tracker(lease, pbx, Settings.from_environment({}), Pace())
+    async with asyncio.timeout(30):
+        assert await tracker.run(0.05) == "time"
+    assert lease.is_given_back
 
 
 class Switchboard:
@@ -149,15 +204,15 @@ async def test_watchdog_counts_whom_nobody_follows(
     """It does so each time, and starts a tracker for each."""
     started: list[str] = []
 
-    async def untracked_hosts(_database: object) -> tuple[str, ...]:
+    async def untracked_hosts(*_: object) -> tuple[str, ...]:
         return left_behind
 
     async def start_function(_waker: Waker, host: str) -> None:
         started.append(host)
 
-    the_expiry.put(cast("Expiry", Nothing()))
     monkeypatch.setattr(handler, "untracked_hosts", untracked_hosts)
+    monkeypatch.setattr(handler, "hosts_due", untracked_hosts)
     monkeypatch.setattr(Waker, "start_function", start_function)
-    assert await handler.start_missing() == {"started": list(left_behind)}
+    assert await handler.start_missing() == list(left_behind)
     assert started == list(left_behind)
     assert metrics() == ["HostsUntracked"]
