@@ -17,7 +17,8 @@ _PREFIX = "asterisk-calls-metrics-"
 # The library would make its files grow by holes; to write into one kills the process where the disk
 # is full. This has room for thousands of series, of which there are hundreds.
 _ROOM = 1 << 20
-_KINDS = ("counter", "gauge_liveall", "histogram")
+_COUNTED = ("counter", "histogram")
+_KINDS = (*_COUNTED, "gauge_liveall")
 
 
 @once
@@ -52,10 +53,39 @@ def shared_folder() -> Iterator[Path]:
 
 
 def make_room(folder: Path) -> None:
-    """Have the disk keep what this process will write. Raises OSError: it has no room."""
+    """Have the disk keep what this process will write. Raises OSError: it has no room.
+
+    Others may read meanwhile, and cannot read a file that has no room yet.
+    """
     for kind in _KINDS:
-        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, _ROOM)
+        own = folder / f"{kind}_{os.getpid()}.db"
+        if own.exists() or (kind in _COUNTED and _take_over(folder, kind, own)):
+            continue
+        making = own.with_suffix(".new")
+        try:
+            with making.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, _ROOM)
+            making.rename(own)
+        finally:
+            making.unlink(missing_ok=True)
+
+
+def _take_over(folder: Path, kind: str, own: Path) -> bool:
+    """Go on with what one that died has counted: else its file would be one more for good."""
+    for left in folder.glob(f"{kind}_*.db"):
+        if not _runs(int(left.stem.rpartition("_")[2])):
+            with contextlib.suppress(FileNotFoundError):  # another successor has it
+                left.rename(own)
+                return True
+    return False
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def forget_process(folder: Path, pid: int) -> None:

@@ -82,7 +82,10 @@ class Meters:
 
     def text(self) -> bytes:
         """Write all families in Prometheus' text format; reads files."""
-        return generate_latest(self._all)
+        try:
+            return generate_latest(self._all)
+        except FileNotFoundError:  # whoever was started for one that died took its file just now
+            return generate_latest(self._all)
 
 
 def _of_all(folder: Path) -> MultiProcessCollector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import fcntl
 import math
 import os
@@ -209,6 +210,22 @@ def test_a_folder_is_private_and_removed(tmp_path: Path, monkeypatch: pytest.Mon
         forget_process(folder, pid)
         assert {path.name for path in folder.iterdir()} == names - {f"gauge_liveall_{pid}.db"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_that_others_would_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without its room cannot be read: each worker's answer would be a defect for good."""
+    seen: list[Path] = []
+
+    def allocate(*_: int) -> None:
+        seen.extend(tmp_path.glob("*.db"))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with pytest.raises(OSError, match="No space left"):
+        make_room(tmp_path)
+    assert (seen, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_what_a_killed_one_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
