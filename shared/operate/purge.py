@@ -14,6 +14,8 @@ from shared.settings import Settings
 from shared.store.database import Database
 
 _FORGOTTEN = "forgotten"
+# No index leads to a number: tables of a year are read through.
+_LIMIT_S = 3600.0
 
 # With its + and without are one number.
 _ABOUT = """
@@ -99,7 +101,7 @@ def _purge(database: Database, settings: Settings, options: argparse.Namespace) 
         )
     every = spellings(options.number, settings.region)
     numbers = sorted({spelling.lstrip("+") for spelling in every})
-    with database.transaction() as execute:
+    with database.transaction(_LIMIT_S) as execute:
         execute(_AS_OF_NOW)
         lines = list(_forget(execute, numbers) if options.yes else _found(execute, numbers))
     yield from lines

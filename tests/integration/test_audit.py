@@ -351,3 +351,31 @@ async def test_an_actor_that_nobody_can_be_is_refused(service: Service) -> None:
     for actor in ("\0", "a\nb", "", "x" * 101):
         answer = await audit(service, actor=actor)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid-parameter")
+
+
+def test_an_end_is_noted_once_and_of_a_call_never(postgres: Postgres) -> None:
+    """The service's role may note an end, and cannot write another one afterwards."""
+    postgres.clear()
+    call = "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"
+    at = "2026-11-23T09:00:00Z"
+    for action in ("call", "hang-up"):
+        postgres.execute(
+            "SELECT callapi.note('0367', :action, :call, '150', '151', :at,"
+            """ '{"done_by": "client"}')""",
+            action=action,
+            call=call,
+            at=at,
+        )
+        for outcome in ("executed", "not_executed", None):
+            postgres.execute(
+                "SELECT callapi.note_end(:call, :action, :at, :outcome)",
+                action=action,
+                call=call,
+                at=at,
+                outcome=outcome,
+            )
+    rows = postgres.execute("SELECT action, outcome FROM callapi.audit ORDER BY id")
+    assert [(row["action"], row["outcome"]) for row in rows] == [
+        ("call", None),
+        ("hang-up", "executed"),
+    ]

@@ -167,6 +167,23 @@ def test_a_rule_that_was_noted_and_a_claim_without_its_call_are_forgotten(
     assert notes[2]["actor"] == "Maria forgotten"
 
 
+def test_tables_of_a_year_are_read_through(postgres: Postgres, operate: Operate) -> None:
+    """In a minute, a command's usual limit, that could not be done, however often it is tried."""
+    place(postgres, NUMBER)
+    postgres.execute(
+        "CREATE FUNCTION limited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " NEW.outcome := current_setting('statement_timeout'); RETURN NEW; END $$;"
+        "CREATE TRIGGER limited BEFORE UPDATE ON callapi.audit FOR EACH ROW EXECUTE FUNCTION"
+        " limited()"
+    )
+    try:
+        assert operate("purge", "--number", NUMBER, "--yes")[0] == 0
+    finally:
+        postgres.execute("DROP FUNCTION limited CASCADE")
+    (note,) = postgres.execute("SELECT outcome FROM callapi.audit WHERE action = 'call'")
+    assert note["outcome"] == "54min"
+
+
 def test_what_is_out_of_reach_is_said(postgres: Postgres, operate: Operate) -> None:
     """The PBXs that have records of it, rules that name it, log files, backups."""
     place(postgres, NUMBER)
