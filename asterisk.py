@@ -31,6 +31,8 @@ from functions.ready.handler import router as ready
 from functions.status.handler import router as status
 from functions.transfer.handler import router as transfer
 from shared.auth.weaknesses import warn
+from shared.description.document import describing
+from shared.description.page import router as docs
 from shared.following.trackers import the_trackers
 from shared.following.unfollowed import tell_of_unfollowed
 from shared.http.app import create_app
@@ -94,9 +96,10 @@ def compose(settings: Settings) -> FastAPI:
                 extensions,
                 audit,
             ),
-            *(health, ready, status),
+            *(health, ready, status, docs),
         ]
-    app = create_app(*routers, settings=settings, lifespan=lifespan, is_described=is_api)
+    describe = describing(settings.root_path) if is_api else None
+    app = create_app(*routers, settings=settings, lifespan=lifespan, describe=describe)
     app.router.add_route(PATH, Page())  # type: ignore[arg-type] # an app is no function
     app.state.warns = is_api  # of what helps who breaks in there
     if is_api and settings.admin_token.get_secret_value():

@@ -338,6 +338,12 @@ class Settings(BaseModel):
         le=50_000,
         description="connections at once, a process; then the one that waited longest is closed",
     )
+    root_path: str = Field(
+        "",
+        pattern=r"^(?:/[A-Za-z0-9._~-]{1,100}){0,10}$",
+        description="where the API begins on the host of a proxy that leaves this out of what it"
+        " passes on, e.g. `/pbx`; part of `call_status_url`, `Location` and the OpenAPI's server",
+    )
     admin_token: BearerToken = Field(
         SecretStr(""),
         description="what opens the panel `/admin`, 16 visible ASCII characters or more; empty:"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from datetime import datetime
 from typing import Annotated, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
@@ -17,52 +16,66 @@ from shared.auth.enterprise import Enterprise, Reading, identify
 from shared.auth.under_way import the_waits
 from shared.calls.reading import load_page, look_at_pbx
 from shared.calls.telling import CallState, tell
-from shared.errors import FieldError, InvalidParameter
+from shared.errors import (
+    FieldError,
+    HostUnverified,
+    InvalidParameter,
+    NoSuchCall,
+    SharedHost,
+    ViewUnavailable,
+)
 from shared.events.change import wait_for_change
 from shared.events.hub import the_hub
 from shared.following.wake import the_waker
-from shared.http.fields import ExtensionText, Moment, PhoneInUrl
+from shared.http.failures import ASKING, QUOTA, answering, failing
+from shared.http.fields import CallInPath, ExtensionText, Moment, PhoneInUrl
 from shared.http.gateway import lambda_handler
-from shared.http.problems import TellingRoute, quota_headers
+from shared.http.problems import Route, quota_headers
 from shared.numbering import spellings
 from shared.settings import the_settings
 from shared.store.calls import Filter
 from shared.store.database import the_database
 
-router = APIRouter(tags=["following"], route_class=TellingRoute)
+router = APIRouter(tags=["following"], route_class=Route)
 
 
 class CallList(BaseModel):
-    """Calls, newest first; `next` is the cursor of those that follow."""
+    """A page of calls."""
 
-    calls: list[CallState]
-    next: str | None
+    calls: list[CallState] = Field(description="the newest first")
+    next: str | None = Field(
+        description="`cursor` of the page that follows; null: this is the last", examples=["eJwr"]
+    )
 
 
 class ChannelOnPbx(BaseModel):
     """A phone's or trunk's channel, in Asterisk's own words."""
 
-    channel: str
-    state: str
-    extension: str
-    caller: str
-    application: str
+    channel: str = Field(description="its name", examples=["SIP/trunk-0000002b"])
+    state: str = Field(description="what it does", examples=["Up"])
+    extension: str = Field(description="where in the dialplan it is", examples=["150"])
+    caller: str = Field(description="the number that it shows", examples=["+375291234567"])
+    application: str = Field(description="what the dialplan has it do", examples=["Dial"])
 
 
 class CallOnPbx(BaseModel):
     """A call that this service did not start."""
 
-    root_uniqueid: str
-    phase: PbxPhase
-    duration_s: int
-    channels: list[ChannelOnPbx]
+    root_uniqueid: str = Field(
+        description="Asterisk's id of its first channel", examples=["1795424579.1"]
+    )
+    phase: PbxPhase = Field(description="what it does now", examples=["talking"])
+    duration_s: int = Field(description="seconds since it began", examples=[41])
+    channels: list[ChannelOnPbx] = Field(description="of phones and trunks")
 
 
 class PbxCallList(BaseModel):
     """All such calls at one moment, the oldest first."""
 
-    calls: list[CallOnPbx]
-    taken_at: datetime
+    calls: list[CallOnPbx] = Field(description="the oldest first")
+    taken_at: datetime = Field(
+        description="the moment, in UTC", examples=["2026-11-26T09:00:02.310000Z"]
+    )
 
 
 class Listing(BaseModel):
@@ -71,19 +84,25 @@ class Listing(BaseModel):
     source: Literal["api", "pbx"] = Field(
         "api", description="`pbx`: the calls that are on the PBX now and were not started here"
     )
-    kind: Kind | None = None
-    phase: Phase | None = None
-    reason: Reason | None = None
+    kind: Kind | None = Field(None, description="calls, or supervisors who listen")
+    phase: Phase | None = Field(None, description="the phase in which they are")
+    reason: Reason | None = Field(None, description="why they have ended")
     extension: ExtensionText | None = Field(None, description="the extension that rings first")
     number: PhoneInUrl | None = Field(None, description="whom it is connected with")
     open: bool | None = Field(None, description="true: under way; false: over")
     since: Moment | None = Field(None, description="placed then or later")
     until: Moment | None = Field(None, description="placed before")
-    limit: int = Field(50, ge=1, le=200)
+    limit: int = Field(50, ge=1, le=200, description="calls of a page at most")
     cursor: str | None = Field(None, description="`next` of the page before")
 
 
-@router.get("/api/calls", summary="List calls")
+@router.get(
+    "/api/calls",
+    operation_id="list_calls",
+    summary="List calls",
+    responses=answering(200, *QUOTA, description="A page; with `source=pbx` all there are")
+    | failing(*ASKING, SharedHost, HostUnverified, ViewUnavailable),
+)
 async def list_(
     wanted: Annotated[Listing, Query()], caller: CallerOf, response: Response
 ) -> CallList | PbxCallList:
@@ -115,9 +134,14 @@ async def list_(
     return CallList(calls=[tell(call) for call in page.calls], next=page.next)
 
 
-@router.get("/api/calls/{call_id}", summary="How far is a call?")
+@router.get(
+    "/api/calls/{call_id}",
+    operation_id="get_call",
+    summary="How far is a call?",
+    responses=answering(200, *QUOTA, description="The call") | failing(*ASKING, NoSuchCall),
+)
 async def get(
-    call_id: UUID,
+    call_id: CallInPath,
     caller: CallerOf,
     response: Response,
     wait: Annotated[

@@ -16,17 +16,27 @@ from functions.events.ticket import create_ticket
 from shared.auth.caller import Caller
 from shared.auth.credentials import ListenerOf
 from shared.auth.under_way import the_waits
-from shared.errors import FieldError, InvalidClientId, InvalidParameter, StreamUnavailable
+from shared.errors import (
+    EventsGone,
+    FieldError,
+    HostUnverified,
+    InvalidClientId,
+    InvalidParameter,
+    SharedHost,
+    StreamUnavailable,
+    TicketExpired,
+)
 from shared.events.feed import Scope, Told
 from shared.events.filters import Filters
 from shared.events.hub import the_hub
 from shared.events.listening import Listener
-from shared.events.messages import EXAMPLES, Message, message_of
+from shared.events.messages import Message, message_of, open_types
 from shared.events.tickets import TICKET_PATTERN, grant_of, use_ticket
 from shared.http.accepting import EVENT_STREAM, prefers_stream
+from shared.http.failures import ASKING, QUOTA, answering, failing
 from shared.http.fields import CallId, ExtensionText
 from shared.http.gateway import lambda_handler
-from shared.http.problems import FeedRoute, quota_headers
+from shared.http.problems import Route, quota_headers
 from shared.http.request import until_gone
 from shared.measures import being_there
 from shared.settings import on_lambda
@@ -35,21 +45,34 @@ from shared.store.database import the_database
 # What waits there serves nobody else, and is paid for.
 _LONGEST_WAIT_ON_LAMBDA_S = 10.0
 
-router = APIRouter(tags=["following"], route_class=FeedRoute)
+router = APIRouter(tags=["following"], route_class=Route)
 
 
 class Events(BaseModel):
     """Events in the order of their numbers; ask again with `next` as `after`."""
 
-    events: list[Message] = Field(description=EXAMPLES)
-    next: int
+    events: list[Message] = Field(
+        description="the oldest first; leave out types that you do not know",
+        json_schema_extra=open_types,
+    )
+    next: int = Field(description="`after` of the next request", examples=[4711])
 
 
 @router.get(
     "/api/events",
+    operation_id="list_events",
     summary="What happened to my calls since?",
     response_model=Events,
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    responses=answering(
+        200,
+        *QUOTA,
+        description="What has happened; with `Accept: text/event-stream` as it does",
+        content={EVENT_STREAM: {"schema": {"type": "string"}}},
+    )
+    | failing(
+        *(*ASKING, TicketExpired, SharedHost, HostUnverified, StreamUnavailable, EventsGone),
+    ),
+    openapi_extra={"security": [{}]},  # or by a ticket
 )
 async def get_events(
     request: Request,
@@ -67,9 +90,9 @@ async def get_events(
         Scope | None,
         Query(description="`all`: also calls on the PBX that were not started here; else `mine`"),
     ] = None,
-    extension: Annotated[ExtensionText | None, Query()] = None,
-    call_id: Annotated[CallId | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    extension: Annotated[ExtensionText | None, Query(description="that took part")] = None,
+    call_id: Annotated[CallId | None, Query(description="of this call alone")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="events at most")] = 100,
     ticket: Annotated[
         str | None,
         Query(pattern=TICKET_PATTERN, description="instead of a secret, of a stream alone"),
@@ -151,7 +174,13 @@ async def _unless_gone(request: Request, waiting: Coroutine[Any, Any, Told]) -> 
         await asyncio.gather(told, gone, return_exceptions=True)
 
 
-router.post("/api/events/ticket", summary="Let a page listen without the secret")(create_ticket)
+router.post(
+    "/api/events/ticket",
+    operation_id="create_event_ticket",
+    summary="Let a page listen without the secret",
+    responses=answering(200, *QUOTA, description="The ticket")
+    | failing(*ASKING, SharedHost, HostUnverified, has_body=True),
+)(create_ticket)
 
 
 # Without FastAPI's own frames around it, which each listener would hold.

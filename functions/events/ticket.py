@@ -21,8 +21,13 @@ _ANY = Filters()
 class Ticket(BaseModel):
     """What opens one stream in the place of a secret, until then and once."""
 
-    ticket: str = Field(description="43 characters, as `ticket=` of `/api/events`")
-    expires_at: datetime
+    ticket: str = Field(
+        description="43 characters, as `ticket=` of `/api/events`",
+        examples=["kSn1uvWq0vXgSkD2wQ3tGJmYbHq8cTz5LrPe7NfAaBo"],
+    )
+    expires_at: datetime = Field(
+        description="until when, in UTC", examples=["2026-11-26T09:00:32.310000Z"]
+    )
 
 
 async def create_ticket(

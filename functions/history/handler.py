@@ -12,16 +12,17 @@ from pydantic import BaseModel, Field
 
 from shared.asterisk.cdr.pastcalls import Disposition
 from shared.asterisk.cdr.whose import Direction
-from shared.asterisk.models import Kind
 from shared.auth.credentials import CallerOf
 from shared.auth.enterprise import identify
 from shared.auth.under_way import the_histories
+from shared.calls.fields import KindOfCall
 from shared.calls.telling import SideOfCall, tell_side
-from shared.errors import Quota
+from shared.errors import CdrUnreadable, ExtensionNotOwned, HostUnverified, Quota, SharedHost
 from shared.history.page import Entry, Page, Wanted, load_page
+from shared.http.failures import ASKING, PBX, QUOTA, answering, failing
 from shared.http.fields import ExtensionText, Moment, PhoneInUrl
 from shared.http.gateway import lambda_handler
-from shared.http.problems import TellingRoute, quota_headers
+from shared.http.problems import Route, quota_headers
 from shared.http.sheet import render_sheet
 from shared.numbering import spellings
 from shared.pbx.hosts import the_pbx
@@ -31,7 +32,7 @@ from shared.store.database import the_database
 
 _FILE = "history.csv"
 
-router = APIRouter(tags=["following"], route_class=TellingRoute)
+router = APIRouter(tags=["records"], route_class=Route)
 
 
 class HistoryCall(BaseModel):
@@ -40,65 +41,107 @@ class HistoryCall(BaseModel):
     The customer is who called from outside, else who was called; the agent is the other one.
     """
 
-    started_at: datetime
-    answered_at: datetime | None
-    ended_at: datetime
-    from_: str = Field(serialization_alias="from")
-    to: str
-    disposition: Disposition
-    duration_s: int
-    talk_s: int
-    legs: int
-    uniqueid: str
-    channel: str
-    call_id: str | None
-    kind: Kind
-    direction: Direction
-    agent: SideOfCall
-    customer: SideOfCall
+    started_at: datetime = Field(
+        description="when it began, in UTC", examples=["2026-11-23T09:02:59Z"]
+    )
+    answered_at: datetime | None = Field(
+        description="when a phone answered, in UTC; null: none did",
+        examples=["2026-11-23T09:03:01Z"],
+    )
+    ended_at: datetime = Field(
+        description="when it ended, in UTC", examples=["2026-11-23T09:03:03Z"]
+    )
+    from_: str = Field(
+        serialization_alias="from",
+        description="who called: a number or an extension; empty: he withheld it",
+        examples=["150"],
+    )
+    to: str = Field(description="who was called", examples=["+375291234567"])
+    disposition: Disposition = Field(
+        description="what became of it; only a phone answers", examples=["answered"]
+    )
+    duration_s: int = Field(description="seconds from its begin to its end", examples=[4])
+    talk_s: int = Field(description="seconds of talk", examples=[2])
+    legs: int = Field(description="how many rows of the PBX's file it has", examples=[4])
+    uniqueid: str = Field(
+        description="Asterisk's id of its first channel", examples=["1795424579.1"]
+    )
+    channel: str = Field(
+        description="that channel's name", examples=["Local/150@inoffice-00000000;1"]
+    )
+    call_id: str | None = Field(
+        description="the call, if this service placed it for you; else null",
+        examples=["7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"],
+    )
+    kind: KindOfCall
+    direction: Direction = Field(
+        description="out to a number, in from one, or between extensions", examples=["out"]
+    )
+    agent: SideOfCall = Field(description="what became of the extension")
+    customer: SideOfCall = Field(
+        description="what became of who called from outside, else of who was called"
+    )
 
 
 class CallRecords(BaseModel):
     """What was read: the PBX's file and its size in bytes."""
 
-    file: str
-    size: int
+    file: str = Field(
+        description="its path on the PBX", examples=["/var/log/asterisk/cdr-csv/Master.csv"]
+    )
+    size: int = Field(description="how long it is, in bytes", examples=[52341])
 
 
 class History(BaseModel):
     """A page by the calls' begin, the newest first; `next` is the cursor of the page before it."""
 
-    calls: list[HistoryCall]
-    next: str | None
-    cdr: CallRecords
+    calls: list[HistoryCall] = Field(description="the newest first; may be none, with a `next`")
+    next: str | None = Field(
+        description="`cursor` of the page before it in time; null: there is none",
+        examples=["eJwr"],
+    )
+    cdr: CallRecords = Field(description="what was read")
 
 
 @router.get(
     "/api/history",
+    operation_id="list_history",
     summary="The PBX's own call history",
     response_model=History,
-    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    responses=answering(
+        200,
+        *(*QUOTA, "X-Next-Cursor", "Content-Disposition"),
+        description="A page, as JSON or as a table with a column for each field",
+        content={"text/csv": {"schema": {"type": "string"}}},
+    )
+    | failing(*ASKING, *PBX, ExtensionNotOwned, SharedHost, HostUnverified, CdrUnreadable),
 )
 async def get_history(
     caller: CallerOf,
     response: Response,
     *,
-    since: Annotated[Moment | None, Query()] = None,
-    until: Annotated[Moment | None, Query()] = None,
-    extension: Annotated[ExtensionText | None, Query()] = None,
-    number: Annotated[PhoneInUrl | None, Query()] = None,
-    disposition: Annotated[Disposition | None, Query()] = None,
-    direction: Annotated[Direction | None, Query()] = None,
+    since: Annotated[Moment | None, Query(description="begun then or later")] = None,
+    until: Annotated[Moment | None, Query(description="begun before")] = None,
+    extension: Annotated[ExtensionText | None, Query(description="that took part")] = None,
+    number: Annotated[
+        PhoneInUrl | None, Query(description="anybody's in it, with or without its +")
+    ] = None,
+    disposition: Annotated[
+        Disposition | None, Query(description="what became of them; only a phone answers")
+    ] = None,
+    direction: Annotated[
+        Direction | None, Query(description="out to a number, in from one, between extensions")
+    ] = None,
     missed: Annotated[
         bool | None, Query(description="`true`: came in, and no phone answered")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    limit: Annotated[int, Query(ge=1, le=500, description="calls of a page at most")] = 100,
     cursor: Annotated[str | None, Query(description="`next` of an earlier answer")] = None,
     format_: Annotated[
         Literal["json", "csv", "excel"] | None,
         Query(alias="format", description="`excel`: CSV as Excel opens it, to be saved as a file"),
     ] = None,
-    accept: Annotated[str, Header(description="`text/csv` is `format=csv`")] = "",
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> History | Response:
     """Tell calls that are over, one entry each; those that this service did not place too."""
     settings, database = the_settings(), the_database().reads

@@ -8,15 +8,33 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response, status
 from pydantic import BaseModel, Field
 
-from shared.asterisk.models import CallOrder, Extension, Phase, Phone, Reason
+from shared.asterisk.models import CallOrder, Extension, Phone
 from shared.auth.caller import Caller, Wishes
 from shared.auth.credentials import DoerOf, NoPrefetch, WishesOf, placed_headers
+from shared.calls.fields import (
+    CallIdText,
+    Detail,
+    EndReason,
+    EnterpriseName,
+    EnterpriseNumber,
+    HostIp,
+    PhaseNow,
+    Repeated,
+    ResponseTime,
+    StatusUrl,
+    Success,
+)
 from shared.calls.placing import the_placing
 from shared.calls.telling import status_url
 from shared.calls.words import summary
+from shared.errors import KeyReused, NoChannel
+from shared.http.failures import PLACED, RINGING, answering, failing
 from shared.http.fields import ExtensionText, PhoneInUrl, PhoneText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
+
+_FAILURES = (*RINGING, KeyReused, NoChannel)
+_CREATED = ("Location", *PLACED)
 
 router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
 
@@ -24,8 +42,8 @@ router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPre
 class NewCall(BaseModel):
     """A call to place."""
 
-    from_: ExtensionText = Field(alias="from")
-    to: PhoneText
+    from_: ExtensionText = Field(alias="from", title="The extension that rings first")
+    to: PhoneText = Field(title="Whom it is connected with once it answers")
 
 
 class CallPlaced(BaseModel):
@@ -34,30 +52,35 @@ class CallPlaced(BaseModel):
     `reason` is why a call has ended; `detail` says in a sentence why it is no success.
     """
 
-    success: bool
-    message: str
-    enterprise: str
-    enterprise_number: str
-    from_ext: str
-    to_phone: str
-    host_ip: str
-    response_time_ms: float
-    call_id: str
-    call_status_url: str
-    phase: Phase
-    reason: Reason | None = None
-    repeated: bool
-    detail: str | None = None
+    success: Success
+    message: str = Field(
+        description="what became of it, in a sentence",
+        examples=["Call initiated successfully: 150 -> +375291234567"],
+    )
+    enterprise: EnterpriseName
+    enterprise_number: EnterpriseNumber
+    from_ext: str = Field(description="the extension that rings first", examples=["150"])
+    to_phone: str = Field(description="the number as it is dialled", examples=["+375291234567"])
+    host_ip: HostIp
+    response_time_ms: ResponseTime
+    call_id: CallIdText
+    call_status_url: StatusUrl
+    phase: PhaseNow
+    reason: EndReason = None
+    repeated: Repeated
+    detail: Detail = None
 
 
 @router.get(
     "/api/makecallexternal",
+    operation_id="make_call_external",
     summary="Place a call, as in the specification",
     response_model_exclude_none=True,
+    responses=answering(200, *PLACED, description="Accepted") | failing(*_FAILURES),
 )
 async def make_call_external(
-    code: Annotated[ExtensionText, Query()],
-    phone: Annotated[PhoneInUrl, Query()],
+    code: Annotated[ExtensionText, Query(title="The extension that rings first")],
+    phone: Annotated[PhoneInUrl, Query(title="Whom it is connected with once it answers")],
     caller: DoerOf,
     wishes: WishesOf,
     response: Response,
@@ -68,10 +91,13 @@ async def make_call_external(
 
 @router.post(
     "/api/calls",
+    operation_id="create_call",
     summary="Place a call",
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
-    responses={status.HTTP_200_OK: {"model": CallPlaced, "description": "The repeat of a call"}},
+    responses=answering(200, *_CREATED, model=CallPlaced, description="The repeat of a call")
+    | answering(201, *_CREATED, description="Accepted")
+    | failing(*_FAILURES, has_body=True),
 )
 async def create_call(
     call: NewCall,

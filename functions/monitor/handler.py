@@ -6,17 +6,46 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from shared.asterisk.models import Extension, MonitorOrder, Phase, Reason, SpyMode, Technology
+from shared.asterisk.models import Extension, MonitorOrder, SpyMode, Technology
 from shared.auth.credentials import DoerOf, NoPrefetch, WishesOf, placed_headers
+from shared.calls.fields import (
+    CallIdText,
+    Detail,
+    EndReason,
+    EnterpriseName,
+    EnterpriseNumber,
+    HostIp,
+    PhaseNow,
+    Repeated,
+    ResponseTime,
+    StatusUrl,
+    Success,
+)
 from shared.calls.placing import the_placing
 from shared.calls.telling import status_url
 from shared.calls.words import summary
-from shared.errors import FieldError, InvalidParameter
+from shared.errors import (
+    ChannelAmbiguous,
+    ChannelUnaskable,
+    FieldError,
+    HostUnverified,
+    InvalidParameter,
+    KeyReused,
+    NobodyToHear,
+    NoChannel,
+    SharedHost,
+)
+from shared.http.failures import PLACED, RINGING, answering, failing
 from shared.http.fields import ExtensionText, SpyModeText, SupervisorText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
+
+_FAILURES = (
+    *(*RINGING, KeyReused, NoChannel, SharedHost, HostUnverified),
+    *(NobodyToHear, ChannelAmbiguous, ChannelUnaskable),
+)
 
 router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
 
@@ -27,35 +56,46 @@ class MonitoringPlaced(BaseModel):
     `reason` is why it has ended; `detail` says in a sentence why it is no success.
     """
 
-    success: bool
-    message: str
-    action: str
-    action_name: str
-    target: str
-    monitor_from: str
-    target_channel: str
-    enterprise: str
-    enterprise_number: str
-    host_ip: str
-    response_time_ms: float
-    call_id: str
-    call_status_url: str
-    phase: Phase
-    reason: Reason | None = None
-    repeated: bool
-    detail: str | None = None
+    success: Success
+    message: str = Field(
+        description="what became of it, in a sentence",
+        examples=["Monitoring initiated successfully: подслушивание for SIP/150"],
+    )
+    action: str = Field(
+        description="as it was asked for: `09` listen, `01` whisper, `02` barge", examples=["09"]
+    )
+    action_name: str = Field(
+        description="the same in Russian, as in the specification", examples=["подслушивание"]
+    )
+    target: str = Field(description="the extension that is heard", examples=["150"])
+    monitor_from: str = Field(description="the supervisor's extension", examples=["151"])
+    target_channel: str = Field(
+        description="the device of `target`, by Asterisk's name", examples=["SIP/150"]
+    )
+    enterprise: EnterpriseName
+    enterprise_number: EnterpriseNumber
+    host_ip: HostIp
+    response_time_ms: ResponseTime
+    call_id: CallIdText
+    call_status_url: StatusUrl
+    phase: PhaseNow
+    reason: EndReason = None
+    repeated: Repeated
+    detail: Detail = None
 
 
 @router.get(
     "/api/monitor",
+    operation_id="monitor_call",
     summary="Listen to, whisper into or join a call",
     response_model_exclude_none=True,
+    responses=answering(200, *PLACED, description="Accepted") | failing(*_FAILURES),
 )
 async def monitor(
     *,
     action: Annotated[SpyModeText, Query(description="09 listen, 01 whisper, 02 barge")],
-    target: Annotated[ExtensionText, Query()],
-    monitor_from: Annotated[SupervisorText, Query()],
+    target: Annotated[ExtensionText, Query(title="Whose call is heard")],
+    monitor_from: Annotated[SupervisorText, Query(title="The supervisor, who rings")],
     caller: DoerOf,
     wishes: WishesOf,
     response: Response,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import Depends, Header, Request, Security
 from fastapi.requests import HTTPConnection
+from fastapi.security import APIKeyHeader, APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
 
 from shared.auth.caller import Caller, Wishes
 from shared.deadline import Deadline
@@ -19,20 +20,34 @@ from shared.http.request import RequestDeadline
 from shared.telemetry import note_secret_in_url
 
 _MAX_SECRET_CHARACTERS = 255
+_BEARER = HTTPBearer(
+    scheme_name="Bearer",
+    description="`Authorization: Bearer SECRET`, the enterprise's secret: the preferred way",
+    auto_error=False,
+)
+_HEADER = APIKeyHeader(
+    name="X-Client-Id",
+    scheme_name="ClientIdHeader",
+    description="the enterprise's secret alone",
+    auto_error=False,
+)
+_QUERY = APIKeyQuery(
+    name="clientId",
+    scheme_name="ClientIdQuery",
+    description="Deprecated: the enterprise's secret as in the specification. URLs end up in other"
+    " people's logs; prefer a header",
+    auto_error=False,
+)
 
 
 async def given_secret(
-    authorization: Annotated[
-        str | None, Header(description="`Bearer SECRET`: the preferred way")
-    ] = None,
-    x_client_id: Annotated[str | None, Header(description="the secret alone")] = None,
-    client_id: Annotated[
-        str | None,
-        Query(alias="clientId", description="the secret, as in the specification; avoid in URLs"),
-    ] = None,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    x_client_id: Annotated[str | None, Security(_HEADER)],
+    client_id: Annotated[str | None, Security(_QUERY)],
 ) -> str:
     """Return the secret that the request carries: header first, then the query; empty: none."""
-    if secret := _in_header(authorization, x_client_id):
+    token = bearer.credentials.strip() if bearer else ""
+    if secret := token or x_client_id:
         return secret
     if client_id:
         note_secret_in_url()

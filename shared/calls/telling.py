@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from shared.asterisk.models import AnsweredBy, CdrState, Kind, Leg, Phase, Reason, Side
+from shared.asterisk.models import CdrState, Leg, Party, Phase, Side, SpyMode
+from shared.calls.fields import (
+    AnsweredByWhom,
+    CallId,
+    EndReason,
+    HostIp,
+    KindOfCall,
+    RingSeconds,
+    StatusUrl,
+)
+from shared.settings import the_settings
 from shared.store.calls import Call
 
 
 class LegOfCall(BaseModel):
-    """A phone's channel; `state` is Asterisk's word, null once it has left."""
+    """A phone's channel of a call."""
 
-    channel: str
-    party: Literal["agent", "customer"]
-    state: str | None
+    channel: str = Field(
+        description="the channel's name in Asterisk", examples=["SIP/150-0000002a"]
+    )
+    party: Party = Field(description="whose phone it is", examples=["agent"])
+    state: str | None = Field(
+        description="Asterisk's word for what it does, null once it has left", examples=["Up"]
+    )
 
 
 class SideOfCall(BaseModel):
-    """What became of one party; `talk_s` is how long its phone talked, to whoever had answered."""
+    """What became of one party: the extension (`agent`), or whom it was connected with."""
 
-    answered_by: AnsweredBy | None = Field(
-        description="`phone`, or `pbx`: a mailbox, an announcement, a dialplan that answers first"
+    answered_by: AnsweredByWhom
+    ring_s: RingSeconds
+    talk_s: int | None = Field(
+        description="seconds for which its phone was connected with whoever had answered for the"
+        " other party, the PBX included; null: not known",
+        examples=[34],
     )
-    ring_s: int | None
-    talk_s: int | None
+
+
+def _moment(description: str, example: str) -> Any:
+    return Field(description=description, examples=[example])
 
 
 class Times(BaseModel):
-    """When each phase began; null for one that was not seen."""
+    """When each phase began, in UTC; null for one that was not seen."""
 
-    placed: datetime
-    accepted: datetime | None
-    agent_ringing: datetime | None
-    agent_answered: datetime | None
-    customer_ringing: datetime | None
-    talking: datetime | None
-    ended: datetime | None
+    placed: datetime = Field(
+        description="when the request was admitted", examples=["2026-11-26T09:00:00.120000Z"]
+    )
+    accepted: datetime | None = _moment(
+        "when Asterisk had accepted the call", "2026-11-26T09:00:00.160000Z"
+    )
+    agent_ringing: datetime | None = _moment(
+        "when the extension rang", "2026-11-26T09:00:00.310000Z"
+    )
+    agent_answered: datetime | None = _moment(
+        "when a phone of the extension had answered", "2026-11-26T09:00:02.310000Z"
+    )
+    customer_ringing: datetime | None = _moment(
+        "when a phone of the customer's was rung", "2026-11-26T09:00:02.510000Z"
+    )
+    talking: datetime | None = _moment("when phones of both talked", "2026-11-26T09:00:05.110000Z")
+    ended: datetime | None = Field(description="when the call was over")
 
 
 class CallState(BaseModel):
@@ -51,32 +81,59 @@ class CallState(BaseModel):
     where neither ended it.
     """
 
-    call_id: UUID
-    call_status_url: str
-    kind: Kind
-    from_: str = Field(serialization_alias="from")
-    to: str
-    action: str | None
-    phase: Phase
-    reason: Reason | None
-    error_code: str | None
-    host_ip: str
-    times: Times
-    ring_s: int | None
-    talk_s: int | None
-    agent: SideOfCall
-    customer: SideOfCall
-    disposition: str | None
-    cdr: CdrState | None
-    cancelled: bool
-    ended_by: Literal["api", "limit"] | None
-    transferred_to: str | None
-    legs: list[LegOfCall]
+    call_id: CallId
+    call_status_url: StatusUrl
+    kind: KindOfCall
+    from_: str = Field(
+        serialization_alias="from", description="the extension that rings first", examples=["150"]
+    )
+    to: str = Field(
+        description="the customer's number; of a monitoring, the tapped extension",
+        examples=["+375291234567"],
+    )
+    action: str | None = Field(
+        description="of a monitoring: `09` listen, `01` whisper, `02` barge; else null",
+        json_schema_extra={"x-extensible-enum": [mode.value for mode in SpyMode]},
+    )
+    phase: Phase = Field(description="how far the call is", examples=["talking"])
+    reason: EndReason
+    error_code: str | None = Field(
+        description="the `code` with which placing it failed; null: it did not"
+    )
+    host_ip: HostIp
+    times: Times = Field(description="when each phase began")
+    ring_s: RingSeconds
+    talk_s: int | None = Field(
+        description="seconds for which phones of both talked; null: it has not ended, or nobody"
+        " knows"
+    )
+    agent: SideOfCall = Field(
+        description="what became of the extension; of a monitoring, of the supervisor"
+    )
+    customer: SideOfCall = Field(description="what became of the customer")
+    disposition: str | None = Field(
+        description="the word of the PBX's record, such as `ANSWERED` or `NO ANSWER`; null: there"
+        " is none yet"
+    )
+    cdr: CdrState | None = Field(
+        description="whether the PBX's record confirms the end: `confirmed`; `pending`, it comes"
+        " late; `none`, it wrote none; `off`, it writes none; `unreadable`; null: not ended"
+    )
+    cancelled: bool = Field(
+        description="whether its end was asked for, by a DELETE or MAX_CALL_S", examples=[False]
+    )
+    ended_by: Literal["api", "limit"] | None = Field(
+        description="`api` after a DELETE, `limit` after MAX_CALL_S; null: neither"
+    )
+    transferred_to: str | None = Field(
+        description="the extension to which the customer was handed over; null: to none"
+    )
+    legs: list[LegOfCall] = Field(description="the phones' channels that were seen")
 
 
 def status_url(call_id: UUID) -> str:
     """Where a call is told: a path, since a proxy's own address is not known here."""
-    return f"/api/calls/{call_id}"
+    return f"{the_settings().root_path}/api/calls/{call_id}"
 
 
 def tell(call: Call) -> CallState:

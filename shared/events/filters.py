@@ -19,10 +19,16 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: Annotated[int, Field(ge=0, lt=AFTER_BELOW, strict=True, examples=[0])] | None = None
-    scope: Scope | None = Field(None, description="`all`, or else `mine`", examples=["all"])
-    extension: ExtensionText | None = None
-    call_id: CallId | None = None
+    after: Annotated[int, Field(ge=0, lt=AFTER_BELOW, strict=True, examples=[0])] | None = Field(
+        None, description="the number of an event, after which to begin; without it: now"
+    )
+    scope: Scope | None = Field(
+        None,
+        description="`all`: also calls on the PBX that were not started here; else `mine`",
+        examples=["all"],
+    )
+    extension: ExtensionText | None = Field(None, description="that took part")
+    call_id: CallId | None = Field(None, description="of this call alone")
 
     @property
     def wanted(self) -> Wanted:

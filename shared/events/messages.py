@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -13,18 +13,6 @@ from shared.calls.telling import CallState, tell
 from shared.events.feed import Event, PbxNotice
 from shared.store.calls import Call
 
-_PHASE: dict[str, Any] = {
-    "seq": 4711,
-    "type": "call.phase",
-    "at": "2026-11-26T09:00:02.310000Z",
-    "call": {"call_id": "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11", "phase": "agent_ringing"},
-}
-_CORRECTED: dict[str, Any] = {
-    "seq": 4718,
-    "type": "call.corrected",
-    "at": "2026-11-26T09:05:31.002000Z",
-    "call": {"call_id": "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11", "phase": "ended", "talk_s": 34},
-}
 _PBX_CALL: dict[str, Any] = {
     "seq": 4720,
     "type": "pbx.call",
@@ -57,9 +45,30 @@ _DOWN: dict[str, Any] = {
     "seq": 4725,
     "type": "pbx.down",
     "at": "2026-11-26T09:11:40.500000Z",
-    "pbx": {"host_ip": "192.0.2.10", "error_code": "connect-timeout"},
+    "pbx": {"host_ip": "192.0.2.10", "error_code": "ssh-connect-timeout"},
 }
-EXAMPLES = f"for example, shortened: {_PHASE} or {_CORRECTED}"
+# What a reader has to expect beside them: types that are to come.
+_OTHER: dict[str, Any] = {
+    "title": "OtherEvent",
+    "description": "An event of a type that is to come: leave it out.",
+    "type": "object",
+    "properties": {
+        "seq": {"type": "integer", "description": "its number"},
+        "type": {"type": "string", "description": "what happened"},
+        "at": {"type": "string", "format": "date-time", "description": "when, in UTC"},
+    },
+    "required": ["seq", "type", "at"],
+    "additionalProperties": True,
+}
+
+
+def open_types(schema: dict[str, Any]) -> None:
+    """Have a list of events, as OpenAPI tells it, take those that are to come."""
+    schema["items"]["anyOf"].append(_OTHER)
+
+
+_Seq = Annotated[int, Field(description="its number; those of an enterprise only grow")]
+_At = Annotated[datetime, Field(description="when it was told, in UTC")]
 
 
 class CallEvent(BaseModel):
@@ -69,40 +78,47 @@ class CallEvent(BaseModel):
     as where the PBX's own record came late. Leave out types that you do not know: more will come.
     """
 
-    seq: int
-    type: str = Field(description="`call.phase`, `call.corrected`, or one that is to come")
-    at: datetime
-    call: CallState
+    seq: _Seq = Field(examples=[4711])
+    type: str = Field(
+        description="what happened",
+        examples=["call.phase"],
+        json_schema_extra={"x-extensible-enum": ["call.phase", "call.corrected"]},
+    )
+    at: _At = Field(examples=["2026-11-26T09:00:05.110000Z"])
+    call: CallState = Field(description="the call as it was then")
 
 
 class TimesElsewhere(BaseModel):
     """When each of these was seen first; null: it was not."""
 
-    began: datetime
-    ringing: datetime | None
-    talking: datetime | None
-    ended: datetime | None
+    began: datetime = Field(description="when it was new, in UTC")
+    ringing: datetime | None = Field(description="when a phone rang, in UTC")
+    talking: datetime | None = Field(description="when a phone had answered, in UTC")
+    ended: datetime | None = Field(description="when it was over, in UTC")
 
 
 class CallOnPbx(BaseModel):
-    """A call that this service did not start, as it was then.
+    """A call that this service did not start, as it was then."""
 
-    `pbx_call_id` stays the same through its life. A phase may come again: whoever is parked, or
-    handed over, waits. `from` and `to` are numbers as the PBX shows them, null where it shows none;
-    `direction` is `unknown` where it cannot be told. `ring_s` is how long it rang until it was
-    answered or ended, `talk_s` how long it talked, null until it ended or where nobody looked.
-    """
-
-    pbx_call_id: UUID
-    direction: PbxDirection
-    from_: str | None = Field(serialization_alias="from")
-    to: str | None
-    phase: PbxPhase | Literal["ended"]
+    pbx_call_id: UUID = Field(description="names it through its life")
+    direction: PbxDirection = Field(description="which way it went; `unknown`: nobody can tell")
+    from_: str | None = Field(
+        serialization_alias="from",
+        description="who calls, as the PBX shows it; null: it shows nobody",
+    )
+    to: str | None = Field(description="who is called, likewise")
+    phase: PbxPhase | Literal["ended"] = Field(
+        description="what it does; one may come again: whoever is parked, or handed over, waits"
+    )
     extensions: list[str] = Field(description="that ring now")
     answered_by: str | None = Field(description="the extension that talks, or did last")
-    times: TimesElsewhere
-    ring_s: int | None
-    talk_s: int | None
+    times: TimesElsewhere = Field(description="when each phase was seen first")
+    ring_s: int | None = Field(
+        description="seconds for which it rang until it was answered or ended; null before"
+    )
+    talk_s: int | None = Field(
+        description="seconds of talk; null until it ended, or where nobody looked"
+    )
 
 
 class PbxCallEvent(BaseModel):
@@ -113,17 +129,19 @@ class PbxCallEvent(BaseModel):
 
     model_config = {"json_schema_extra": {"examples": [_PBX_CALL]}}
 
-    seq: int
-    type: Literal["pbx.call"]
-    at: datetime
-    pbx_call: CallOnPbx
+    seq: _Seq
+    type: Literal["pbx.call"] = Field(description="what happened")
+    at: _At
+    pbx_call: CallOnPbx = Field(description="the call as it was then")
 
 
 class PbxState(BaseModel):
-    """The PBX, by `enterprises.ip`; `error_code` says why it cannot be looked at, null: it can."""
+    """The PBX, and how it stands with it."""
 
-    host_ip: str
-    error_code: str | None
+    host_ip: str = Field(description="the PBX: the enterprise's `ip`")
+    error_code: str | None = Field(
+        description="the `code` that says why it cannot be looked at; null: it can"
+    )
 
 
 class PbxEvent(BaseModel):
@@ -136,10 +154,12 @@ class PbxEvent(BaseModel):
 
     model_config = {"json_schema_extra": {"examples": [_WATCHED, _DOWN]}}
 
-    seq: int
-    type: Literal["pbx.watched", "pbx.unwatched", "pbx.down", "pbx.up"]
-    at: datetime
-    pbx: PbxState
+    seq: _Seq
+    type: Literal["pbx.watched", "pbx.unwatched", "pbx.down", "pbx.up"] = Field(
+        description="what happened"
+    )
+    at: _At
+    pbx: PbxState = Field(description="the PBX")
 
 
 Message: TypeAlias = CallEvent | PbxCallEvent | PbxEvent

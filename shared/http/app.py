@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,27 +12,23 @@ from starlette.exceptions import HTTPException
 
 from shared.errors import ServiceError
 from shared.http.origins import Origins, ReadableRefusals
-from shared.http.problems import (
-    Problem,
-    described,
-    on_http_error,
-    on_service_error,
-    on_validation_error,
-)
+from shared.http.problems import on_http_error, on_service_error, on_validation_error
 from shared.http.request import RequestContext
 from shared.settings import VERSION, Settings
 from shared.telemetry import configure_logging
 
+Describe: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
 
 class _App(FastAPI):
-    """Describes the one error body once, where each operation's failures refer to it."""
+    """Has what FastAPI says of the API made whole by `describe`, once somebody asks."""
+
+    describe: Describe | None = None
 
     def openapi(self) -> dict[str, Any]:
         """Return the API's description."""
-        if self.openapi_schema is None:
-            schemas = super().openapi().setdefault("components", {}).setdefault("schemas", {})
-            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= problem.pop("$defs") | {"Problem": problem}
+        if self.openapi_schema is None and self.describe is not None:
+            self.openapi_schema = self.describe(super().openapi())
         return super().openapi()
 
 
@@ -40,11 +36,11 @@ def create_app(
     *routers: APIRouter,
     settings: Settings,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
-    is_described: bool = True,
+    describe: Describe | None = None,
 ) -> FastAPI:
     """Compose routers into an app with our error body, request ids and CORS.
 
-    `is_described`: it serves its own description, and pages that show it.
+    `describe` makes its description whole, which it then serves.
     """
     configure_logging(settings)
     app = _App(
@@ -53,14 +49,17 @@ def create_app(
         description="Click-to-call and call supervision on many Asterisk hosts over SSH.",
         lifespan=lifespan,
         redirect_slashes=False,
-        openapi_url="/openapi.json" if is_described else None,
+        openapi_url="/openapi.json" if describe else None,
+        docs_url=None,
+        redoc_url=None,
     )
+    app.describe = describe
     app.state.request_timeout_s = settings.request_timeout_s
     app.add_exception_handler(ServiceError, on_service_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_error)
     for router in routers:
-        app.include_router(router, responses=described(router))
+        app.include_router(router)
     # Not the settings themselves: the app outlives them, and they hold passwords.
     app.add_middleware(
         RequestContext, origins=Origins(settings.cors_origins), trusted=settings.trusted_proxies

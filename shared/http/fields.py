@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Header
+from fastapi import Header, Path
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from shared.asterisk.models import (
@@ -168,6 +168,13 @@ CallId = Annotated[
     UUID,
     BeforeValidator(_call_id),
     _described(_CALL_ID_RULE, "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11", pattern=_CALL_ID_PATTERN),
+]
+CallInPath = Annotated[
+    UUID,
+    Path(
+        description="the call, by the `call_id` of the answer to its placing",
+        examples=["7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"],
+    ),
 ]
 SpyModeText = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Every failure as its one body (RFC 9457), and which ways of failing a route has."""
+"""Every failure as its one body (RFC 9457); which routes ring phones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from shared.errors import (
-    Dialled,
     EventsGone,
     FieldError,
     InternalError,
@@ -45,70 +43,18 @@ _NO_OBJECT = frozenset({"json_invalid", "model_attributes_type", "dict_type"})
 
 
 class Route(APIRoute):
-    """A route by how it may fail; `says_dialled`: errors say whether a phone may be ringing."""
+    """A route; `says_dialled`: its errors say whether a phone may be ringing."""
 
-    failures: ClassVar[tuple[int, ...]] = (403, 414, 500)
     says_dialled: ClassVar[bool] = False
 
 
-class ReadyRoute(Route):
-    """Asks the database, whoever asks."""
-
-    failures = (403, 414, 500, 503)
-
-
-class TellingRoute(Route):
-    """Tells of calls, or ends them; rings nobody."""
-
-    failures: ClassVar[tuple[int, ...]] = (401, 403, 404, 409, 414, 422, 429, 500, 503)
-
-
-class FeedRoute(TellingRoute):
-    """Tells what happened after a moment that may be too long ago."""
-
-    failures = (401, 403, 406, 408, 410, 413, 414, 422, 429, 500, 503)
-
-
-class RingingRoute(TellingRoute):
+class RingingRoute(Route):
     """Rings phones."""
 
-    failures = (401, 403, 404, 408, 409, 413, 414, 422, 429, 500, 503)
     says_dialled = True
 
 
-class Problem(BaseModel):
-    """Every failure's body: RFC 9457, whose `detail` is one sentence for whoever reads it.
-
-    `code` is stable. Where a request rings phones, `dialled` says whether one may be ringing, and
-    `call_id` names the call once it was admitted, `repeated` tells that it is another request's;
-    `errors` lists the parameters that are wrong; `oldest` and `newest` are the events that there
-    are.
-    """
-
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str
-    dialled: Dialled | None = None
-    call_id: str | None = None
-    repeated: bool | None = None
-    errors: list[FieldError] | None = None
-    oldest: int | None = None
-    newest: int | None = None
-
-
-def described(router: APIRouter) -> dict[int | str, dict[str, Any]]:
-    """Describe how requests to a router may fail."""
-    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    kind = router.route_class if issubclass(router.route_class, Route) else Route
-    return {
-        status: {"description": _phrase(status), "content": {PROBLEM_TYPE: problem}}
-        for status in kind.failures
-    }
-
-
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
     """Return a status's name."""
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
@@ -129,7 +75,7 @@ def render_problem(
     What is refused before it is known whose it is (not `is_routed`) has dialled nothing.
     """
     body = {
-        "title": _phrase(status),
+        "title": phrase(status),
         "status": status,
         "detail": detail,
         "code": code,
@@ -245,7 +191,7 @@ async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         # FastAPI's only use of it: bytes that are no UTF-8, or nested too deeply to be parsed.
         wrong = FieldError("body", "must be a JSON object")
         return await on_service_error(request, InvalidParameter(wrong))
-    kebab = _phrase(error.status_code).lower().replace(" ", "-")
+    kebab = phrase(error.status_code).lower().replace(" ", "-")
     code = "body-too-large" if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else kebab
     headers = dict(error.headers or {})
     return render_problem(

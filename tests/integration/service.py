@@ -27,6 +27,7 @@ from shared.process import forget_all
 from shared.settings import Settings, the_settings
 from shared.store.database import Rows, the_database
 from shared.telemetry import CALL_ID, LOG, configure_logging
+from tests.integration.described import check_described
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -252,6 +253,7 @@ class Services:
                 transport=httpx.ASGITransport(app, raise_app_exceptions=False),
                 base_url="http://service",
                 headers={"Authorization": f"Bearer {SECRET}"},
+                event_hooks={"response": [check_described]},
             )
         )
         return Service(pbx, http, self.postgres, log_file, app)

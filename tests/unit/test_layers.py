@@ -38,7 +38,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "metrics", "operate", "panel"),
+            *("calls", "events", "metrics", "operate", "panel", "description"),
         )
     },
 }
@@ -69,14 +69,18 @@ MAY_IMPORT = {
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events", "operate"),
     ],
-    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"],
+    "description": ["http"],
+    "service": [
+        *("functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"),
+        "description",
+    ],
 }
 
 # Libraries that only these modules know.
 ONLY_IN = {
     "fastapi": [
         *("asterisk", "functions.*", "shared.http.*", "shared.auth.credentials"),
-        "shared.metrics.page",
+        *("shared.metrics.page", "shared.description.page"),
         *(f"shared.panel.{name}" for name in ("app", "door", "pages")),
     ],
     "starlette": ["shared.http.*", "shared.panel.door"],

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from fastapi.security import HTTPAuthorizationCredentials
 from starlette.datastructures import Headers
 
 from shared.asterisk import counts, devices, endpoints, parsers
@@ -250,7 +251,8 @@ def refusing(work: Callable[[str], object], *errors: type[Exception]) -> Callabl
 
 def secret_of(text: str) -> object:
     """Find a secret in each of its three places."""
-    for places in ((text, None, None), (None, text, None), (None, None, text)):
+    bearer = HTTPAuthorizationCredentials(scheme="Bearer", credentials=text)
+    for places in ((bearer, None, None), (None, text, None), (None, None, text)):
         with suppress(InvalidClientId):
             auth.check_form(asyncio.run(auth.given_secret(*places)))
     return None

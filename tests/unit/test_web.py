@@ -28,6 +28,8 @@ from shared.auth.admission import Admitted
 from shared.auth.caller import Caller, Wishes
 from shared.calls.placing import Placed
 from shared.deadline import Deadline
+from shared.description.document import describing
+from shared.description.page import router as docs
 from shared.errors import (
     AsteriskUnavailable,
     AuditOff,
@@ -170,8 +172,9 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
 def service() -> FastAPI:
     """Compose the whole service as asterisk.py does."""
     return create_app(
-        *(makecallexternal.router, monitor.router, health.router, status.router),
+        *(makecallexternal.router, monitor.router, health.router, status.router, docs),
         settings=the_settings(),
+        describe=describing(""),
     )
 
 
@@ -1001,7 +1004,8 @@ def test_every_operation_tells_of_too_long_a_target() -> None:
     """Whatever is asked for, that may be the answer."""
     for path in service().openapi()["paths"].values():
         for operation in path.values():
-            assert operation["responses"]["414"]["description"] == "Request-URI Too Long"
+            told = operation["responses"]["414"]["description"]
+            assert told == "Request-URI Too Long: `target-too-long`"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What the API says of itself: its OpenAPI, and the page that shows it."""
