@@ -175,7 +175,7 @@ stop() {
 }
 
 restart() {
-  local pid before name said waited=0
+  local pid before said waited=0
   pid=$(service_pid)
   if [ -z "$pid" ] || ! hands_over "$pid"; then
     stop
@@ -190,9 +190,12 @@ restart() {
   name=$(kept handover)
   before=$(stat -c %s "$(kept console.log)")
   rm -f "$name.outcome"
+  # Whoever gives up leaves no settings to another's restart.
+  trap 'rm -f "$name.environment"' EXIT
   env -0 >"$name.environment"
   kill -HUP "$pid"
-  until [ -e "$name.outcome" ]; do
+  # Once it is taken, the outcome is that of this restart, not of one that was under way.
+  until [ ! -e "$name.environment" ] && [ -e "$name.outcome" ]; do
     if ! runs "$pid" || [ "$waited" -ge $((stop_limit_s * 10)) ]; then break; fi
     sleep 0.1
     waited=$((waited + 1))
@@ -206,7 +209,6 @@ restart() {
     failed) said=$(why "$before") || said="the new one ended, or took too long" ;;
     *) said="it did not answer; ./asterisk.sh stop, then start" ;;
   esac
-  rm -f "$name.environment"
   fail "Not restarted, the old process goes on, pid $pid: ${said#❌ }; $(kept console.log | sed "s|^$root/||") tells more"
 }
 

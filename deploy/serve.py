@@ -149,6 +149,8 @@ class Supervisor:
     def _begin(self) -> None:
         """Start the next one; what cannot even be started leaves the one that serves."""
         try:
+            if self._name is not None:  # what is told of a restart before is told of no other
+                self._name.with_suffix(".outcome").unlink(missing_ok=True)
             self._coming = Generation(self._serving.listening, self._environment())
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             tell(f"⚠️ The new process did not start: {error}; the old one goes on serving")

@@ -231,6 +231,40 @@ async def test_a_restart_that_cannot_be_noted_is_done(script: Script) -> None:
     assert script.get("/health").status_code == 200
 
 
+async def test_the_outcome_of_one_restart_is_not_told_of_the_next(script: Script) -> None:
+    """Whoever asks while another's is under way waits for his own."""
+    await run(script, "start")
+    pid = supervisor(script)
+    serving = descendants(pid)
+    outcome = script.folder / ".run" / "handover.outcome"
+    outcome.write_text("ok", "utf-8")  # of the one before, which nobody has read
+    environment = outcome.with_suffix(".environment")
+    environment.write_bytes(b"PATH=/usr/bin\0SSH_PORT=abc\0")
+    os.kill(pid, signal.SIGHUP)
+    await until(lambda: not environment.exists())
+    assert not outcome.exists() or outcome.read_text("utf-8") == "failed"
+    await until(outcome.exists)
+    assert outcome.read_text("utf-8") == "failed"
+    assert descendants(pid) == serving
+
+
+async def test_a_restart_that_is_given_up_leaves_no_settings(script: Script) -> None:
+    """They have secrets, and are nobody else's."""
+    await run(script, "start")
+    pid = supervisor(script)
+    environment = script.folder / ".run" / "handover.environment"
+    os.kill(pid, signal.SIGSTOP)
+    restart = await asyncio.create_subprocess_exec(
+        *(script.folder / "asterisk.sh", "restart"), env=script.environment
+    )
+    await until(environment.exists)
+    restart.terminate()
+    await restart.wait()
+    assert not environment.exists()
+    os.kill(pid, signal.SIGCONT)
+    await until(lambda: script.get("/health").status_code == 200)
+
+
 async def test_two_restarts_follow_one_another(script: Script) -> None:
     """Both succeed, and one process serves at the end."""
     await run(script, "start")
