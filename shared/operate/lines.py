@@ -100,7 +100,7 @@ SECRET_WEAK = Line(
 SECRET_IN_URL = Line(
     "secret",
     "warning",
-    "sent in the URL, where logs and proxies keep it: {times} times, last {at}",
+    "sent in the URL, where logs and proxies keep it; requests: {times}, last {at}",
     "Have it sent as the header `Authorization: Bearer`",
 )
 DIALLING_STOPPED = Line(

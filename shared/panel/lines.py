@@ -54,7 +54,7 @@ LINES: dict[str, tuple[str, str]] = {
     "SECRET_UNUSED": ("{length}: не принимается (SECRET_MIN)", _BETTER),
     "SECRET_WEAK": ("{length}: его можно подобрать", _BETTER),
     "SECRET_IN_URL": (
-        "шлют в URL, где его хранят журналы и прокси: раз {times}, последний {at}",
+        "шлют в URL, где его хранят журналы и прокси; запросов: {times}, последний {at}",
         "Пусть шлют его в заголовке `Authorization: Bearer`",
     ),
     "DIALLING_STOPPED": (

@@ -66,8 +66,10 @@ async def call(visit: VisitOf, call_id: str) -> Response:
 @router.get("/hosts")
 async def host_list(visit: VisitOf) -> Response:
     """Each PBX, and how it is reached."""
-    found = await hosts.list_hosts(the_database(), the_pbx(), the_settings())
-    return visit.page("hosts.html", hosts=found, done=_done(visit))
+    settings = the_settings()
+    found = await hosts.list_hosts(the_database(), the_pbx(), settings)
+    retry_s = settings.pbx_retry_s
+    return visit.page("hosts.html", hosts=found, retry_s=retry_s, done=_done(visit))
 
 
 @router.get("/key")

@@ -184,9 +184,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate_value": ("занято {used}, ждут {waiting}", "{used} used, {waiting} waiting"),
     "gate_size": ("мест у каждого процесса: {size}", "each process has {size}"),
     "breaker": ("Предохранитель", "Breaker"),
-    "breaker_open": (
-        "не соединяться: {code}, {time} назад",
-        "do not connect: {code}, {time} ago",
+    "breaker_open": ("пока не соединяться", "not to be connected just now"),
+    "breaker_half_open": (
+        "соединиться попробует следующий запрос",
+        "the next request tries to connect",
     ),
     "breaker_closed": ("соединяться можно", "free to connect"),
     "told_by": ("Процессов сообщают сейчас", "Processes telling now"),

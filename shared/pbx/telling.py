@@ -18,11 +18,12 @@ from shared.notices import the_notices
 from shared.pbx.hosts import Pbx, the_pbx
 from shared.pbx.state import HostState
 from shared.process import once
-from shared.store.database import Database, TextRefused, the_database
+from shared.store.database import Database, the_database
 from shared.store.told import ToldHost, tell
 from shared.telemetry import LOG
 
 EACH_S = 5.0
+_LONGEST_VERSION = 60
 
 
 class Telling:
@@ -54,8 +55,6 @@ class Telling:
             return
         try:
             await tell(self._database, self._process, news, notices)
-        except TextRefused:  # the database has another encoding than UTF-8
-            pass
         except BaseException:
             the_notices().put_back(notices)
             raise
@@ -99,6 +98,8 @@ def _told(host: str, state: HostState) -> ToldHost:
     told = asdict(state)
     for name in ("host_key", "last_error", "reach"):
         del told[name]
+    if state.version is not None:  # the PBX's own words, of which a database may refuse some
+        told["version"] = ascii(state.version)[1:-1][:_LONGEST_VERSION]
     reach, error = state.reach, state.last_error
     return ToldHost(
         host=host,

@@ -151,10 +151,12 @@ class Pool:
         return live if live and not live.is_closed() else None
 
     def gate(self, target: Target) -> Gate:
-        """Tell how much is asked of a host now."""
+        """Tell how many turns at a host's console there are, are taken, are waited for."""
         host = self._hosts.get(target)
-        leased = host.connection.leases if host and host.connection else 0
-        return Gate(self._concurrency, leased, host.waiting if host else 0)
+        if host is None:
+            return Gate(self._concurrency, 0, 0)
+        turns = host.turns["console"]
+        return Gate(self._concurrency, turns.taken, turns.waiting)
 
     def failure(self, target: Target) -> tuple[NotExecuted, float] | None:
         """Return why a host is not connected just now, and for how many seconds that is known."""

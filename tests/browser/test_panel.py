@@ -146,6 +146,53 @@ async def test_a_check_is_told_line_by_line(site: Site) -> None:
         await expect(lines).to_contain_text("Проверка окончена.")
 
 
+@pytest.mark.parametrize(
+    ("language", "width", "scheme"), [("ru", 1280, "light"), ("en", 390, "dark")]
+)
+async def test_whichever_process_answers_the_same_is_known(
+    site: Site, language: str, width: int, scheme: str
+) -> None:
+    """Of two workers one has asked the PBX; the page tells of it, and moves by itself.
+
+    What a check has found stays there. A PBX that is away has its remedy, and an enterprise that
+    sends its secret in the URL is named.
+    """
+    away = SECRET[::-1]
+    site.postgres.seed_enterprise("0401", "away", "127.0.0.2", away)
+    url = f"http://127.0.0.1:{site.script.port}/api/makecallexternal"
+    async with httpx.AsyncClient(timeout=LIMIT_S) as http:
+        for secret in (SECRET, away):
+            params = {"code": "150", "phone": PHONE, "clientId": secret}
+            await http.get(url, params=params)
+    is_russian = language == "ru"
+    async with site.opened(width=width, scheme=scheme, language=language) as page:
+        await site.log_in(page)
+        await page.goto("/admin/hosts")
+        cards = page.locator("section.card")
+        up, down = cards.nth(0), cards.nth(1)
+        await expect(up).to_contain_text("Доступна с" if is_russian else "Reachable since")
+        await expect(up).to_contain_text("самый быстрый" if is_russian else "the quickest")
+        await expect(up).to_contain_text("16.28.0")
+        await expect(down).to_contain_text("Недоступна с" if is_russian else "Away since")
+        remedy = "запустите sshd на 127.0.0.2" if is_russian else "start sshd on 127.0.0.2"
+        await expect(down).to_contain_text(remedy)
+        await up.get_by_role("button", name="Проверить" if is_russian else "Check").click()
+        end = "Проверка окончена." if is_russian else "The check is over."
+        await expect(up.locator(".lines")).to_contain_text(end)
+        await site.look(page, f"{width}-{scheme}-{language}-known")
+        async with page.expect_response(lambda answer: answer.url.endswith("/admin/hosts")):
+            await page.reload()
+        await expect(up.locator(".lines li")).to_have_count(0)
+        await page.goto("/admin/enterprise?number=0367")
+        in_url = "шлют в URL" if is_russian else "sent in the URL"
+        await expect(page.locator(".lights")).to_contain_text(in_url)
+        await site.look(page, f"{width}-{scheme}-{language}-noticed")
+        await page.goto("/admin/enterprise?number=0376")
+        nearest = "Ближайшие: 0367" if is_russian else "The nearest are 0367"
+        await expect(page.get_by_role("alert")).to_contain_text(nearest)
+        await site.look(page, f"{width}-{scheme}-{language}-nearest")
+
+
 async def test_without_the_script_all_of_it_works(site: Site) -> None:
     """Each link and button leads to a page of its own."""
     async with site.opened(js=False, language="en") as page:

@@ -106,7 +106,7 @@ async def test_a_host_that_is_away_is_told_with_its_remedy(start: Services) -> N
     assert (await panel.call()).status_code == 500
     async with browser(panel) as http:
         page = await (await visit(http)).see("/hosts")
-    for shown in ("Away since", "ssh-authentication-failed", "Set SSH_USER", "do not connect"):
+    for shown in ("Away since", "ssh-authentication-failed", "Set SSH_USER", "not to be connected"):
         assert shown in page
     assert "Reachable since" not in page
 
@@ -128,10 +128,10 @@ async def test_a_secret_in_the_url_is_counted_for_its_enterprise(
     ]
     the_notices().note("0367", SECRET_IN_URL)
     page = await visitor.see("/enterprise?number=0367")
-    assert "sent in the URL, where logs and proxies keep it: 1 times, last 20" in page
+    assert "sent in the URL, where logs and proxies keep it; requests: 1, last 20" in page
     assert "Authorization: Bearer" in page
     the_notices().note("0367", SECRET_IN_URL)
-    assert ": 2 times, last 20" in await visitor.see("/enterprise?number=0367")
+    assert "; requests: 2, last 20" in await visitor.see("/enterprise?number=0367")
     assert SECRET not in page
 
 
