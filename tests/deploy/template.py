@@ -103,7 +103,12 @@ def load_template() -> Template:
 
 @cache
 def _parsed() -> dict[str, Any]:
-    parsed = yaml.load(TEMPLATE.read_text("utf-8"), _Loader)
+    return parse(TEMPLATE)
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """Read any template."""
+    parsed = yaml.load(path.read_text("utf-8"), _Loader)
     assert isinstance(parsed, dict)
     return parsed
 
