@@ -44,6 +44,7 @@ from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
 from shared.telemetry import LOG, check_log_file, configure_logging
+from shared.webhooks.senders import the_senders
 
 
 @asynccontextmanager
@@ -57,6 +58,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         tasks.append(asyncio.create_task(tell_of_unfollowed(the_database())))
     else:
         the_trackers().start()
+        the_senders().start()
     if app.state.warns:
         tasks.append(asyncio.create_task(warn(the_database(), settings)))
     with ending_with_signals():

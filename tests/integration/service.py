@@ -27,6 +27,7 @@ from shared.process import forget_all
 from shared.settings import Settings, the_settings
 from shared.store.database import Rows, the_database
 from shared.telemetry import LOG, configure_logging
+from shared.webhooks.senders import Senders
 from tests.postgres import Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -245,6 +246,7 @@ class Services:
             self.monkeypatch.setattr("asterisk.warn", _says_nothing)
         if not self.follow:
             self.monkeypatch.setattr(Trackers, "start", lambda _: None)
+            self.monkeypatch.setattr(Senders, "start", lambda _: None)
         await self._running.enter_async_context(app.router.lifespan_context(app))
         http = await self._running.enter_async_context(
             httpx.AsyncClient(

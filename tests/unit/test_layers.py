@@ -37,7 +37,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "metrics", "operate", "panel"),
+            *("calls", "events", "metrics", "operate", "panel", "webhooks"),
         )
     },
 }
@@ -58,17 +58,18 @@ MAY_IMPORT = {
     "history": ["models", "asterisk", "store", "pbx", "auth"],
     "calls": ["models", "asterisk", "store", "pbx", "auth", "following"],
     "events": ["models", "http", "store", "auth", "following", "calls"],
-    "operate": ["models", "asterisk", "store", "pbx", "auth"],
+    "webhooks": ["store", "events"],
+    "operate": ["models", "asterisk", "store", "pbx", "auth", "webhooks"],
     "metrics": ["models", "http", "store", "pbx", "auth", "following"],
     "functions": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
-        *("calls", "events"),
+        *("calls", "events", "webhooks"),
     ],
     "panel": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events", "operate"),
     ],
-    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics"],
+    "service": ["functions", "panel", "http", "store", "auth", "following", "metrics", "webhooks"],
 }
 
 # Libraries that only these modules know.
@@ -83,6 +84,7 @@ ONLY_IN = {
     "markupsafe": ["shared.panel.rendering"],
     "mangum": ["shared.http.gateway"],
     "uvicorn": ["asterisk", "shared.http.handover", "shared.http.server", "shared.http.sockets"],
+    "httpcore": ["shared.webhooks.posting"],
     "httptools": ["shared.http.server"],
     "asyncssh": [f"shared.ssh.{name}" for name in ("channels", "connection", "files", "login")],
     "pg8000": ["shared.store.database"],

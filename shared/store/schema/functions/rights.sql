@@ -22,5 +22,8 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('hosts',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('host_views',       ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('watches',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-    ('pbx_calls',        ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'])
+    ('pbx_calls',        ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('webhooks',         ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('webhook_deliveries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE'])
 $f$;
