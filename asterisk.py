@@ -30,6 +30,7 @@ from functions.monitor.handler import router as monitor
 from functions.ready.handler import router as ready
 from functions.status.handler import router as status
 from functions.transfer.handler import router as transfer
+from functions.webhooks.handler import router as webhooks
 from shared.auth.weaknesses import warn
 from shared.following.trackers import the_trackers
 from shared.following.unfollowed import tell_of_unfollowed
@@ -94,6 +95,7 @@ def compose(settings: Settings) -> FastAPI:
                 history,
                 extensions,
                 audit,
+                webhooks,
             ),
             *(health, ready, status),
         ]

@@ -69,6 +69,12 @@ class FeedRoute(TellingRoute):
     failures = (401, 403, 406, 408, 410, 413, 414, 422, 429, 500, 503)
 
 
+class ChangingRoute(TellingRoute):
+    """Changes what is kept, and rings nobody."""
+
+    failures = (401, 403, 404, 408, 409, 410, 413, 414, 422, 429, 500, 503)
+
+
 class RingingRoute(TellingRoute):
     """Rings phones."""
 

@@ -15,6 +15,7 @@ from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.settings import Settings
 from shared.store.audit import Action, Doer
 from shared.store.database import UNAVAILABLE, AccessRefused, Database, Rows, TableHeld, cause_of
+from shared.store.enterprises import NUMBERS
 
 Command: TypeAlias = Callable[[Database, Settings, argparse.Namespace], Iterator[str]]
 Execute: TypeAlias = Callable[..., Rows]
@@ -63,6 +64,16 @@ def nearest(number: str, numbers: Iterable[str]) -> str:
     """Say which enterprises there are instead of one that there is not."""
     found = find_nearest(number, numbers)
     return f"The nearest are {found}" if found else "The table has no row"
+
+
+def check_number(execute: Execute, number: str) -> None:
+    """Refuse a number that no enterprise has: a typing error would change nobody, and say it did.
+
+    Raises OperatorError.
+    """
+    numbers = {row["number"] for row in execute(NUMBERS)}
+    if number not in numbers:
+        raise OperatorError(f"There is no enterprise {number}. {nearest(number, numbers)}")
 
 
 def explain(error: DatabaseUnavailable, database: Database) -> str:

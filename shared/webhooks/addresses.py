@@ -105,7 +105,7 @@ def check_address(address: Address, *, is_plain: bool, private: Sequence[Network
     if is_plain:
         raise AddressRefused("must begin with https://")
     if not is_public(address) or _is_own(address):
-        raise AddressRefused(f"leads to {address}, which is no public address")
+        raise AddressRefused("leads to no public address")  # which, would tell of networks inside
 
 
 async def resolve(

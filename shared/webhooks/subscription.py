@@ -41,13 +41,16 @@ class Subscription(Filters):
         return (self.types is None or event.type in self.types) and self.wanted.takes(event)
 
     def render(self) -> str:
-        """Write it to be kept; from where on is kept elsewhere."""
-        return self.model_dump_json(exclude={"after"}, exclude_none=True)
+        """Write the filters to be kept; all else is kept elsewhere."""
+        return self.model_dump_json(include=_FILTERS, exclude_none=True)
 
     def told(self) -> dict[str, Any]:
         """Tell it as the API does."""
         told: dict[str, Any] = json.loads(self.render())
         return told
+
+
+_FILTERS = set(Subscription.model_fields) - {"after"}
 
 
 def parse_subscription(given: Any) -> Subscription:

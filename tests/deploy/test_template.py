@@ -663,7 +663,7 @@ def test_samconfig_gives_each_parameter_that_has_no_default(
     assert needed <= names
 
 
-@pytest.mark.parametrize(("config", "reserved"), [("default", 0), ("prod", 260)])
+@pytest.mark.parametrize(("config", "reserved"), [("default", 0), ("prod", 280)])
 def test_a_new_account_can_have_dev(config: str, reserved: int, template: Template) -> None:
     """Of ten executions none can be reserved; prod's have to be asked for."""
     values = effective(ROOT, config, {})

@@ -1,5 +1,5 @@
--- Change a webhook of an enterprise's own, and note who did that: whether there is one. Sending it twice is
--- harmless, and may be noted twice.
+-- Change a webhook of an enterprise's own, and note who did that: whether there is one; what an earlier
+-- enterprise of that number has left is an operator's. Sending it twice is harmless, and may be noted twice.
 --
 -- p_change, of which what is missing stays: {"url", "wanted", "enabled": by whom, p_who, it is; true begins
 -- where it has ceased, "secret": in hexadecimal, the one before signs too for "previous_s", "since": what
@@ -13,7 +13,9 @@ DECLARE
   v_enabled boolean := (p_change->>'enabled')::boolean;
 BEGIN
   SELECT x.* INTO w FROM callapi.webhooks x
-   WHERE x.id = p_id AND x.enterprise = p_enterprise FOR UPDATE;
+   WHERE x.id = p_id AND x.enterprise = p_enterprise
+     AND (p_who->>'done_by' <> 'client' OR x.disabled_why IS DISTINCT FROM 'enterprise-gone')
+     FOR UPDATE;
   IF NOT FOUND THEN RETURN false; END IF;
   PERFORM callapi.note(p_enterprise, 'webhooks', NULL, NULL, p_what, NULL, p_who);
   IF (p_change->>'remove')::boolean THEN
