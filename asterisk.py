@@ -30,6 +30,7 @@ from functions.monitor.handler import router as monitor
 from functions.ready.handler import router as ready
 from functions.status.handler import router as status
 from functions.transfer.handler import router as transfer
+from functions.webhooks.handler import router as webhooks
 from shared.auth.weaknesses import warn
 from shared.description.document import describing
 from shared.description.page import router as docs
@@ -47,6 +48,7 @@ from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
 from shared.telemetry import LOG, check_log_file, configure_logging
+from shared.webhooks.senders import the_senders
 
 
 @asynccontextmanager
@@ -60,6 +62,7 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         tasks.append(asyncio.create_task(tell_of_unfollowed(the_database())))
     else:
         the_trackers().start()
+        the_senders().start()
     if app.state.warns:
         tasks.append(asyncio.create_task(warn(the_database(), settings)))
     with ending_with_signals():
@@ -95,6 +98,7 @@ def compose(settings: Settings) -> FastAPI:
                 history,
                 extensions,
                 audit,
+                webhooks,
             ),
             *(health, ready, status, docs),
         ]

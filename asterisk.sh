@@ -37,9 +37,13 @@ Usage: ./asterisk.sh COMMAND
   host-keys | forget-host-key HOST | accept-host-key HOST KEY
              the pinned SSH host keys; forget one when a PBX was really re-installed
   rules NUMBER [--dialling on|off] [--allowed P...] [--denied P...] [--extensions E...] [--audit on|off]
+             [--webhooks on|off]
              what an enterprise may do; rules --help tells more
   keys NUMBER [add [--name NAME] [--until TIME] | end NAME [--at TIME]]
              an enterprise's secrets beside the one in its table; a new one is shown once
+  webhooks NUMBER [add URL [--types T...] [--scope all] [--extension E] | remove ID | rotate ID | test ID |
+             resend ID --since TIME | log ID | enable ID]
+             where an enterprise's events are sent, signed; a secret is shown once
   audit [NUMBER] [--number P] [--call ID] [--actor NAME] [--since TIME] [--last N]
              who rang whom, listened, transferred, hung up, changed something; the newest first
   purge --number P [--yes]
@@ -276,7 +280,7 @@ case "${1:-}" in
     shift
     exec "$python" -m demo "$@"
     ;;
-  check | migrate | renew-cursor-key | host-keys | forget-host-key | accept-host-key | rules | keys | audit | purge | sweep)
+  check | migrate | renew-cursor-key | host-keys | forget-host-key | accept-host-key | rules | keys | webhooks | audit | purge | sweep)
     prepare && exec "$python" -m shared.operate "$@"
     ;;
   -h | --help | help) usage ;;

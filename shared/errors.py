@@ -12,15 +12,19 @@
     │   ├── DestinationDenied    403  the phone is not among the allowed destinations
     │   ├── ExtensionNotOwned    403  the extension belongs to another enterprise of this PBX
     │   ├── SharedHost           403  monitoring, on a PBX that enterprises share
-    │   └── AuditOff             403  nobody has let the enterprise read who did what
+    │   ├── AuditOff             403  nobody has let the enterprise read who did what
+    │   └── WebhooksOff          403  nobody has let the enterprise have webhooks
     ├── NoSuchCall               404  the caller's enterprise has no such call
     ├── NoSuchExtension          404  the PBX has no phone of this number
+    ├── NoSuchWebhook            404  the caller's enterprise has no such webhook
     ├── StreamUnavailable        406  answers are sent whole here: nothing can be streamed
     ├── CallEnded                409  the call is over: nothing is left to hang up or transfer
     ├── CallNotReady             409  nothing of the call is there yet to hang up or transfer
     ├── NobodyToHear             409  whom to tap is on no call: nobody was rung
     ├── ChannelAmbiguous         409  Asterisk cannot tell whom to tap from another: nobody was rung
     ├── CallElsewhere            409  the call is on a PBX that is not its enterprise's any more
+    ├── NoWebhookSender          409  no process would send to a webhook: only Lambda runs
+    ├── TooManyWebhooks          409  the enterprise has as many as it may
     ├── EventsGone               410  what follows is not kept any more
     ├── LimitExceeded            429  too many calls; says when to try again
     │   └── TooManyOpen          429  too many at once; again once one of them has ended
@@ -198,6 +202,15 @@ class AuditOff(Forbidden):
         super().__init__("This enterprise may not read its audit; an operator can allow it")
 
 
+class WebhooksOff(Forbidden):
+    """Nobody has let this enterprise have webhooks: every page with its secret could make one."""
+
+    code = "webhooks-off"
+
+    def __init__(self) -> None:
+        super().__init__("This enterprise may not manage webhooks; an operator can allow it")
+
+
 class NoSuchCall(ServiceError):
     """No call of this enterprise has this id; another enterprise's is told no differently."""
 
@@ -213,6 +226,30 @@ class NoSuchExtension(ServiceError):
 
     status = 404
     code = "no-such-extension"
+
+
+class NoSuchWebhook(ServiceError):
+    """No webhook of this enterprise has this id; another enterprise's is told no differently."""
+
+    status = 404
+    code = "no-such-webhook"
+
+    def __init__(self) -> None:
+        super().__init__("No such webhook")
+
+
+class NoWebhookSender(ServiceError):
+    """No process that could send runs; on Lambda alone there is none."""
+
+    status = 409
+    code = "no-webhook-sender"
+
+
+class TooManyWebhooks(ServiceError):
+    """The enterprise has as many webhooks as it may."""
+
+    status = 409
+    code = "too-many-webhooks"
 
 
 class StreamUnavailable(ServiceError):

@@ -32,6 +32,7 @@ Measure: TypeAlias = Literal[
     "CommandSeconds",  # one exchange with Asterisk, by transport and outcome
     "StatementSeconds",  # one statement of the database, by outcome
     "Listeners",  # to events, by kind: those that there are
+    "WebhookDeliveries",  # attempts, by outcome
     "LogWriteErrors",  # lines that the log's file has not got
 ]
 Observer: TypeAlias = Callable[[Metric | Measure, float, dict[str, str]], None]

@@ -297,6 +297,11 @@ class Settings(BaseModel):
         description="characters that an enterprise's secret must have; shorter ones are refused,"
         " 16 is good",
     )
+    webhooks_allow_private: NetworksSetting = Field(
+        (),
+        description="networks to which webhooks may lead though they are not public, without TLS"
+        " too, comma-separated, e.g. `10.1.2.0/24`; empty: none",
+    )
     cors_origins: OriginsSetting = Field(
         (),
         description="origins whose pages may call the API, comma-separated; others get 403."

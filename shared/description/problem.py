@@ -53,6 +53,9 @@ _DETAILS = {
     "invalid-parameter": "extension: must be an internal extension: 1 to 10 digits 0-9",
     "no-such-call": "No such call",
     "no-such-extension": "The PBX has no phone named 150",
+    "no-such-webhook": "No such webhook",
+    "no-webhook-sender": "Nobody would send to it: webhooks need a process of ROLE=all or follower,"
+    " which Lambda has not",
     "nobody-to-hear": "Nobody to hear: 150 is on no call (idle)",
     "origin-not-allowed": "CORS_ORIGINS does not name https://crm.example.test: its pages may not"
     " call the API",
@@ -79,6 +82,8 @@ _DETAILS = {
     " use wait=",
     "target-too-long": "The path and query must not exceed 8192 bytes",
     "ticket-expired": "This ticket was used, is too old or never was; ask for another",
+    "too-many-webhooks": "This enterprise has 10 webhooks: remove one first",
+    "webhooks-off": "This enterprise may not manage webhooks; an operator can allow it",
     "too-many-open-calls": "Too many calls of this enterprise are open, 10 may be at once; nothing"
     " was dialled, try again once one has ended",
     "view-unavailable": "The PBX could not be looked at in time",

@@ -63,6 +63,8 @@ class Wanted:
                 is_part = self.extension is None or self.extension in took_part
             case PbxNotice():
                 is_part = True
+            case WebhookNotice():
+                return self.call_id is None
         return is_part and self.scope == "all" and self.call_id is None
 
 
@@ -75,13 +77,25 @@ class PbxNotice:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookNotice:
+    """A webhook of the enterprise's own was switched off; `origin` is where it leads."""
+
+    webhook_id: UUID
+    origin: str
+    why: str
+
+
+About: TypeAlias = Call | CallElsewhere | PbxNotice | WebhookNotice
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
-    """That something happened, to a call as it was then or to the PBX."""
+    """That something happened, to a call as it was then, the PBX or a webhook."""
 
     seq: int
     type: str
     at: datetime
-    about: Call | CallElsewhere | PbxNotice
+    about: About
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +154,11 @@ def _event(told: dict[str, Any]) -> Event | None:
     return Event(told["seq"], told["type"], datetime.fromisoformat(told["at"]), about)
 
 
-def _about(told: dict[str, Any]) -> Call | CallElsewhere | PbxNotice:
+def _about(told: dict[str, Any]) -> About:
+    # The function of the release before, which a process of it may have brought back, tells none.
+    webhook = told.get("webhook")
+    if webhook is not None:
+        return WebhookNotice(UUID(webhook["id"]), str(webhook["origin"]), str(webhook["why"]))
     pbx = told["pbx"]
     if pbx is None:
         return parse_call(told["call"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -50,8 +51,12 @@ def parse_filters(given: Any) -> Filters:
     try:
         return Filters.model_validate(given)
     except ValidationError as error:
-        items = error.errors(include_url=False, include_input=False)
-        raise InvalidParameter(*map(_field_error, items)) from None
+        raise InvalidParameter(*field_errors(error)) from None
+
+
+def field_errors(error: ValidationError) -> Iterator[FieldError]:
+    """Tell what is wrong, field by field."""
+    return map(_field_error, error.errors(include_url=False, include_input=False))
 
 
 def _field_error(item: ErrorDetails) -> FieldError:

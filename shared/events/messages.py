@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from shared.asterisk.models import CallElsewhere, PbxDirection, PbxPhase
 from shared.calls.telling import CallState, tell
-from shared.events.feed import Event, PbxNotice
+from shared.events.feed import Event, PbxNotice, WebhookNotice
 from shared.store.calls import Call
 
 _PBX_CALL: dict[str, Any] = {
@@ -46,6 +46,16 @@ _DOWN: dict[str, Any] = {
     "type": "pbx.down",
     "at": "2026-11-26T09:11:40.500000Z",
     "pbx": {"host_ip": "192.0.2.10", "error_code": "ssh-connect-timeout"},
+}
+_DISABLED: dict[str, Any] = {
+    "seq": 4730,
+    "type": "webhook.disabled",
+    "at": "2026-11-26T09:15:02.000000Z",
+    "webhook": {
+        "webhook_id": "5d2f3a0e-8c53-4b1c-9a43-9f1d6f0f2b11",
+        "origin": "https://crm.example.test",
+        "why": "failing",
+    },
 }
 # What a reader has to expect beside them: types that are to come.
 _OTHER: dict[str, Any] = {
@@ -162,7 +172,28 @@ class PbxEvent(BaseModel):
     pbx: PbxState = Field(description="the PBX")
 
 
-Message: TypeAlias = CallEvent | PbxCallEvent | PbxEvent
+class WebhookState(BaseModel):
+    """A webhook of the enterprise's own; of its URL only the beginning is told."""
+
+    webhook_id: UUID = Field(description="the webhook's id")
+    origin: str = Field(description="the beginning of its URL")
+    why: str = Field(
+        description="why", json_schema_extra={"x-extensible-enum": ["answered-410", "failing"]}
+    )
+
+
+class WebhookEvent(BaseModel):
+    """`webhook.disabled`: nothing is sent there any more, until somebody enables it again."""
+
+    model_config = {"json_schema_extra": {"examples": [_DISABLED]}}
+
+    seq: _Seq
+    type: Literal["webhook.disabled"] = Field(description="what happened")
+    at: _At
+    webhook: WebhookState = Field(description="the webhook")
+
+
+Message: TypeAlias = CallEvent | PbxCallEvent | PbxEvent | WebhookEvent
 
 
 def message_of(event: Event) -> Message:
@@ -175,6 +206,9 @@ def message_of(event: Event) -> Message:
             return PbxCallEvent(**told, pbx_call=_tell_elsewhere(call))
         case PbxNotice(host_ip, error_code):
             return PbxEvent(**told, pbx=PbxState(host_ip=host_ip, error_code=error_code))
+        case WebhookNotice(webhook_id, origin, why):
+            state = WebhookState(webhook_id=webhook_id, origin=origin, why=why)
+            return WebhookEvent(**told, webhook=state)
 
 
 def _tell_elsewhere(call: CallElsewhere) -> CallOnPbx:

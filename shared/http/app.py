@@ -68,7 +68,7 @@ def create_app(
         app.add_middleware(
             ReadableRefusals,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=[
                 *("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer"),
                 *("X-Actor", "X-Client-Id"),

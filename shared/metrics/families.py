@@ -142,6 +142,13 @@ MEASURED: Mapping[Metric | Measure, Family] = {
         ("kind",),
         known=("websocket", "sse", "poll"),
     ),
+    "WebhookDeliveries": Family(
+        "webhook_deliveries_total",
+        "counter",
+        "Attempts to send a webhook's message, by the outcome.",
+        ("outcome",),
+        known=("accepted", "failed", "disabled"),
+    ),
     "HostKeysChanged": Family(
         "host_keys_changed_total", "counter", "Connections refused for another host key."
     ),

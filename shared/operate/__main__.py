@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from shared.errors import DatabaseUnavailable
-from shared.operate import audit, check, hostkeys, keys, purge, rules, schema
+from shared.operate import audit, check, hostkeys, keys, purge, rules, schema, webhooks
 from shared.operate.command import Command, OperatorError, explain
 from shared.settings import SettingsError, the_settings
 from shared.store.database import Database
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    for room in (check, schema, hostkeys, rules, keys, audit, purge):
+    for room in (check, schema, hostkeys, rules, keys, webhooks, audit, purge):
         room.add_commands(add)
     return parser
 

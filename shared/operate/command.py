@@ -16,6 +16,7 @@ from shared.operate.findings import Words
 from shared.settings import Settings
 from shared.store.audit import Action, Doer
 from shared.store.database import UNAVAILABLE, AccessRefused, Database, Rows, TableHeld, cause_of
+from shared.store.enterprises import NUMBERS
 
 Command: TypeAlias = Callable[[Database, Settings, argparse.Namespace], Iterator[str]]
 Execute: TypeAlias = Callable[..., Rows]
@@ -67,6 +68,16 @@ def no_enterprise(number: str, numbers: Iterable[str]) -> Words:
     """Say that no enterprise has a number, which is a typing error most likely."""
     told = nearest(number, numbers)
     return Words.of("There is no enterprise {number}. {told}", number=number, told=told)
+
+
+def check_number(execute: Execute, number: str) -> None:
+    """Refuse a number that no enterprise has: a typing error would change nobody, and say it did.
+
+    Raises OperatorError.
+    """
+    numbers = {row["number"] for row in execute(NUMBERS)}
+    if number not in numbers:
+        raise OperatorError(no_enterprise(number, numbers))
 
 
 def explain(error: DatabaseUnavailable, database: Database) -> str:

@@ -7,18 +7,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from shared.operate.command import Add, Execute, OperatorError, no_enterprise, note, operator
+from shared.operate.command import Add, check_number, note, operator
 from shared.settings import Settings
 from shared.store.audit import Doer
 from shared.store.database import Database, Rows
-from shared.store.enterprises import NUMBERS
 
 _DENIED = (
     "prefixes that may not be called, whatever is allowed; a number of up to EXTENSION_DIGITS"
     " digits still rings as an extension (code, monitor_from, to)"
 )
 
-_SWITCHES = ("dialling", "audit")
+_SWITCHES = ("dialling", "audit", "webhooks")
 
 
 def add_commands(add: Add) -> None:
@@ -29,6 +28,9 @@ def add_commands(add: Add) -> None:
     rules.add_argument("enterprise", metavar="NUMBER", help="as in enterprises.number")
     rules.add_argument("--dialling", choices=["on", "off"], help="off refuses whatever would ring")
     rules.add_argument("--audit", choices=["on", "off"], help="on: it may read GET /api/audit")
+    rules.add_argument(
+        "--webhooks", choices=["on", "off"], help="on: it may have webhooks by /api/webhooks"
+    )
     for name, kind, text in (
         ("allowed", _prefix, "prefixes that may be called, e.g. +375 8029"),
         ("denied", _prefix, _DENIED),
@@ -40,7 +42,7 @@ def add_commands(add: Add) -> None:
 def _rules(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
     given = {
         name: value
-        for name in ("dialling", "audit", "allowed", "denied", "extensions")
+        for name in ("dialling", "audit", "webhooks", "allowed", "denied", "extensions")
         if (value := getattr(options, name)) is not None
     }
     enterprise = options.enterprise.strip(" ")
@@ -54,6 +56,7 @@ def _rules(database: Database, _settings: Settings, options: argparse.Namespace)
         for name, none in (("allowed", "all"), ("denied", "none"), ("extensions", "not named")):
             yield f"  {name}: {' '.join(row[name]) if row[name] else none}"
         yield f"  audit: {'may read its own' if row['audit'] else 'operators only'}"
+        yield f"  webhooks: {'may have them' if row['webhooks'] else 'operators only'}"
 
 
 def load_rules(database: Database, enterprise: str) -> Rows:
@@ -62,7 +65,7 @@ def load_rules(database: Database, enterprise: str) -> Rows:
     Raises OperatorError: no enterprise has this number. DatabaseUnavailable.
     """
     with database.transaction() as execute:
-        _check_number(execute, enterprise)
+        check_number(execute, enterprise)
         return execute(
             "SELECT * FROM callapi.enterprise_rules WHERE enterprise = :enterprise",
             enterprise=enterprise,
@@ -77,14 +80,14 @@ def set_rules(database: Database, doer: Doer, enterprise: str, given: dict[str, 
         DatabaseUnavailable: likewise.
     """
     with database.transaction() as execute:
-        _check_number(execute, enterprise)
+        check_number(execute, enterprise)
         execute(
             "INSERT INTO callapi.enterprise_rules (enterprise) VALUES (:enterprise) "
             "ON CONFLICT DO NOTHING",
             enterprise=enterprise,
         )
         for name, value in given.items():
-            # `name` is one of the five above; an empty list is no rule.
+            # `name` is one of the six above; an empty list is no rule.
             execute(
                 f"UPDATE callapi.enterprise_rules SET {name} = :value "  # noqa: S608
                 "WHERE enterprise = :enterprise",
@@ -98,13 +101,6 @@ def _said(given: dict[str, Any]) -> str:
     """What was asked for, as it was written."""
     parts = ((name, [value] if name in _SWITCHES else value) for name, value in given.items())
     return " ".join(" ".join((f"--{name}", *values)) for name, values in parts)
-
-
-def _check_number(execute: Execute, number: str) -> None:
-    """Refuse a number that no enterprise has: a typing error would stop nobody, and say it did."""
-    numbers = {row["number"] for row in execute(NUMBERS)}
-    if number not in numbers:
-        raise OperatorError(no_enterprise(number, numbers))
 
 
 def _prefix(text: str) -> str:

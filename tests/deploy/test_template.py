@@ -683,7 +683,7 @@ def test_samconfig_gives_each_parameter_that_has_no_default(
     assert needed <= names
 
 
-@pytest.mark.parametrize(("config", "in_all"), [("default", 0), ("prod", 262)])
+@pytest.mark.parametrize(("config", "in_all"), [("default", 0), ("prod", 282)])
 def test_a_new_account_can_have_dev(config: str, in_all: int, template: Template) -> None:
     """Of ten executions none can be reserved; prod's have to be asked for."""
     values = effective(ROOT, config, {})

@@ -101,3 +101,25 @@ def allow_audit(service: Service, number: str = "0367") -> None:
         "INSERT INTO callapi.enterprise_rules (enterprise, audit) VALUES (:number, true)",
         number=number,
     )
+
+
+WEBHOOK = "5d2f3a0e-8c53-4b1c-9a43-9f1d6f0f2b11"
+
+
+def allow_webhooks(service: Service, number: str = "0367") -> None:
+    """Let an enterprise have webhooks, as an operator does; it has one that is off."""
+    service.postgres.execute(
+        "INSERT INTO callapi.enterprise_rules (enterprise, webhooks) VALUES (:number, true)"
+        " ON CONFLICT (enterprise) DO UPDATE SET webhooks = true",
+        number=number,
+    )
+    service.postgres.execute(
+        "INSERT INTO callapi.webhook_sender (until)"
+        " VALUES (clock_timestamp() + interval '1 hour') ON CONFLICT DO NOTHING"
+    )
+    service.postgres.execute(
+        "INSERT INTO callapi.webhooks (id, enterprise, url, wanted, secret, after_seq, disabled_at)"
+        " VALUES (:id, :number, 'http://127.0.0.1:9/', '{}', '\\x00', 0, clock_timestamp())",
+        id=WEBHOOK,
+        number=number,
+    )

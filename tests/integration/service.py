@@ -27,6 +27,7 @@ from shared.process import forget_all
 from shared.settings import Settings, the_settings
 from shared.store.database import Rows, the_database
 from shared.telemetry import CALL_ID, LOG, configure_logging
+from shared.webhooks.senders import Senders
 from tests.integration.described import check_described
 from tests.postgres import Postgres
 
@@ -247,6 +248,7 @@ class Services:
             self.monkeypatch.setattr("asterisk.warn", _says_nothing)
         if not self.follow:
             self.monkeypatch.setattr(Trackers, "start", lambda _: None)
+            self.monkeypatch.setattr(Senders, "start", lambda _: None)
         await self._running.enter_async_context(app.router.lifespan_context(app))
         http = await self._running.enter_async_context(
             httpx.AsyncClient(

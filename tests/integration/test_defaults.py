@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import asterisk
-from tests.integration.followed import allow_audit, follow, place
+from tests.integration.followed import (
+    WEBHOOK,
+    allow_audit,
+    allow_webhooks,
+    follow,
+    place,
+)
 from tests.integration.service import OTHER_PHONE, PHONE, Services
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +71,7 @@ def test_there_is_something_to_ask() -> None:
         "/api/calls/{call_id}",
         "/api/events",
         "/api/history",
+        "/api/webhooks/{webhook_id}/deliveries",
     }
     assert ("/api/calls", {"source": "pbx", "limit": 50}, {}) in ASKED
 
@@ -74,7 +81,8 @@ async def test_a_default_may_be_sent(start: Services, asked: Asked) -> None:
     """With every other parameter's value, too: the answer is the one without them."""
     service = await follow(start)
     allow_audit(service)
+    allow_webhooks(service)
     call_id = await place(service, "154", OTHER_PHONE)
-    path = asked.path.format(call_id=call_id)
+    path = asked.path.format(call_id=call_id, webhook_id=WEBHOOK)
     answer = await service.http.get(path, params=asked.query, headers=asked.headers)
     assert answer.status_code == 200, answer.text

@@ -14,7 +14,7 @@ PARAMETERS = "aws_lambda_powertools.utilities.parameters"
 # What costs a cold start 85 ms or more, or belongs to the local service alone.
 HEAVY = {
     *("asyncssh", "cryptography", "pg8000", "uvicorn", "httptools", "prometheus_client"),
-    "jinja2",
+    *("jinja2", "httpcore"),
     *("aws_lambda_powertools", PARAMETERS, "boto3", "botocore.session"),
 }
 DATABASE = {"pg8000"}
@@ -33,6 +33,7 @@ NEEDED: dict[str, set[str]] = {
     "status": DATABASE,
     "tracker": DATABASE_AND_SSH,
     "transfer": DATABASE_AND_SSH,
+    "webhooks": DATABASE,
 }
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:made-up-AbCdEf"
 

@@ -41,6 +41,15 @@ OPERATIONS = [
     ("POST", "/api/events/ticket"),
     ("GET", "/api/history"),
     ("GET", "/api/audit"),
+    ("POST", "/api/webhooks"),
+    ("GET", "/api/webhooks"),
+    ("GET", "/api/webhooks/{webhook_id}"),
+    ("PATCH", "/api/webhooks/{webhook_id}"),
+    ("DELETE", "/api/webhooks/{webhook_id}"),
+    ("POST", "/api/webhooks/{webhook_id}/rotate"),
+    ("POST", "/api/webhooks/{webhook_id}/test"),
+    ("POST", "/api/webhooks/{webhook_id}/resend"),
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"),
 ]
 EXTENSION = "[0-9]{1,10}"
 RULES = {

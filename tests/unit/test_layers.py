@@ -38,7 +38,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "metrics", "operate", "panel", "description"),
+            *("calls", "events", "metrics", "operate", "panel", "description", "webhooks"),
         )
     },
 }
@@ -59,11 +59,12 @@ MAY_IMPORT = {
     "history": ["models", "asterisk", "store", "pbx", "auth"],
     "calls": ["models", "asterisk", "store", "pbx", "auth", "following"],
     "events": ["models", "http", "store", "auth", "following", "calls"],
-    "operate": ["models", "asterisk", "store", "pbx", "auth"],
+    "webhooks": ["store", "events"],
+    "operate": ["models", "asterisk", "store", "pbx", "auth", "webhooks"],
     "metrics": ["models", "http", "store", "pbx", "auth", "following"],
     "functions": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
-        *("calls", "events"),
+        *("calls", "events", "webhooks"),
     ],
     "panel": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
@@ -72,7 +73,7 @@ MAY_IMPORT = {
     "description": ["http"],
     "service": [
         *("functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"),
-        "description",
+        *("description", "webhooks"),
     ],
 }
 
@@ -88,6 +89,7 @@ ONLY_IN = {
     "markupsafe": ["shared.panel.rendering"],
     "mangum": ["shared.http.gateway"],
     "uvicorn": ["asterisk", "shared.http.handover", "shared.http.server", "shared.http.sockets"],
+    "httpcore": ["shared.webhooks.posting"],
     "httptools": ["shared.http.server"],
     "asyncssh": [f"shared.ssh.{name}" for name in ("channels", "connection", "files", "login")],
     "pg8000": ["shared.store.database"],

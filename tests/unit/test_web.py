@@ -64,7 +64,9 @@ from shared.errors import (
     NoChannel,
     NoSuchCall,
     NoSuchExtension,
+    NoSuchWebhook,
     NotExecuted,
+    NoWebhookSender,
     OutcomeUnknown,
     PbxBusy,
     PbxError,
@@ -79,9 +81,11 @@ from shared.errors import (
     StreamUnavailable,
     TicketExpired,
     TooManyOpen,
+    TooManyWebhooks,
     TooMuchSent,
     UnknownExtension,
     ViewUnavailable,
+    WebhooksOff,
 )
 from shared.http.app import create_app
 from shared.http.origins import Origins
@@ -610,7 +614,8 @@ def failures() -> list[ServiceError]:
             AuditOff(),
         ),
         ExtensionNotOwned("Not yours"),
-        *(StreamUnavailable(), TicketExpired()),
+        *(StreamUnavailable(), TicketExpired(), WebhooksOff(), NoSuchWebhook()),
+        *(NoWebhookSender("Nobody sends"), TooManyWebhooks("Remove one first")),
         *(DatabaseUnavailable("Database is away"), SchemaMissing("Schema is missing")),
         PostgresSecretUnreadable("POSTGRES_SECRET_ARN: the secret cannot be read"),
         PbxBusy("Too many", retry_after_s=0.01),
@@ -968,7 +973,7 @@ async def test_body_that_is_too_large_is_refused(client: httpx.AsyncClient, plac
     assert place.asked == []
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 @pytest.mark.parametrize("begin", [f"{CALL}?code=", "/health?", "/nowhere/", "/api/status?x="])
 async def test_target_that_is_too_long_is_refused(
     client: httpx.AsyncClient, place: Place, method: str, begin: str

@@ -6,7 +6,8 @@
 -- An event of before calls were written down with them tells the call as it is now, if it is there.
 -- p_scope: `mine`, this service's calls; `all`, also those that began elsewhere, and whether its PBX is
 -- watched. p_extension: of a call the extension that rings first, of a monitoring the tapped one too, of a
--- call that began elsewhere any that took part. p_call: a call of this service's, and nothing else.
+-- call that began elsewhere any that took part. p_call: a call of this service's, and nothing else. What is
+-- about a webhook everybody is told but who asks for one call.
 CREATE OR REPLACE FUNCTION callapi.read_events(
   p_enterprise text, p_after bigint, p_scope text, p_extension text, p_call uuid, p_most integer,
   p_scanned integer)
@@ -28,12 +29,13 @@ BEGIN
   SELECT coalesce(jsonb_agg(f.event ORDER BY f.seq), '[]'), count(*), max(f.seq)
     INTO v_events, v_count, v_last
     FROM (SELECT e.seq, jsonb_build_object('seq', e.seq, 'type', e.type, 'at', e.at,
-                   'call', t.call, 'pbx', e.pbx) AS event
+                   'call', t.call, 'pbx', e.pbx, 'webhook', e.webhook) AS event
             FROM callapi.call_events e,
                  LATERAL (SELECT coalesce(e.call, callapi.told(e.call_id)) AS call) t
            WHERE e.enterprise = p_enterprise AND e.seq > p_after AND e.seq <= v_end
              AND (p_call IS NULL OR e.call_id = p_call)
              AND CASE
+                   WHEN e.webhook IS NOT NULL THEN true
                    WHEN e.pbx IS NULL THEN t.call IS NOT NULL
                      AND (p_extension IS NULL OR p_extension = t.call->>'code'
                           OR (t.call->>'kind' = 'monitor' AND p_extension = t.call->>'phone'))

@@ -25,5 +25,8 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('pbx_calls',        ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('host_states',      ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('host_reach',       ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-    ('notices',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'])
+    ('notices',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('webhooks',         ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('webhook_deliveries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE'])
 $f$;

@@ -1,0 +1,1 @@
+"""Webhooks, managed by their enterprise."""
