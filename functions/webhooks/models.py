@@ -30,7 +30,10 @@ WebhookId = Annotated[
     UUID,
     Field(description="the webhook's id", examples=["5d2f3a0e-8c53-4b1c-9a43-9f1d6f0f2b11"]),
 ]
-WebhookInPath = Annotated[UUID, Path(description="the webhook's id")]
+WebhookInPath = Annotated[
+    UUID,
+    Path(description="the webhook's id", examples=["5d2f3a0e-8c53-4b1c-9a43-9f1d6f0f2b11"]),
+]
 
 
 class NewWebhook(Subscription):
