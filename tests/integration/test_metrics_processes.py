@@ -126,6 +126,25 @@ async def test_workers_give_one_answer(settings: dict[str, str], tmp_path: Path)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+async def test_what_a_pbx_counts_every_worker_tells(
+    settings: dict[str, str], tmp_path: Path, pbx: StandIn
+) -> None:
+    """Whichever follows it, and whichever is asked; the files are gone with the processes."""
+    pbx.time_scale = 1.0
+    async with run_process(tmp_path, settings | {"SERVICE_WORKERS": "2"}) as process:
+        await tells(process.url, lambda numbers: numbers("processes") == 2)
+        async with httpx.AsyncClient(base_url=process.url, headers=HEADERS) as http:
+            query = {"code": "154", "phone": OTHER_PHONE}
+            (await http.get("/api/makecallexternal", params=query)).raise_for_status()
+        await tells(
+            process.url, lambda numbers: numbers.whole("asterisk_endpoints_count") is not None
+        )
+        for answer in await answers(process.url, 12):
+            found = Numbers(answer.text).found("asterisk_endpoints_count")
+            assert [labels["pbx"] for labels in found] == ["127.0.0.1"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
 async def test_what_a_killed_service_left_is_no_part_of_the_next(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
