@@ -84,6 +84,13 @@ SELECT r.enterprise FROM callapi.enterprise_rules r
                 WHERE ltrim(x, '+') = ANY (CAST(:numbers AS text[])))
  ORDER BY r.enterprise
 """
+# Of what is sent nothing is kept but ids; a filter or an address may name somebody all the same.
+_WEBHOOKS = """
+SELECT DISTINCT w.enterprise FROM callapi.webhooks w
+ WHERE EXISTS (SELECT 1 FROM unnest(CAST(:numbers AS text[])) n
+                WHERE w.url LIKE '%' || n || '%' OR ltrim(w.wanted->>'extension', '+') = n)
+ ORDER BY w.enterprise
+"""
 
 
 def add_commands(add: Add) -> None:
@@ -146,6 +153,8 @@ def _elsewhere(execute: Execute, numbers: list[str], hosts: list[str] | None) ->
     """Say where it may stand that this database tells of, and does not hold."""
     for rule in execute(_RULES, numbers=numbers):
         yield f"The rules of enterprise {rule['enterprise']} name it: change them with rules"
+    for webhook in execute(_WEBHOOKS, numbers=numbers):
+        yield f"A webhook of enterprise {webhook['enterprise']} names it: look at webhooks"
     if hosts:
         yield f"The PBXs' own records have it, as of calls through {', '.join(hosts)}"
 

@@ -191,8 +191,14 @@ def test_what_is_out_of_reach_is_said(postgres: Postgres, operate: Operate) -> N
         "INSERT INTO callapi.enterprise_rules (enterprise, denied) VALUES ('0367', ARRAY[:number])",
         number=NUMBER,
     )
+    postgres.execute(
+        "INSERT INTO callapi.webhooks (id, enterprise, url, wanted, secret, after_seq) VALUES"
+        " (gen_random_uuid(), '0368', 'https://example.test/' || :number, '{}', '', 0)",
+        number=NUMBER.lstrip("+"),
+    )
     _, said, _ = operate("purge", "--number", NUMBER, "--yes", LOG_FILE="calls.log")
     assert "The rules of enterprise 0367 name it: change them with rules" in said
+    assert "A webhook of enterprise 0368 names it: look at webhooks" in said
     assert "The PBXs' own records have it, as of calls through 192.0.2.10" in said
     assert "calls.log" in said
     assert "backups of the database" in said

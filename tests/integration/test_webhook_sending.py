@@ -504,6 +504,29 @@ async def test_a_name_that_leads_inside_at_the_second_look_is_refused(
     assert (receiver.got, receiver.most_open) == ([], 0)
 
 
+async def test_what_was_checked_is_what_is_connected_to(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing looks the name up again in between, when it may lead elsewhere."""
+    looks: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        if host != "hooks.example.test":
+            return real(host, port, *args, **kwargs)
+        looks.append(host)
+        leads_to = "127.0.0.1" if len(looks) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (leads_to, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    webhook, _ = await hooks.add(f"http://hooks.example.test:{receiver.port}/")
+    tell(postgres, "0367", 1)
+    async with hooks.sending():
+        await hooks.reach(webhook, 1)
+    assert (receiver.seqs, looks) == ([1], ["hooks.example.test"])
+    assert receiver.got[0].headers["host"] == f"hooks.example.test:{receiver.port}"
+
+
 async def test_tls_has_the_name_and_the_connection_the_address(
     hooks: Hooks, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from shared.asterisk.models import CallElsewhere
-from shared.events.feed import Event, PbxNotice, Wanted
+from shared.events.feed import Event, PbxNotice, Wanted, WebhookNotice
 
 CALL = CallElsewhere(
     root_uniqueid="1.1",
@@ -42,4 +42,22 @@ def test_what_began_elsewhere_is_for_who_wants_all(
 ) -> None:
     """Of any extension that took part; by a call's id only calls of ours are meant."""
     event = Event(1, "pbx.call", datetime.now(UTC), about)
+    assert wanted.takes(event) is is_taken
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_taken"),
+    [
+        (Wanted(), True),
+        (Wanted("150"), True),
+        (Wanted(scope="all"), True),
+        (Wanted(call_id=UUID(int=1)), False),
+    ],
+)
+def test_what_is_about_a_webhook_is_for_all_but_who_wants_one_call(
+    wanted: Wanted, *, is_taken: bool
+) -> None:
+    """That nothing is sent any more concerns whoever listens."""
+    notice = WebhookNotice(UUID(int=2), "https://crm.example.test", "failing")
+    event = Event(1, "webhook.disabled", datetime.now(UTC), notice)
     assert wanted.takes(event) is is_taken
