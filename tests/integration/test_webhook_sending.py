@@ -478,7 +478,7 @@ async def test_the_log_has_the_last_thousand_and_no_numbers(
     rows = postgres.execute("SELECT * FROM callapi.webhook_deliveries ORDER BY attempt")
     assert [row["slot"] for row in rows] == [998, 999, 0, 1, 2]
     assert [one.seq for one in await hooks.log(webhook)] == [5, 4, 3, 2, 1]
-    assert "375" not in str([{k: v for k, v in row.items() if k != "webhook"} for row in rows])
+    assert "375290000001" not in str(rows)
 
 
 async def test_a_name_that_leads_inside_at_the_second_look_is_refused(
