@@ -107,7 +107,7 @@ class TimesElsewhere(BaseModel):
     ended: datetime | None = Field(description="when it was over, in UTC")
 
 
-class CallOnPbx(BaseModel):
+class CallBegunElsewhere(BaseModel):
     """A call that this service did not start, as it was then."""
 
     pbx_call_id: UUID = Field(description="names it through its life")
@@ -142,7 +142,7 @@ class PbxCallEvent(BaseModel):
     seq: _Seq
     type: Literal["pbx.call"] = Field(description="what happened")
     at: _At
-    pbx_call: CallOnPbx = Field(description="the call as it was then")
+    pbx_call: CallBegunElsewhere = Field(description="the call as it was then")
 
 
 class PbxState(BaseModel):
@@ -211,10 +211,10 @@ def message_of(event: Event) -> Message:
             return WebhookEvent(**told, webhook=state)
 
 
-def _tell_elsewhere(call: CallElsewhere) -> CallOnPbx:
+def _tell_elsewhere(call: CallElsewhere) -> CallBegunElsewhere:
     moments = (call.began_at, call.ringing_at, call.talking_at, call.ended_at)
     began, ringing, talking, ended = map(_moment, moments)
-    return CallOnPbx(
+    return CallBegunElsewhere(
         pbx_call_id=call.pbx_call_id,
         direction=call.direction,
         from_=call.from_ or None,

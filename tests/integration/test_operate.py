@@ -227,15 +227,15 @@ def test_rules_are_shown_set_and_cleared(operate: Operate) -> None:
         "  allowed: +375 8029\n"
         "  denied: none\n"
         "  extensions: 150 151\n"
-        "  audit: operators only\n"
+        "  audit: operators only\n  webhooks: operators only\n"
     )
     assert operate("rules", "0367", "--denied", "+7", "--allowed", "+48")[1] == (
         "enterprise 0367: dialling on\n  allowed: +48\n  denied: +7\n  extensions: 150 151\n"
-        "  audit: operators only\n"
+        "  audit: operators only\n  webhooks: operators only\n"
     )
     assert operate("rules", "0367", "--allowed", "--extensions", "--denied")[1] == (
         "enterprise 0367: dialling on\n  allowed: all\n  denied: none\n  extensions: not named\n"
-        "  audit: operators only\n"
+        "  audit: operators only\n  webhooks: operators only\n"
     )
 
 

@@ -57,6 +57,11 @@ def test_each_operation_is_below_one_tag_that_is_described() -> None:
     assert listed == ["calls", "following", "records", "service"]
 
 
+def test_each_schema_has_a_plain_name() -> None:
+    """Of two of one name FastAPI makes names of modules, and of those generators nothing good."""
+    assert [name for name in SCHEMAS if not re.fullmatch("[A-Z][A-Za-z]+", name)] == []
+
+
 def test_each_schema_and_each_field_is_described() -> None:
     """Those of requests, of answers and of failures."""
     missing = [name for name, schema in SCHEMAS.items() if not schema.get("description")]
