@@ -91,7 +91,7 @@ async def test_what_the_image_copies_is_enough(tmp_path: Path) -> None:
     for source, target in re.findall(r"^COPY (\S+) (\S+)$", DOCKERFILE, re.MULTILINE):
         (code / target).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, code / target)
+            shutil.copytree(ROOT / source, code / target, dirs_exist_ok=True)
         else:
             shutil.copy(ROOT / source, code / target)
     (command,) = re.findall(r"^CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
