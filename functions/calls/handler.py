@@ -13,7 +13,7 @@ from shared.asterisk.models import Kind, PbxCall, PbxPhase, Phase, Reason
 from shared.auth.caller import Caller
 from shared.auth.credentials import CallerOf
 from shared.auth.enterprise import Enterprise, Reading, identify
-from shared.auth.under_way import the_waits
+from shared.auth.under_way import granted_wait_s, the_waits
 from shared.calls.reading import load_page, look_at_pbx
 from shared.calls.telling import CallState, tell
 from shared.errors import (
@@ -145,7 +145,8 @@ async def get(
     caller: CallerOf,
     response: Response,
     wait: Annotated[
-        float, Query(ge=0, le=25, description="seconds to wait for another phase")
+        float,
+        Query(ge=0, le=25, description="seconds to wait for another phase, on AWS at most 5"),
     ] = 0.0,
     phase: Annotated[
         Phase | None, Query(description="the phase that the caller knows; default: the present one")
@@ -155,7 +156,7 @@ async def get(
     database = the_database().reads
     enterprise = await identify(database, the_settings(), caller, "reads")
     response.headers.update(quota_headers(enterprise.quota))
-    deadline = caller.deadline.sooner(wait)
+    deadline = caller.deadline.sooner(granted_wait_s(wait))
     async with the_waits().one_more(enterprise) if wait else nullcontext():
         number = enterprise.number
         call = await wait_for_change(

@@ -15,7 +15,7 @@ from functions.events.stream import EventStream, open_stream
 from functions.events.ticket import create_ticket
 from shared.auth.caller import Caller
 from shared.auth.credentials import ListenerOf
-from shared.auth.under_way import the_waits
+from shared.auth.under_way import granted_wait_s, the_waits
 from shared.errors import (
     EventsGone,
     FieldError,
@@ -41,9 +41,6 @@ from shared.http.request import until_gone
 from shared.measures import being_there
 from shared.settings import on_lambda
 from shared.store.database import the_database
-
-# What waits there serves nobody else, and is paid for.
-_LONGEST_WAIT_ON_LAMBDA_S = 10.0
 
 router = APIRouter(tags=["following"], route_class=Route)
 
@@ -84,7 +81,7 @@ async def get_events(
         Query(ge=0, lt=2**63, description="`next` of the answer before; without it: begin now"),
     ] = None,
     wait: Annotated[
-        float, Query(ge=0, le=25, description="seconds to wait for an event, on AWS at most 10")
+        float, Query(ge=0, le=25, description="seconds to wait for an event, on AWS at most 5")
     ] = 0.0,
     scope: Annotated[
         Scope | None,
@@ -124,7 +121,7 @@ async def get_events(
         raise InvalidClientId
     enterprise = await come_in(caller, filters)
     response.headers.update(quota_headers(enterprise.quota))
-    until = caller.deadline.sooner(min(wait, _LONGEST_WAIT_ON_LAMBDA_S) if on_lambda() else wait)
+    until = caller.deadline.sooner(granted_wait_s(wait))
     hub, number, wanted = the_hub(), enterprise.number, filters.wanted
     if after is None:
         return Events(events=[], next=(await Listener.begin(hub, number, wanted, None)).after)

@@ -10,6 +10,7 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyHeader, APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
 
 from shared.auth.caller import Caller, Wishes
+from shared.auth.under_way import granted_wait_s
 from shared.deadline import Deadline
 from shared.errors import InvalidClientId, PrefetchRefused, Quota
 from shared.http.addresses import limited_as
@@ -137,12 +138,13 @@ async def collect_wishes(
     prefer: Annotated[
         str | None,
         Header(
-            description="`wait=N`: answer when the phone rings or the call failed, or after N s"
+            description="`wait=N`: answer when the phone rings or the call failed, or after N s,"
+            " on AWS at most 5"
         ),
     ] = None,
 ) -> Wishes:
     """Collect what the headers ask for."""
-    return Wishes(idempotency_key, _wait_s(prefer))
+    return Wishes(idempotency_key, granted_wait_s(_wait_s(prefer)))
 
 
 def _address(request: HTTPConnection) -> str | None:

@@ -10,10 +10,17 @@ from weakref import WeakValueDictionary
 from shared.deadline import Deadline
 from shared.errors import LimitExceeded, PbxBusy
 from shared.process import once
-from shared.settings import the_settings
+from shared.settings import on_lambda, the_settings
 from shared.turns import Turns
 
 _RETRY_AFTER_S = 1.0
+# There an environment that waits serves nobody else, and is paid for.
+_LONGEST_WAIT_ON_LAMBDA_S = 5.0
+
+
+def granted_wait_s(asked_s: float) -> float:
+    """Tell for how long a request may wait that asks to wait for so long, in seconds."""
+    return min(asked_s, _LONGEST_WAIT_ON_LAMBDA_S) if on_lambda() else asked_s
 
 
 class Holder(Protocol):

@@ -172,7 +172,7 @@ class PbxEvent(BaseModel):
     pbx: PbxState = Field(description="the PBX")
 
 
-class WebhookState(BaseModel):
+class DisabledWebhook(BaseModel):
     """A webhook of the enterprise's own; of its URL only the beginning is told."""
 
     webhook_id: UUID = Field(description="the webhook's id")
@@ -190,7 +190,7 @@ class WebhookEvent(BaseModel):
     seq: _Seq
     type: Literal["webhook.disabled"] = Field(description="what happened")
     at: _At
-    webhook: WebhookState = Field(description="the webhook")
+    webhook: DisabledWebhook = Field(description="the webhook")
 
 
 Message: TypeAlias = CallEvent | PbxCallEvent | PbxEvent | WebhookEvent
@@ -207,7 +207,7 @@ def message_of(event: Event) -> Message:
         case PbxNotice(host_ip, error_code):
             return PbxEvent(**told, pbx=PbxState(host_ip=host_ip, error_code=error_code))
         case WebhookNotice(webhook_id, origin, why):
-            state = WebhookState(webhook_id=webhook_id, origin=origin, why=why)
+            state = DisabledWebhook(webhook_id=webhook_id, origin=origin, why=why)
             return WebhookEvent(**told, webhook=state)
 
 

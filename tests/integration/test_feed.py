@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-import functions.events.handler as function
+from shared.auth import under_way
 from shared.deadline import Deadline
 from shared.events.feed import Wanted, read_feed
 from shared.events.hub import Hub
@@ -395,8 +395,8 @@ async def test_who_waits_has_his_own_limit(start: Services) -> None:
 
 async def test_on_aws_a_wait_is_shorter(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that waits serves nobody else: the answer is empty, sooner."""
-    monkeypatch.setattr(function, "on_lambda", lambda: True)
-    monkeypatch.setattr(function, "_LONGEST_WAIT_ON_LAMBDA_S", 0.3)
+    monkeypatch.setattr(under_way, "on_lambda", lambda: True)
+    monkeypatch.setattr(under_way, "_LONGEST_WAIT_ON_LAMBDA_S", 0.3)
     tell(service.postgres, "0367", 1)
     with anyio.fail_after(15):
         assert await ask(service, after=1, wait=25) == {"events": [], "next": 1}

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from shared.auth.credentials import collect_wishes, placed_headers
 from shared.auth.enterprise import Enterprise
-from shared.auth.under_way import UnderWay, the_histories
+from shared.auth.under_way import UnderWay, granted_wait_s, the_histories
 from shared.errors import LimitExceeded, PbxBusy
 
 pytestmark = pytest.mark.anyio
@@ -89,3 +90,12 @@ async def test_all_enterprises_together_have_a_limit_too() -> None:
             await stack.enter_async_context(waits.one_more(of("3")))
     async with waits.one_more(of("3")):
         pass
+
+
+async def test_on_aws_no_wait_is_longer_than_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that waits serves nobody else; whoever asked for more is told what he has."""
+    assert granted_wait_s(25.0) == 25.0
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "calls-dev-calls")
+    assert [granted_wait_s(asked) for asked in (0.0, 3.0, 25.0)] == [0.0, 3.0, 5.0]
+    wishes = await collect_wishes(None, "wait=25")
+    assert placed_headers(None, wishes)["Preference-Applied"] == "wait=5"
