@@ -14,6 +14,7 @@ from functions.webhooks.models import (
     Resend,
     Test,
     WebhookChange,
+    WebhookId,
     WebhookList,
     WebhookState,
     WebhookWithSecret,
@@ -82,14 +83,14 @@ async def list_(caller: CallerOf, response: Response) -> WebhookList:
 
 
 @router.get("/api/webhooks/{webhook_id}", summary="How does it stand with a webhook?")
-async def get(webhook_id: UUID, caller: CallerOf, response: Response) -> WebhookState:
+async def get(webhook_id: WebhookId, caller: CallerOf, response: Response) -> WebhookState:
     """Tell of one webhook."""
     return tell(await _load(await _come_in(caller, response), webhook_id))
 
 
 @router.patch("/api/webhooks/{webhook_id}", summary="Change a webhook")
 async def change(
-    webhook_id: UUID, wanted: WebhookChange, caller: CallerOf, response: Response
+    webhook_id: WebhookId, wanted: WebhookChange, caller: CallerOf, response: Response
 ) -> WebhookState:
     """Change what is given; it holds from the next attempt on."""
     enterprise = await _come_in(caller, response, sees_host=wanted.scope == "all")
@@ -111,7 +112,7 @@ async def change(
 
 
 @router.delete("/api/webhooks/{webhook_id}", summary="Remove a webhook")
-async def remove(webhook_id: UUID, caller: CallerOf, response: Response) -> WebhookState:
+async def remove(webhook_id: WebhookId, caller: CallerOf, response: Response) -> WebhookState:
     """Send nothing there any more; the answer is what it was."""
     enterprise = await _come_in(caller, response)
     webhook = await _load(enterprise, webhook_id)
@@ -122,7 +123,7 @@ async def remove(webhook_id: UUID, caller: CallerOf, response: Response) -> Webh
 
 
 @router.post("/api/webhooks/{webhook_id}/rotate", summary="Make another secret")
-async def rotate(webhook_id: UUID, caller: CallerOf, response: Response) -> WebhookWithSecret:
+async def rotate(webhook_id: WebhookId, caller: CallerOf, response: Response) -> WebhookWithSecret:
     """Make another secret, told here and never again; the one before signs for a day, too."""
     enterprise = await _come_in(caller, response)
     rotation, secret = managing.rotation(webhook_id)
@@ -131,7 +132,7 @@ async def rotate(webhook_id: UUID, caller: CallerOf, response: Response) -> Webh
 
 
 @router.post("/api/webhooks/{webhook_id}/test", status_code=202, summary="Send a test")
-async def test(webhook_id: UUID, caller: CallerOf, response: Response) -> Test:
+async def test(webhook_id: WebhookId, caller: CallerOf, response: Response) -> Test:
     """Send `webhook.test`, once and whatever the state; the deliveries tell what became of it."""
     enterprise = await _come_in(caller, response)
     testing, message_id = managing.testing(webhook_id)
@@ -141,7 +142,7 @@ async def test(webhook_id: UUID, caller: CallerOf, response: Response) -> Test:
 
 @router.post("/api/webhooks/{webhook_id}/resend", summary="Send events again")
 async def resend(
-    webhook_id: UUID, wanted: Resend, caller: CallerOf, response: Response
+    webhook_id: WebhookId, wanted: Resend, caller: CallerOf, response: Response
 ) -> WebhookState:
     """Send what was told from a moment on again, under the names that it had.
 
@@ -154,7 +155,7 @@ async def resend(
 
 @router.get("/api/webhooks/{webhook_id}/deliveries", summary="What was sent?")
 async def list_deliveries(
-    webhook_id: UUID,
+    webhook_id: WebhookId,
     caller: CallerOf,
     response: Response,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

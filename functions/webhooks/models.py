@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.events.feed import Scope
@@ -25,6 +26,9 @@ Url = Annotated[
 ]
 
 
+WebhookId = Annotated[UUID, Path(examples=["5d2f3a0e-8c53-4b1c-9a43-9f1d6f0f2b11"])]
+
+
 class NewWebhook(Subscription):
     """Where events are sent, and which; without `after` those from now on."""
 
@@ -37,11 +41,11 @@ class WebhookChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: Url | None = None
-    types: list[EventType] | None = Field(None, min_length=1)
+    types: list[EventType] | None = Field(None, min_length=1, examples=[["call.phase"]])
     scope: Scope | None = None
     extension: ExtensionText | None = None
     call_id: CallId | None = None
-    enabled: bool | None = None
+    enabled: bool | None = Field(None, examples=[True])
 
     @property
     def filters(self) -> dict[str, Any]:
