@@ -279,13 +279,18 @@ def of_call(call_id: UUID | str) -> Iterator[None]:
 
 
 class AddIds(logging.Filter):
-    """Gives each record the ids of the request and the call that it belongs to."""
+    """Gives each record the ids of the request and the call that it belongs to, and whose it is.
+
+    On Lambda they are fields of the line.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always lets the record pass."""
         record.request_id = REQUEST_ID.get()
         if call_id := CALL_ID.get():
             record.call_id = call_id
+        if (ending := ENDING.get()) and ending.enterprise:
+            record.enterprise = ending.enterprise
         return True
 
 

@@ -16,9 +16,11 @@ from asterisk import app
 from shared.settings import Settings
 from shared.telemetry import (
     CALL_ID,
+    ENDING,
     REQUEST_ID,
     SHOWN_PARAMETERS,
     AddIds,
+    Ending,
     HideSecrets,
     KeepToItsLine,
     Sparing,
@@ -28,6 +30,7 @@ from shared.telemetry import (
     count_call,
     cut_secret,
     hide_secrets,
+    note_enterprise,
     printable,
 )
 
@@ -204,6 +207,26 @@ def test_message_with_arguments_keeps_their_places() -> None:
     line = record("> GET %s?limit=%d&x=%s", f"/x?clientId={SECRET}", 5, "y")
     assert HideSecrets().filter(line)
     assert line.getMessage() == "> GET /x?clientId=***?limit=5&x=y"
+
+
+def test_each_line_of_a_request_tells_whose_it_is_once_that_is_known() -> None:
+    """Before a right secret was shown no line names an enterprise, nor does one of no request."""
+    told: list[str | None] = []
+
+    def tell() -> None:
+        line = logging.makeLogRecord({"msg": "made up"})
+        AddIds().filter(line)
+        told.append(vars(line).get("enterprise"))
+
+    def request() -> None:
+        ENDING.set(Ending())
+        tell()
+        note_enterprise("0367")
+        tell()
+
+    copy_context().run(request)
+    copy_context().run(tell)
+    assert told == [None, "0367", None]
 
 
 def within(request_id: str, call_id: str | None, do: Callable[[], T]) -> T:
