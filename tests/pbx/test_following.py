@@ -27,6 +27,8 @@ TALKS_RTP = "+375290000006"
 TALKS_ON = "+375290000005"
 NOT_FOUND = "+375290000004"
 
+# No call of a test has more phases, nor one that lasts so long.
+_POLLS = 12
 RINGS = ("placed", "accepted", "agent_ringing")
 ANSWERS = (*RINGS, "agent_answered")
 CUSTOMER_RINGS = (*ANSWERS, "customer_ringing")
@@ -48,12 +50,14 @@ async def state(service: Service, call_id: str, **query: str) -> dict[str, Any]:
 
 
 async def reach(service: Service, call_id: str, *wanted: str) -> dict[str, Any]:
-    """Wait for one of these phases by long polls, as a client would."""
+    """Wait for one of these phases by long polls, as a client would, for some minutes at most."""
     call = await state(service, call_id)
-    while call["phase"] not in wanted:
+    for _ in range(_POLLS):
+        if call["phase"] in wanted:
+            return call
         assert call["phase"] != "ended", call
         call = await state(service, call_id, wait="25", phase=call["phase"])
-    return call
+    raise AssertionError(f"none of {wanted} is reached: {call}")
 
 
 async def place(service: Service, code: str, phone: str) -> str:
@@ -80,7 +84,8 @@ FATES = {
     "answered": Fate("154", TALKS, TALK, "answered"),
     "answered with sound": Fate("156", TALKS_RTP, TALK, "answered"),
     "agent busy": Fate("152", TALKS, RINGS, "agent_busy"),
-    "agent busy at once": Fate("155", TALKS, RINGS[:2], "agent_busy"),
+    # It rings for the moment between two packets, in which a look may fall.
+    "agent busy at once": Fate("155", TALKS, RINGS, "agent_busy", may_skip=RINGS[2:]),
     "agent does not answer": Fate("153", TALKS, RINGS, "agent_no_answer"),
     "customer busy": Fate("154", BUSY, CUSTOMER_RINGS, "busy"),
     "customer does not answer": Fate("154", NO_ANSWER, CUSTOMER_RINGS, "no_answer"),

@@ -15,7 +15,7 @@ BEARER = {"Authorization": f"Bearer {SECRET}"}
 
 @pytest.mark.parametrize(("customer", "reason"), [(TALKS, "answered"), (BUSY, "busy")])
 async def test_a_call_arrives_signed(start: Services, customer: str, reason: str) -> None:
-    """Each phase, in order, as the feed tells it; from `placing` to its true end."""
+    """Each phase, in order, as the feed tells it; from `accepted` to its true end."""
     service = await start(WEBHOOKS_ALLOW_PRIVATE="127.0.0.0/8")
     service.postgres.execute(
         "INSERT INTO callapi.enterprise_rules (enterprise, webhooks)"
@@ -31,7 +31,7 @@ async def test_a_call_arrives_signed(start: Services, customer: str, reason: str
         assert all(got.is_signed_by(made.json()["secret"]) for got in receiver.got)
         told = [got.told for got in receiver.got]
     assert {event["call"]["call_id"] for event in told} == {call_id}
-    assert _phase(told[0]) == "placing"
+    assert _phase(told[0]) == "accepted"
     assert told[-1]["call"]["reason"] == reason
     feed = (await service.http.get("/api/events?after=0", headers=BEARER)).json()["events"]
     assert feed[: len(told)] == told
