@@ -296,13 +296,17 @@ async def test_what_was_sent_and_not_noted_is_sent_again_under_the_same_name(
     webhook, _ = await hooks.add(receiver.url)
     tell(postgres, "0367", 1)
 
+    killed: list[bool] = []
+
     async def is_killed(*_: object) -> None:
+        killed.append(True)
         raise SystemError
 
     with monkeypatch.context() as patched:
         patched.setattr(sending, "note_delivery", is_killed)
         async with hooks.sending():
-            await until(lambda: len(receiver.got) == 1)
+            await until(lambda: bool(killed))
+    assert len(receiver.got) == 1
     row = hooks.row(webhook)
     assert (row["after_seq"], row["owner"] != "") == (0, True)
     async with hooks.sending():
