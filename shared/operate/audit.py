@@ -10,11 +10,10 @@ from uuid import UUID
 from shared.asterisk.models import Phone
 from shared.numbering import spellings
 from shared.operate import times
-from shared.operate.command import Add, OperatorError, no_enterprise
+from shared.operate.command import Add, check_number
 from shared.settings import Settings
 from shared.store.audit import OF_ALL, OF_ONE, Note, Noted, Place, page_of, selected
 from shared.store.database import Database
-from shared.store.enterprises import NUMBERS
 
 _AT_ONCE = 500
 _LAST = 50
@@ -83,9 +82,8 @@ def _audit(database: Database, settings: Settings, options: argparse.Namespace) 
 def _check_number(database: Database, number: str) -> None:
     """Refuse a number that nobody has and nobody had, as far as anything is noted of it."""
     with database.transaction() as execute:
-        numbers = {row["number"] for row in execute(NUMBERS)}
-        if number not in numbers and not execute(_IS_NOTED, enterprise=number)[0]["noted"]:
-            raise OperatorError(no_enterprise(number, numbers))
+        if not execute(_IS_NOTED, enterprise=number)[0]["noted"]:
+            check_number(execute, number)
 
 
 def _line(note: Note) -> str:

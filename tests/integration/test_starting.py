@@ -88,6 +88,18 @@ def test_a_port_that_is_taken_is_told_before_any_worker_is_started() -> None:
     assert (done.stdout, done.stderr) == ("", said)
 
 
+def run_program(program: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of the project's own modules, to its end."""
+    return subprocess.run(
+        (sys.executable, "-c", program),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_a_worker_that_cannot_start_ends_all() -> None:
     """With its exit status: it is not started again and again, and the others do not go on."""
     program = (
@@ -100,14 +112,7 @@ def test_a_worker_that_cannot_start_ends_all() -> None:
         "    os.read(begun, 1); sys.exit(3)\n"
         "sys.exit(Workers(2, [], serve).run())"
     )
-    done = subprocess.run(
-        (sys.executable, "-c", program),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program(program)
     assert done.returncode == 3
     assert sorted(done.stdout.split()) == ["0", "1"]
 
@@ -128,12 +133,5 @@ def test_a_worker_that_the_system_cannot_start_yet_is_started_later() -> None:
         "    os.kill(os.getppid(), signal.SIGTERM); time.sleep(3600)\n"
         "sys.exit(Workers(1, [], serve).run())"
     )
-    done = subprocess.run(
-        (sys.executable, "-c", program),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_program(program)
     assert (done.returncode, done.stdout.split()) == (0, ["0", "1"]), done.stderr

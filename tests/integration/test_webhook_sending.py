@@ -485,10 +485,8 @@ async def test_the_log_has_the_last_thousand_and_no_numbers(
     assert "375290000001" not in str(rows)
 
 
-async def test_a_name_that_leads_inside_at_the_second_look_is_refused(
-    hooks: Hooks, receiver: Receiver, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is looked up once for each connection, and that look is what is connected to."""
+def lead(monkeypatch: pytest.MonkeyPatch, first: str, later: str) -> list[str]:
+    """Have hooks.example.test lead to an address, from the second look on to another; its looks."""
     looks: list[str] = []
     real = socket.getaddrinfo
 
@@ -496,9 +494,18 @@ async def test_a_name_that_leads_inside_at_the_second_look_is_refused(
         if host != "hooks.example.test":
             return real(host, port, *args, **kwargs)
         looks.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+        address = first if len(looks) == 1 else later
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return looks
+
+
+async def test_a_name_that_leads_inside_at_the_second_look_is_refused(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked up once for each connection, and that look is what is connected to."""
+    looks = lead(monkeypatch, "127.0.0.1", "127.0.0.1")
     webhook, _ = await hooks.add(f"https://hooks.example.test:{receiver.port}/")
     tell(postgres, "0367", 1)
     async with hooks.sending(private="10.0.0.0/8"):
@@ -512,17 +519,7 @@ async def test_what_was_checked_is_what_is_connected_to(
     hooks: Hooks, receiver: Receiver, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing looks the name up again in between, when it may lead elsewhere."""
-    looks: list[str] = []
-    real = socket.getaddrinfo
-
-    def look_up(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
-        if host != "hooks.example.test":
-            return real(host, port, *args, **kwargs)
-        looks.append(host)
-        leads_to = "127.0.0.1" if len(looks) == 1 else "127.0.0.2"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (leads_to, port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    looks = lead(monkeypatch, "127.0.0.1", "127.0.0.2")
     webhook, _ = await hooks.add(f"http://hooks.example.test:{receiver.port}/")
     tell(postgres, "0367", 1)
     async with hooks.sending():
