@@ -3,10 +3,51 @@
 A class is all that is said of its code: the first sentence of its text is its line in the table of
 docs/api.md, `example` what an answer's `detail` says, or may say.
 
-    ServiceError             refused or failed here: nothing was sent for it
-    └── PbxError             the host or its Asterisk failed us
-        ├── NotExecuted      certain: nothing reached Asterisk
-        └── OutcomeUnknown   written, never acknowledged: the phone may ring
+    ServiceError
+    ├── InvalidParameter             422
+    │   ├── KeyReused                422
+    │   └── UnknownExtension         422
+    ├── InvalidClientId              401
+    ├── TicketExpired                401
+    ├── Forbidden                    403
+    │   ├── PrefetchRefused          403
+    │   ├── DiallingStopped          403
+    │   ├── DestinationDenied        403
+    │   ├── ExtensionNotOwned        403
+    │   ├── SharedHost               403
+    │   ├── AuditOff                 403
+    │   └── WebhooksOff              403
+    ├── NoSuchCall                   404
+    ├── NoSuchExtension              404
+    ├── NoSuchWebhook                404
+    ├── StreamUnavailable            406
+    ├── CallEnded                    409
+    ├── CallNotReady                 409
+    ├── NobodyToHear                 409
+    ├── ChannelAmbiguous             409
+    ├── CallElsewhere                409
+    ├── NoWebhookSender              409
+    ├── TooManyWebhooks              409
+    ├── EventsGone                   410
+    ├── LimitExceeded                429
+    │   └── TooManyOpen              429
+    ├── DatabaseUnavailable          503
+    │   ├── SchemaMissing            503
+    │   └── PostgresSecretUnreadable 503
+    ├── ViewUnavailable              503
+    ├── HostUnverified               503
+    ├── InternalError                500
+    └── PbxError
+        ├── NotExecuted
+        │   ├── PbxBusy              503
+        │   ├── SshSecretUnreadable  503
+        │   ├── ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged
+        │   ├── ConnectionLost, SocketRefused, NoAnswer
+        │   ├── TooMuchSent
+        │   ├── AsteriskUnavailable, CommandRejected, ContextMissing, ChannelUnaskable
+        │   └── CdrUnreadable        500
+        └── OutcomeUnknown           500
+            └── NoChannel            500
 
 `dialled` says what a caller must know before trying again: "no" (safe) or "unknown" (it may
 ring already). It is "no" wherever this request certainly sent no command.

@@ -151,3 +151,21 @@ def test_a_code_is_told_of_whole(error: type[ServiceError]) -> None:
     assert meaning.endswith(".")
     assert "example" in vars(error)
     assert error.example not in {"", meaning}
+
+
+def test_drawn_tree_names_every_class() -> None:
+    """The docstring's tree is complete, and draws nothing that does not exist."""
+    text = errors.__doc__ or ""
+    drawn = set(re.findall(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b", text))
+    drawn |= set(re.findall(r"── ([A-Z]\w+)", text))
+    drawn -= {"PostgreSQL"}
+    assert {error.__name__ for error in family(ServiceError)} == drawn
+
+
+def test_drawn_statuses_are_true() -> None:
+    """Where the drawing gives a class a status, the class has it."""
+    drawn = re.findall(r"([A-Z]\w+) +(\d{3})$", errors.__doc__ or "", re.MULTILINE)
+    assert len(drawn) > 8
+    statuses = {error.__name__: error.status for error in family(ServiceError)}
+    for name, status in drawn:
+        assert int(status) == statuses[name], name
