@@ -17,10 +17,13 @@ from fastapi.openapi.utils import get_openapi
 
 import asterisk
 from shared.description.document import describing
+from shared.errors import ServiceError
 from shared.metrics.families import FAMILIES
+from shared.operate import hostlines
 
 _ROOT = Path(__file__).parents[1]
 METRICS = _ROOT / "docs" / "metrics.md"
+CHECK = _ROOT / "docs" / "check.md"
 WRITTEN = _ROOT / "docs" / "openapi.json"
 RELEASED = Path(__file__).parent / "unit" / "openapi-released.json"
 
@@ -59,6 +62,17 @@ def families() -> Iterable[tuple[str, ...]]:
         yield f"`{family.full_name}`", family.kind, labels, family.help, family.remedy
 
 
+def meaning_of(kind: type[ServiceError]) -> str:
+    """Tell what a code means: the first sentence of its class."""
+    return (kind.__doc__ or "").splitlines()[0]
+
+
+def remedies() -> Iterable[tuple[str, ...]]:
+    """Give each error of a PBX that `check` has a remedy for its line of docs/check.md."""
+    for kind, remedy in hostlines.REMEDIES.items():
+        yield f"`{kind.code}`", meaning_of(kind), remedy
+
+
 def rewrite(page: str, first: str, rows: Iterable[tuple[str, ...]]) -> str:
     """Give that table of a page whose first column is named `first` these rows."""
     lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -72,7 +86,8 @@ def rewrite(page: str, first: str, rows: Iterable[tuple[str, ...]]) -> str:
 
 def main() -> None:
     """Write it."""
-    METRICS.write_text(rewrite(METRICS.read_text("utf-8"), "family", families()), "utf-8")
+    for page, first, rows in ((METRICS, "family", families()), (CHECK, "code", remedies())):
+        page.write_text(rewrite(page.read_text("utf-8"), first, rows), "utf-8")
     text = render(described())
     WRITTEN.write_text(text, "utf-8")
     if sys.argv[1:] == ["--release"]:
