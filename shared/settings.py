@@ -219,6 +219,13 @@ class Settings(BaseModel):
         le=100_000,
         description="waits for a change and streams of events of one enterprise at once, a process",
     )
+    waits_in_all: int = Field(
+        5,
+        ge=1,
+        le=100_000,
+        description="on AWS: requests of one enterprise that wait at once, over all functions;"
+        " elsewhere WAITS_AT_ONCE holds",
+    )
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )

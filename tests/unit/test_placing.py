@@ -37,6 +37,7 @@ from shared.following.wake import Waker
 from shared.pbx.names import Names
 from shared.pbx.neighbours import Neighbours
 from shared.settings import the_settings
+from shared.store.breakers import Broken
 from shared.store.database import Database
 from shared.turns import Turn
 from tests.orders import call_order
@@ -60,6 +61,9 @@ class Pbx:
 
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
         """Know every extension."""
+
+    def heed(self, host: str, broken: Broken | None) -> None:
+        """Know nothing of others."""
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Accept it, or fail as told."""
