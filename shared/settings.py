@@ -219,6 +219,13 @@ class Settings(BaseModel):
         le=100_000,
         description="waits for a change and streams of events of one enterprise at once, a process",
     )
+    waits_in_all: int = Field(
+        5,
+        ge=1,
+        le=100_000,
+        description="on AWS: requests of one enterprise that wait at once, over all functions;"
+        " elsewhere WAITS_AT_ONCE holds",
+    )
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )
@@ -304,8 +311,8 @@ class Settings(BaseModel):
     )
     cors_origins: OriginsSetting = Field(
         (),
-        description="origins whose pages may call the API, comma-separated; others get 403."
-        " Empty: no page may read an answer",
+        description="origins whose pages may call the API, comma-separated, `http://localhost:*`"
+        " with any port; others get 403. Empty: no page may read an answer",
     )
     service_host: str = Field("127.0.0.1", description="address the local service listens on")
     service_port: Port = Field(8018, description="port of the local service")
