@@ -1,6 +1,6 @@
 -- A tracker's one round trip a turn: write what it has seen, keep the lease, read what to follow.
 -- NULL: another tracker has the host, and nothing was written. Whoever has nothing to write renews the
--- lease only when a second of it is over: until then no row is written. Without anything to follow it
+-- lease, and what was reached, each second: until then no row is written. Without anything to follow it
 -- is given back. Sending it twice is harmless: a phase only goes forward, an end is told once.
 --
 -- p_changes: [{"call_id", "phase", "reason", "ago_s", "legs", "root_channel", "root_uniqueid",
@@ -25,7 +25,9 @@ BEGIN
   IF p_changes <> '[]' OR p_view IS NOT NULL OR NOT EXISTS (
        SELECT 1 FROM callapi.trackers
         WHERE host = p_host AND owner = p_owner AND fence = p_fence
-          AND lease_until > clock_timestamp() + make_interval(secs => p_lease_s - 1)) THEN
+          AND lease_until > clock_timestamp() + make_interval(secs => p_lease_s - 1)
+          AND (p_reached_s IS NULL
+               OR reached_at > clock_timestamp() - make_interval(secs => p_reached_s + 1))) THEN
     UPDATE callapi.trackers
        SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s),
            reached_at = greatest(
