@@ -321,8 +321,8 @@ class Settings(BaseModel):
     )
     cors_origins: OriginsSetting = Field(
         (),
-        description="origins whose pages may call the API, comma-separated; others get 403."
-        " Empty: no page may read an answer",
+        description="origins whose pages may call the API, comma-separated, `http://localhost:*`"
+        " with any port; others get 403. Empty: no page may read an answer",
     )
     service_host: str = Field("127.0.0.1", description="address the local service listens on")
     service_port: Port = Field(8018, description="port of the local service")

@@ -6,10 +6,9 @@ import asyncio
 import re
 import uuid
 from collections.abc import Sequence
-from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -165,7 +164,7 @@ async def until_gone(request: Request) -> None:
         pass
 
 
-async def request_deadline(request: Request) -> Deadline:
+def request_deadline(request: Request) -> Deadline:
     """Return the moment by which this request is answered."""
     seconds: float = request.app.state.request_timeout_s
     context = request.scope.get("aws.context")
@@ -173,6 +172,3 @@ async def request_deadline(request: Request) -> Deadline:
         left_s = context.get_remaining_time_in_millis() / 1000 - _LAMBDA_RESERVE_S
         seconds = max(0.0, min(seconds, left_s))
     return Deadline.after(seconds)
-
-
-RequestDeadline = Annotated[Deadline, Depends(request_deadline)]

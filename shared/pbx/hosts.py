@@ -6,8 +6,6 @@ Only an error that says `again` is tried again, since it proves that nothing was
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
 import secrets
 import time
 from collections import Counter
@@ -29,7 +27,6 @@ from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
     CdrUnreadable,
-    ConnectFailed,
     ConnectionLost,
     DatabaseUnavailable,
     NoAnswer,
@@ -42,7 +39,7 @@ from shared.errors import (
     UnknownExtension,
 )
 from shared.measures import observe
-from shared.pbx.addresses import canonical
+from shared.pbx.addresses import canonical, checked_host
 from shared.pbx.connecting import open_pool
 from shared.pbx.state import Failure, HostState, Observed
 from shared.pbx.transports import Line, Lines
@@ -451,7 +448,7 @@ class Pbx:
 
     def target(self, host: str) -> Target:
         """Tell where a host is connected. Raises ConnectFailed: it is neither address nor name."""
-        return Target(_checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
+        return Target(checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
 
     async def close(self) -> None:
         """End every connection, and forget what was known of the hosts."""
@@ -465,17 +462,6 @@ class Pbx:
 def _measure(line: Line, began: float, outcome: str) -> None:
     seconds = time.perf_counter() - began
     observe("CommandSeconds", seconds, transport=line.transport.name, outcome=outcome)
-
-
-def _checked_host(host: str) -> str:
-    """Refuse an `ip` of the enterprises table that is neither an address nor a host name."""
-    if re.fullmatch(r"(?!-)[A-Za-z0-9._-]{1,253}", host):
-        return host
-    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]{2,45})\]", host)
-    try:
-        return str(ipaddress.ip_address(bracketed[1] if bracketed else host))
-    except ValueError:
-        raise ConnectFailed("The enterprise's ip is not an address") from None
 
 
 async def _jitter(attempt: int, deadline: Deadline) -> None:

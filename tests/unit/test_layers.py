@@ -71,7 +71,7 @@ MAY_IMPORT = {
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events", "operate"),
     ],
-    "description": ["http"],
+    "description": ["http", "models"],
     "service": [
         *("functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"),
         *("description", "webhooks"),

@@ -34,6 +34,7 @@ from shared.errors import (
 )
 from shared.following.late import UnknownCall
 from shared.following.wake import Waker
+from shared.pbx.names import Names
 from shared.pbx.neighbours import Neighbours
 from shared.settings import the_settings
 from shared.store.database import Database
@@ -157,7 +158,7 @@ async def phase(pbx: Pbx, wait_s: float, late: Late | None = None) -> str:
     """Place the call and tell how far it was in the end."""
     settings = the_settings()
     database, waker = Database(settings), Waker(settings, Clients())
-    neighbours = Neighbours(database, pbx)  # type: ignore[arg-type] # a fake
+    neighbours = Neighbours(Names(database), pbx)  # type: ignore[arg-type] # a fake
     placing = Placing(settings, database, pbx, neighbours, waker, late)  # type: ignore[arg-type] # fakes
     caller = Caller("secret", None, Deadline.after(27))
     placed = await placing.place(ORDER, caller, Wishes(wait_s=wait_s), field="code")
