@@ -297,6 +297,23 @@ class Settings(BaseModel):
         description="on AWS: hosts that functions follow at once, fewer than may be executed; more"
         " hosts take turns",
     )
+    outbox_table: str = Field(
+        "",
+        description="on AWS: the table of DynamoDB through which WebSockets are told events; empty:"
+        " none is",
+    )
+    connections_table: str = Field(
+        "", description="on AWS: the table of DynamoDB that has those WebSockets"
+    )
+    push_endpoint: str = Field(
+        "", description="on AWS: the URL by which API Gateway sends to those WebSockets"
+    )
+    sockets_at_once: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="on AWS: WebSockets of one enterprise at once",
+    )
     secret_min: int = Field(
         1,
         ge=1,
