@@ -56,7 +56,9 @@ NAMES = (
     "hops",
     "following",
     "listeners",
+    "rows",
     "retention",
+    "follower",
     "cold_start",
 )
 
