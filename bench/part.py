@@ -54,11 +54,16 @@ NAMES = (
     "calls",
     "trips",
     "hops",
+    "hosts",
+    "channels",
     "following",
+    "follower",
+    "records",
+    "memory",
     "listeners",
     "rows",
     "retention",
-    "follower",
+    "soak",
     "cold_start",
 )
 
