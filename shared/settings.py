@@ -397,6 +397,14 @@ class Settings(BaseModel):
         return tuple(dict.fromkeys((self.port, self.port_of_metrics)))
 
     @property
+    def settled_within_s(self) -> float:
+        """How long a claim may wait for its settling, unless its process has died.
+
+        A settling waits for its turn, asks, and asks once more on another connection.
+        """
+        return self.request_timeout_s + 3 * self.postgres_timeout_s
+
+    @property
     def is_read_on_the_way(self) -> bool:
         """Whether what is asked of the database crosses a network unencrypted, secrets included."""
         host = self.postgres_host
