@@ -284,6 +284,11 @@ class Settings(BaseModel):
         5, description="how long a PBX that could not be connected is not tried again"
     )
 
+    origin_secret_arn: str = Field(
+        "",
+        description="on AWS: the secret with `current`, and perhaps `next`, 16 characters at least:"
+        " requests whose `X-Origin-Secret` is neither get 403. Empty: none is asked for",
+    )
     secrets_max_age_s: int = Field(
         300, ge=1, le=86_400, description="how long a secret is used before it is read again"
     )
