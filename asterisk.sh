@@ -27,7 +27,8 @@ Usage: ./asterisk.sh COMMAND
   test       send real requests to the running service, a verdict a line. With CLIENT_ID,
              TEST_CODE and TEST_PHONE in the environment one of them places a call.
   demo       a call through a stand-in PBX, told phase by phase: its own database, its own service on
-             port 8018; Ctrl-C stops them. --port N takes another port, --once stops after the call
+             port 8018; Ctrl-C stops them. --port N takes another port, --once stops after the call,
+             --version 11, 13, 16 or 22 is the Asterisk that the stand-in imitates
   check [NUMBER] [--json]
              look at an enterprise's PBX end to end, or at all of them; rings nobody. Each line is
              good or has its remedy; exit 0 if nothing is bad

@@ -32,6 +32,7 @@ from shared.auth.admission import Admitted, Outcome, Settlement
 from shared.auth.caller import Caller, Learn, Wishes
 from shared.auth.enterprise import identify
 from shared.auth.strangers import is_of_wrong_secret
+from shared.auth.under_way import execution_to_wait
 from shared.calls.repeating import how_far
 from shared.calls.settling import Settler, the_settler
 from shared.deadline import Deadline
@@ -158,8 +159,8 @@ class Placing:
             self._let_ring(originated.blocked)
         # Where another program's call cannot be told from ours, there is nothing to look at yet.
         phase: AgentPhase = "accepted"
-        if len(roots) == 1:
-            phase = await self._wait_for_ring(admitted.host, roots[0], caller, wishes)
+        if len(roots) == 1 and wishes.wait_s:
+            phase = await self._wait_for_ring(admitted, roots[0], caller, wishes)
         technology = command.technology if isinstance(command, OriginateMonitor) else None
         return Placed(admitted, phase, technology)
 
@@ -221,6 +222,7 @@ class Placing:
         """
         if admitted.failure is not None:
             raise admitted.failure
+        self.pbx.heed(admitted.host, admitted.broken)
         try:
             await self.pbx.check_extension(admitted.host, order.extension, deadline)
         except UnknownExtension as error:
@@ -274,11 +276,20 @@ class Placing:
             )
 
     async def _wait_for_ring(
-        self, host: str, root: Channel, caller: Caller, wishes: Wishes
+        self, admitted: Admitted, root: Channel, caller: Caller, wishes: Wishes
     ) -> AgentPhase:
-        """Wait until the extension rings or the call is over, as long as the caller wants."""
+        """Wait until the extension rings or the call is over, as long as the caller wants.
+
+        On Lambda its enterprise's other requests may wait already: then it does not.
+        """
+        async with execution_to_wait(admitted.enterprise_number) as may_wait:
+            deadline = caller.deadline.sooner(wishes.wait_s if may_wait else 0)
+            return await self._ring(admitted.host, root, caller, deadline)
+
+    async def _ring(
+        self, host: str, root: Channel, caller: Caller, deadline: Deadline
+    ) -> AgentPhase:
         phase: AgentPhase = "accepted"
-        deadline = caller.deadline.sooner(wishes.wait_s)
         while phase == "accepted" and deadline.remaining_s():
             try:
                 until = caller.deadline.sooner(_RING_ASK_S)

@@ -16,7 +16,6 @@ from typing import Literal, TypeAlias
 from uuid import UUID
 
 from shared.asterisk import client
-from shared.asterisk.cdr.book import Book
 from shared.asterisk.models import Channel, PbxCall
 from shared.asterisk.views import view_of
 from shared.deadline import Deadline
@@ -60,7 +59,9 @@ class Tracker:
     """The tracker of one host.
 
     `on_unknown(host, call)` is called once for each call of unknown outcome, for whoever looks for
-    those; the process that sent it does that itself where it lives on. `sleep` is a test's clock.
+    those; the process that sent it does that itself where it lives on. `is_told` says that somebody
+    wakes it whenever something was begun: then it asks the database each second, and when it has
+    something to write, not at each look. `sleep` is a test's clock.
 
     `seen_at` is when it last saw all that it was to see, by `time.monotonic`.
     """
@@ -73,6 +74,7 @@ class Tracker:
         pace: Pace,
         *,
         on_unknown: Callable[[str, FollowedCall], None] | None = None,
+        is_told: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._lease = lease
@@ -81,7 +83,6 @@ class Tracker:
         self._pace = pace
         self._sleep = sleep
         self._records = Records(pbx, lease.host, settings, pace)
-        self._judged: Book | None = None  # the records of the look before
         self._linkedids: dict[str, str] = {}
         self._unaskable: frozenset[str] = frozenset()
         self._gone: Mapping[UUID, float] = {}
@@ -94,6 +95,9 @@ class Tracker:
         self._error_code: str | None = None
         self._looked_at = 0.0
         self._ends_at = float("inf")
+        self._is_told = is_told
+        self._turn_at = 0.0
+        self._written_code: str | None = None
         self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
@@ -131,21 +135,29 @@ class Tracker:
         return end
 
     async def _follow(self) -> End:
-        following = await self._write()
-        while following is not None and not following.is_over:
+        written = await self._write()
+        while written is not None and not written.is_over:
             if time.monotonic() >= self._ends_at:
                 return "time"
+            following = written.after(time.monotonic() - self._turn_at)
             changes, view = await self._look(following)
             if not await self._tell_elsewhere(following):
                 return "replaced"
-            following = await self._write(changes, view)
-            following = following and await self._cut(following)
-            if following is not None and not following.is_over:
-                await self._pause(following)
+            if self._is_due(changes, view):
+                written = await self._write(changes, view)
+                written = written and await self._cut(written)
+            if written is not None and not written.is_over:
+                await self._pause(written)
                 if self._news.is_set():
                     self._news.clear()
-                    following = await self._write()
-        return "replaced" if following is None else "idle"
+                    written = await self._write()
+        return "replaced" if written is None else "idle"
+
+    def _is_due(self, changes: Sequence[Change], view: Sequence[PbxCall] | None) -> bool:
+        """Tell whether a look is to be written, or the lease to be renewed."""
+        is_news = changes or view is not None or self._error_code != self._written_code
+        is_late = time.monotonic() - self._turn_at >= self._pace.turn_s
+        return bool(is_news or is_late or not self._is_told)
 
     async def _give_back(self) -> None:
         try:
@@ -164,6 +176,7 @@ class Tracker:
         """
         reached_at, self._untold_reach = self._untold_reach, None
         while True:
+            self._turn_at, self._written_code = time.monotonic(), self._error_code
             try:
                 following = await self._lease.write(
                     changes,
@@ -290,12 +303,15 @@ class Tracker:
             now_s, asked, channels, self._linkedids, gone=self._gone, clock_s=time.time()
         )
         self._gone = look.gone
+        is_news = False
         if look.gone or any(call.phase == "ended" or is_rootless(call) for call in asked):
-            await self._records.read_on()
-        seen, state = self._records.seen, self._records.state
-        is_news, self._judged = seen is not self._judged, seen
+            is_news = await self._records.read_on()
         return look.with_records(
-            time.monotonic(), seen, state, now=datetime.now(UTC), is_news=is_news
+            time.monotonic(),
+            self._records.seen,
+            self._records.state,
+            now=datetime.now(UTC),
+            is_news=is_news,
         )
 
     async def _channels(self, following: Following) -> tuple[Channel, ...]:

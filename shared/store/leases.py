@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID, uuid4
 
@@ -33,7 +33,7 @@ from shared.store.jsonb import (
 )
 from shared.telemetry import LOG, count
 
-# Renewed each turn; whoever dies is replaced after this.
+# Renewed when a second of it is over, or with what is written; who dies is replaced after this.
 LEASE_S = 5.0
 
 
@@ -131,6 +131,15 @@ class FollowedCall:
     talked: bool = False
     settled: bool = True
 
+    def after(self, seconds: float) -> FollowedCall:
+        """Make it so much older."""
+        return replace(
+            self,
+            age_s=self.age_s + seconds,
+            ended_s=None if self.ended_s is None else self.ended_s + seconds,
+            cut_s=None if self.cut_s is None else self.cut_s + seconds,
+        )
+
     @property
     def progress(self) -> Progress:
         """How far it was when it was written."""
@@ -176,6 +185,10 @@ class Following:
     malformed: tuple[MalformedCall, ...] = ()
     watched: bool = False
     ended: tuple[EndedCall, ...] = ()
+
+    def after(self, seconds: float) -> Following:
+        """Tell what there is so much later, if nothing was begun meanwhile."""
+        return replace(self, calls=tuple(call.after(seconds) for call in self.calls))
 
     @property
     def is_over(self) -> bool:

@@ -146,6 +146,27 @@ async def test_a_lease_that_ran_out_still_writes_while_nobody_took_it(book: Book
     assert await Lease.take(book.database, HOST) is None
 
 
+async def test_a_turn_that_writes_nothing_renews_no_young_lease(book: Book) -> None:
+    """No row is written at each look; an older lease is renewed, and so is one that writes."""
+
+    def until() -> Any:
+        return book.postgres.execute("SELECT lease_until FROM callapi.trackers")[0]["lease_until"]
+
+    call_id = await book.accepted()
+    lease = await book.lease()
+    taken = until()
+    await write(lease)
+    assert until() == taken
+    await write(lease, change(call_id, phase="agent_ringing"))
+    written = until()
+    assert written > taken
+    book.postgres.execute(
+        "UPDATE callapi.trackers SET lease_until = lease_until - interval '2 seconds'"
+    )
+    await write(lease)
+    assert until() > written
+
+
 async def test_a_tracker_without_calls_gives_its_host_back(book: Book) -> None:
     """Nothing to follow: the next call finds the host free."""
     lease = await book.lease()

@@ -1207,6 +1207,26 @@ async def test_null_is_an_origin_that_may_be_listed(
     assert response.headers["access-control-allow-origin"] in {"*", "null"}
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        *((f"http://localhost{port}", 200) for port in ("", ":3000", ":80")),
+        ("http://[::1]:5173", 200),
+        *((f"http://localhost{end}", 403) for end in (".evil.example", ":1x", ":123456", "x:1")),
+        ("https://localhost:3000", 403),
+        ("http://[::1", 403),
+    ],
+)
+async def test_a_listed_host_may_have_any_port(
+    place: Place, monkeypatch: pytest.MonkeyPatch, origin: str, status: int
+) -> None:
+    """`http://localhost:*` is each page that this machine serves, and no other scheme or host."""
+    async with known_to("http://localhost:*,http://[::1]:*", monkeypatch) as client:
+        response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": origin})
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == origin
+
+
 async def test_an_origin_without_a_setting_is_told_in_the_log_once(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

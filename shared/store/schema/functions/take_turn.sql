@@ -1,5 +1,6 @@
 -- A tracker's one round trip a turn: write what it has seen, keep the lease, read what to follow.
--- NULL: another tracker has the host, and nothing was written. Without anything to follow the lease
+-- NULL: another tracker has the host, and nothing was written. Whoever has nothing to write renews the
+-- lease, and what was reached, each second: until then no row is written. Without anything to follow it
 -- is given back. Sending it twice is harmless: a phase only goes forward, an end is told once.
 --
 -- p_changes: [{"call_id", "phase", "reason", "ago_s", "legs", "root_channel", "root_uniqueid",
@@ -22,12 +23,19 @@ DECLARE
   c record; v_at timestamptz; v_told jsonb; v_calls jsonb; v_wanted boolean;
   v_watched boolean; v_ended jsonb := '[]';
 BEGIN
-  UPDATE callapi.trackers
-     SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s),
-         reached_at = greatest(
-           reached_at, clock_timestamp() - make_interval(secs => p_reached_s))
-   WHERE host = p_host AND owner = p_owner AND fence = p_fence;
-  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF p_changes <> '[]' OR p_view IS NOT NULL OR NOT EXISTS (
+       SELECT 1 FROM callapi.trackers
+        WHERE host = p_host AND owner = p_owner AND fence = p_fence
+          AND lease_until > clock_timestamp() + make_interval(secs => p_lease_s - 1)
+          AND (p_reached_s IS NULL
+               OR reached_at > clock_timestamp() - make_interval(secs => p_reached_s + 1))) THEN
+    UPDATE callapi.trackers
+       SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s),
+           reached_at = greatest(
+             reached_at, clock_timestamp() - make_interval(secs => p_reached_s))
+     WHERE host = p_host AND owner = p_owner AND fence = p_fence;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+  END IF;
 
   -- The tracker, the calls, the counters, in this order, as in callapi.settle_order.
   PERFORM 1 FROM callapi.calls k
