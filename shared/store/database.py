@@ -41,6 +41,10 @@ POOLER = (
     "Database is unavailable: a pooler before PostgreSQL loses prepared statements; nothing was"
     " dialled. Set its pool_mode to transaction or session, or connect to PostgreSQL itself"
 )
+ROLE_UNSET = (
+    "Database is unavailable: POSTGRES_SESSION is role, and the PostgreSQL user has no search_path"
+    " of its own; nothing was dialled. Apply deploy/grants.sql"
+)
 SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
 NO_ENTERPRISES = (
     "Table enterprises is missing from the database; if it was moved, run ./asterisk.sh migrate"
@@ -104,10 +108,14 @@ class _Connection:
     name of ours: behind one nothing is prepared, and each statement is a transaction of its own.
     """
 
-    def __init__(self, native: Any, begin: str) -> None:
+    def __init__(self, native: Any, begin: str, *, is_set: bool) -> None:
         self._native = native
         self._begin = begin
-        self._is_pooled = not _pin_search_path(native)
+        if is_set:
+            self._is_pooled = not _pin_search_path(native)
+        else:
+            _check_role(native)
+            self._is_pooled = True
         self._statements: dict[str, Any] = {}
         self._used_at = time.time()
 
@@ -146,6 +154,17 @@ class _Connection:
 def _rows(rows: Any, columns: Any) -> Rows:
     names = [column["name"] for column in columns or ()]
     return [dict(zip(names, row, strict=True)) for row in rows or ()]
+
+
+class _RoleUnset(Exception):
+    """POSTGRES_SESSION=role, and the role has another search_path than statements need."""
+
+
+def _check_role(native: Any) -> None:
+    """Make sure that the role has what is set nowhere else; asking changes no session."""
+    ((path,),) = native.run("SELECT pg_catalog.current_setting('search_path')")
+    if path.replace('"', "") != _PINNED:
+        raise _RoleUnset
 
 
 def _pin_search_path(native: Any) -> bool:
@@ -200,7 +219,8 @@ class Database:
         self._idle: list[_Connection] = []  # the last one given back is the first one taken
         self._in_use = 0
         self._generation = 0
-        self._sets_at_login = True  # until a pooler refuses it
+        self._is_set = settings.postgres_session == "set"
+        self._sets_at_login = self._is_set  # until a pooler refuses it
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     @property
@@ -374,7 +394,13 @@ class Database:
     def _fresh(self) -> _Connection:
         native = self._connect(self._timeout_s)
         try:
-            return _Connection(native, _begin(self._timeout_s))
+            begin = _begin(self._timeout_s) if self._is_set else _BEGIN
+            return _Connection(native, begin, is_set=self._is_set)
+        except _RoleUnset:
+            with contextlib.suppress(Exception):
+                native.close()
+            LOG.error("❌ PostgreSQL: у роли нет search_path, выполните deploy/grants.sql")
+            raise DatabaseUnavailable(ROLE_UNSET) from None
         except BaseException:
             with contextlib.suppress(Exception):
                 native.close()
@@ -467,13 +493,13 @@ def _startup(timeout_s: float) -> dict[str, str]:
     }
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
 def _begin(timeout_s: float) -> str:
     """Begin a transaction in which that holds, whatever the log-in could set."""
     limit_ms = _server_limit_ms(timeout_s)
-    return (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit_ms};"
-        f" SET LOCAL search_path = {_PINNED}"
-    )
+    return f"{_BEGIN}; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL search_path = {_PINNED}"
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | bool:
