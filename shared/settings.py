@@ -307,6 +307,23 @@ class Settings(BaseModel):
         description="on AWS: hosts that functions follow at once, fewer than may be executed; more"
         " hosts take turns",
     )
+    outbox_table: str = Field(
+        "",
+        description="on AWS: the table of DynamoDB through which WebSockets are told events; empty:"
+        " none is",
+    )
+    connections_table: str = Field(
+        "", description="on AWS: the table of DynamoDB that has those WebSockets"
+    )
+    push_endpoint: str = Field(
+        "", description="on AWS: the URL by which API Gateway sends to those WebSockets"
+    )
+    sockets_at_once: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="on AWS: WebSockets of one enterprise at once",
+    )
     secret_min: int = Field(
         1,
         ge=1,
@@ -388,6 +405,14 @@ class Settings(BaseModel):
     def ports(self) -> tuple[int, ...]:
         """All ports that this process listens on."""
         return tuple(dict.fromkeys((self.port, self.port_of_metrics)))
+
+    @property
+    def settled_within_s(self) -> float:
+        """How long a claim may wait for its settling, unless its process has died.
+
+        A settling waits for its turn, asks, and asks once more on another connection.
+        """
+        return self.request_timeout_s + 3 * self.postgres_timeout_s
 
     @property
     def is_read_on_the_way(self) -> bool:

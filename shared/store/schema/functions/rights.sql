@@ -30,5 +30,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('notices',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('webhooks',         ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('webhook_deliveries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE'])
+    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('push_connections', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('push_places',      ARRAY['SELECT', 'INSERT', 'UPDATE'])
 $f$;

@@ -53,9 +53,14 @@ SET search_path = pg_catalog, pg_temp AS $f$
        n AS (DELETE FROM callapi.notices WHERE ctid = ANY (ARRAY(
               SELECT x.ctid FROM callapi.notices x
                WHERE x.last_at < clock_timestamp() - interval '90 days'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       -- Whoever pushes has ended them, where anybody does.
+       k AS (DELETE FROM callapi.push_connections WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.push_connections x
+               WHERE x.until < clock_timestamp() - interval '1 day'
                LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1)
   SELECT (SELECT count(*) FROM c) + (SELECT count(*) FROM r) + (SELECT count(*) FROM v)
          + (SELECT count(*) FROM w) + (SELECT count(*) FROM p) + (SELECT count(*) FROM t)
          + (SELECT count(*) FROM s) + (SELECT count(*) FROM h) + (SELECT count(*) FROM n)
-         + (SELECT count(*) FROM x) + (SELECT count(*) FROM b)
+         + (SELECT count(*) FROM x) + (SELECT count(*) FROM b) + (SELECT count(*) FROM k)
 $f$;
