@@ -33,6 +33,10 @@ _LONG_REPLY_BYTES = 65_536
 _UNREADABLE = (LookupError, TypeError, ValueError, struct.error)
 
 
+class RoleUnset(Exception):
+    """POSTGRES_SESSION=role, and the role has another search_path than statements need."""
+
+
 class _Memory:
     """Stands in the place of pg8000's file: what is written is kept, what is read was received."""
 
@@ -58,10 +62,14 @@ class Connection:
     name of ours: behind one nothing is prepared, and each statement is a transaction of its own.
     """
 
-    def __init__(self, native: Any, begin: str) -> None:
+    def __init__(self, native: Any, begin: str, *, is_set: bool) -> None:
         self._native = native
         self._begin = begin
-        self._is_pooled = not _pin_search_path(native)
+        if is_set:
+            self._is_pooled = not _pin_search_path(native)
+        else:
+            _check_role(native)
+            self._is_pooled = True
         self._statements: dict[str, Any] = {}
         self._has_rest = False
         self._used_at = time.time()
@@ -176,6 +184,13 @@ def _has_rest(native: Any) -> bool:
         return False
     finally:
         link.settimeout(timeout_s)
+
+
+def _check_role(native: Any) -> None:
+    """Make sure that the role has what is set nowhere else; asking changes no session."""
+    ((path,),) = native.run("SELECT pg_catalog.current_setting('search_path')")
+    if path.replace('"', "") != PINNED:
+        raise RoleUnset
 
 
 def _pin_search_path(native: Any) -> bool:

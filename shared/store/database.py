@@ -30,7 +30,14 @@ from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaM
 from shared.measures import observe
 from shared.process import closed_by
 from shared.settings import SERVICE, Settings, SettingsError, the_settings
-from shared.store.connection import DRIVER_ERRORS, PINNED, Connection, Rows, rows_of
+from shared.store.connection import (
+    DRIVER_ERRORS,
+    PINNED,
+    Connection,
+    RoleUnset,
+    Rows,
+    rows_of,
+)
 from shared.telemetry import LOG
 from shared.turns import Turn, Turns
 
@@ -38,6 +45,10 @@ UNAVAILABLE = "Database is unavailable; nothing was dialled, try again"
 POOLER = (
     "Database is unavailable: a pooler before PostgreSQL loses prepared statements; nothing was"
     " dialled. Set its pool_mode to transaction or session, or connect to PostgreSQL itself"
+)
+ROLE_UNSET = (
+    "Database is unavailable: POSTGRES_SESSION is role, and the PostgreSQL user has no search_path"
+    " of its own; nothing was dialled. Apply deploy/grants.sql"
 )
 SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
 NO_ENTERPRISES = (
@@ -123,7 +134,8 @@ class Database:
         self._idle: list[Connection] = []  # the last one given back is the first one taken
         self._in_use = 0
         self._generation = 0
-        self._sets_at_login = True  # until a pooler refuses it
+        self._is_set = settings.postgres_session == "set"
+        self._sets_at_login = self._is_set  # until a pooler refuses it
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     @property
@@ -347,7 +359,13 @@ class Database:
     def _fresh(self) -> Connection:
         native = self._connect(self._timeout_s)
         try:
-            return Connection(native, _begin(self._timeout_s))
+            begin = _begin(self._timeout_s) if self._is_set else _BEGIN
+            return Connection(native, begin, is_set=self._is_set)
+        except RoleUnset:
+            with contextlib.suppress(Exception):
+                native.close()
+            LOG.error("❌ PostgreSQL: у роли нет search_path, выполните deploy/grants.sql")
+            raise DatabaseUnavailable(ROLE_UNSET) from None
         except BaseException:
             with contextlib.suppress(Exception):
                 native.close()
@@ -440,13 +458,13 @@ def _startup(timeout_s: float) -> dict[str, str]:
     }
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
 def _begin(timeout_s: float) -> str:
     """Begin a transaction in which that holds, whatever the log-in could set."""
     limit_ms = _server_limit_ms(timeout_s)
-    return (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit_ms};"
-        f" SET LOCAL search_path = {PINNED}"
-    )
+    return f"{_BEGIN}; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL search_path = {PINNED}"
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | bool:

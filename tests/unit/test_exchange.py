@@ -108,7 +108,7 @@ class Server:
         self.end.sendall(message(b"R", struct.pack(">i", 0)) + READY)
         native = pg8000.native.Connection("u", sock=ours, ssl_context=False, timeout=5)
         self.end.recv(10_000)
-        self.connection = Connection(native, "BEGIN")
+        self.connection = Connection(native, "BEGIN", is_set=True)
         statement = SimpleNamespace(
             name_bin=b"one\0",
             cols=[{"name": "a"}],
