@@ -27,6 +27,7 @@ from shared.deadline import Deadline
 from shared.errors import (
     AsteriskUnavailable,
     CdrUnreadable,
+    ConnectFailed,
     ConnectionLost,
     DatabaseUnavailable,
     NoAnswer,
@@ -40,6 +41,7 @@ from shared.errors import (
 )
 from shared.measures import observe
 from shared.pbx.addresses import canonical, checked_host
+from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
 from shared.pbx.state import Failure, HostState, Observed
 from shared.pbx.transports import Line, Lines
@@ -49,6 +51,7 @@ from shared.ssh.connection import Connection, Target
 from shared.ssh.files import FileSlice, FileUnreadable, Space
 from shared.ssh.login import HostKeys
 from shared.ssh.pool import Pool, Use, Used
+from shared.store.breakers import Broken
 from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
@@ -96,6 +99,7 @@ class Pbx:
         )
         self._known_until: dict[tuple[str, str], float] = {}
         self._blocked: Counter[str] = Counter()
+        self._breakers = Breakers(settings, pool, database)
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Send an originate to a host, at most once.
@@ -319,6 +323,7 @@ class Pbx:
         except PbxError as error:
             if of == "console":
                 self._observed_of(host).note_away(error)
+            await self._note_broken(host, error)
             raise
 
     async def _use(
@@ -333,6 +338,7 @@ class Pbx:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._pool.lease(target, deadline, turn, of) as connection:
+                    await self._breakers.note_connected(host)
                     await self._note_met(host, connection)
                     return await use(connection)
             except NotExecuted as error:
@@ -413,6 +419,15 @@ class Pbx:
 
     def _observed_of(self, host: str) -> Observed:
         return self._observed.setdefault(host, Observed())
+
+    async def _note_broken(self, host: str, error: PbxError) -> None:
+        with suppress(ConnectFailed):
+            await self._breakers.note_failure(host, self.target(host), error)
+
+    def heed(self, host: str, broken: Broken | None) -> None:
+        """Take in what all know of connecting a host: nothing, not now, or you are to try it."""
+        with suppress(ConnectFailed):  # no address: that is told by asking it
+            self._breakers.heed(host, self.target(host), broken)
 
     def asked(self) -> tuple[str, ...]:
         """List the hosts that were asked anything, by their texts."""

@@ -74,9 +74,14 @@ class Template:
         }
 
     def policies(self, folder: str) -> set[str]:
-        """Names of the policies of a function's role."""
-        role = self.resources[self.role(folder)]["Properties"]
-        return {_meant(policy) for policy in role["ManagedPolicyArns"]}
+        """Names of the policies of a function's role, those included that name it themselves."""
+        role = self.role(folder)
+        own = self.resources[role]["Properties"]["ManagedPolicyArns"]
+        return {_meant(policy) for policy in own} | {
+            name
+            for name, policy in self.of_type("AWS::IAM::ManagedPolicy").items()
+            if {"Ref": role} in policy.get("Roles", ())
+        }
 
     def role(self, folder: str) -> str:
         """Name of a function's role."""
@@ -91,7 +96,7 @@ class Template:
 
     def is_optional(self, name: str) -> bool:
         """Whether a resource is there only where there are WebSockets."""
-        return "Condition" in self.resources[name]
+        return self.resources[name].get("Condition") in {"HasSockets", "LacksEndpoint"}
 
     def dashboard(self) -> list[dict[str, Any]]:
         """List all dashboards' widgets, with `${...}` left as it is."""

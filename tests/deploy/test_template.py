@@ -39,6 +39,7 @@ POLICIES = {
     },
     "ReadDatabaseSecret": {"secretsmanager:GetSecretValue"},
     "ReadSshSecret": {"secretsmanager:GetSecretValue"},
+    "ReadOriginSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
     "PutEvents": {"dynamodb:PutItem"},
     "KeepConnections": {"dynamodb:PutItem", "dynamodb:DeleteItem"},
@@ -135,6 +136,7 @@ def check_roles(template: Template) -> Iterator[str]:
         wanted |= {"PutEvents"} if reaches.puts else set()
         wanted |= {"KeepConnections"} if reaches.keeps else set()
         wanted |= {"PushEvents"} if reaches.pushes else set()
+        wanted |= {"ReadOriginSecret"} if template.routes(folder) else set()
         if template.policies(folder) != wanted:
             yield f"{folder}: {template.policies(folder) ^ wanted}"
         role = template.resources[template.role(folder)]["Properties"]
@@ -469,7 +471,7 @@ def check_secrets(template: Template) -> Iterator[str]:
     for name, parameter in template.parameters.items():
         if re.search(r"(?i)password|key$|token|secret(?!Arn$)", name):
             yield name
-        if name.endswith("SecretArn") and "Default" in parameter:
+        if name.endswith("SecretArn") and parameter.get("Default"):
             yield f"{name}: a default"
 
 
@@ -533,6 +535,7 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "StatusRole").update(Policies=[]),
         lambda t: _function(t, "HangupRole")["ManagedPolicyArns"].pop(),
         lambda t: _function(t, "PushRole")["ManagedPolicyArns"].append({"Ref": "PutEvents"}),
+        lambda t: _function(t, "ReadOriginSecret")["Roles"].append({"Ref": "TrackerRole"}),
     ],
     check_policies: [
         lambda t: _statement(t, "StartTracker").update(Action="lambda:*"),

@@ -19,6 +19,8 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('claims',           ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('rate_limits',      ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('tickets',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('waits',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('broken_hosts',     ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('hosts',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('host_views',       ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('watches',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
