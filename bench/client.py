@@ -18,12 +18,11 @@ class Answer(NamedTuple):
     ms: float
     body: bytes
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> Any:
         """Read it; a status that tells of a failure is one. Raises RuntimeError."""
         if not 200 <= self.status < 300:  # noqa: PLR2004 - HTTP's own
             raise RuntimeError(f"{self.status} {self.body.decode(errors='replace')}")
-        told: dict[str, Any] = json.loads(self.body)
-        return told
+        return json.loads(self.body)
 
 
 class Client:

@@ -52,6 +52,8 @@ class Part(Protocol):
 # In the order in which they run.
 NAMES = (
     "calls",
+    "trips",
+    "hops",
     "following",
     "listeners",
     "retention",

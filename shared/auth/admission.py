@@ -101,20 +101,12 @@ class AdmittedTransfer:
     quota: Quota | None
 
 
-def settled_within_s(settings: Settings) -> float:
-    """Tell how long a claim may wait for its settling, unless its process has died.
-
-    A settling waits for its turn, asks, and asks once more on another connection.
-    """
-    return settings.request_timeout_s + 3 * settings.postgres_timeout_s
-
-
 def _hold_s(settings: Settings) -> float:
     """Tell how long a claim holds that nobody settles.
 
     It outlives the request that has it: whoever took it over before would dial beside it.
     """
-    return max(settings.unknown_hold_s, settings.repeat_window_s, settled_within_s(settings))
+    return max(settings.unknown_hold_s, settings.repeat_window_s, settings.settled_within_s)
 
 
 async def admit(

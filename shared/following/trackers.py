@@ -130,7 +130,7 @@ class Trackers:
             if lease is None:
                 return
             self._counting.leased(host, lease.fence)
-            tracker = Tracker(lease, self._pbx, self._settings, self._pace)
+            tracker = Tracker(lease, self._pbx, self._settings, self._pace, is_told=True)
             self._trackers[host] = tracker
             try:
                 await tracker.run()

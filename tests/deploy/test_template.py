@@ -39,6 +39,7 @@ POLICIES = {
     },
     "ReadDatabaseSecret": {"secretsmanager:GetSecretValue"},
     "ReadSshSecret": {"secretsmanager:GetSecretValue"},
+    "ReadOriginSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
 }
 AWS_METRICS = {
@@ -121,6 +122,7 @@ def check_roles(template: Template) -> Iterator[str]:
         wanted |= {"ReadDatabaseSecret"} if reaches.database else set()
         wanted |= {"ReadSshSecret"} if reaches.ssh else set()
         wanted |= {"StartTracker"} if reaches.tracker else set()
+        wanted |= {"ReadOriginSecret"} if template.routes(folder) else set()
         if template.policies(folder) != wanted:
             yield f"{folder}: {template.policies(folder) ^ wanted}"
         role = template.resources[template.role(folder)]["Properties"]
@@ -438,7 +440,7 @@ def check_secrets(template: Template) -> Iterator[str]:
     for name, parameter in template.parameters.items():
         if re.search(r"(?i)password|key$|token|secret(?!Arn$)", name):
             yield name
-        if name.endswith("SecretArn") and "Default" in parameter:
+        if name.endswith("SecretArn") and parameter.get("Default"):
             yield f"{name}: a default"
 
 
@@ -500,6 +502,7 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "CallsRole")["ManagedPolicyArns"].append({"Ref": "ReadSshSecret"}),
         lambda t: _function(t, "MonitorRole")["ManagedPolicyArns"].pop(),
         lambda t: _function(t, "StatusRole").update(Policies=[]),
+        lambda t: _function(t, "ReadOriginSecret")["Roles"].append({"Ref": "TrackerRole"}),
     ],
     check_policies: [
         lambda t: _statement(t, "StartTracker").update(Action="lambda:*"),

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from bench.figures import percentile, ratio_of
+from bench.marks import POINTS, Point
 from bench.part import NAMES
 from bench.report import Result, Table, page
 from tests.integration.service import ROOT
@@ -59,3 +60,10 @@ def test_the_page_has_every_table() -> None:
     assert "| a\\|b | 1.50 |\n| c | - |" in told
     assert "2026-11-28; 2 cores; Python; rounds 3." in told
     assert "Of 3 calls." in told
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+def test_what_is_marked_is_there(point: Point) -> None:
+    """A function that moved would be a hop that nobody misses."""
+    holder, name = point.holder()
+    assert callable(getattr(holder, name))
