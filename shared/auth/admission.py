@@ -30,7 +30,7 @@ Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
 _KEY_HOLD_S = 86_400.0
 
 _ADMIT = """
-SELECT x.*, CASE x.verdict WHEN 'new' THEN callapi.note(
+SELECT x.*, callapi.is_sandbox(x.host) AS sandbox, CASE x.verdict WHEN 'new' THEN callapi.note(
          x.number, :kind, x.call_id, :code, :phone, x.created_at, CAST(:who AS jsonb)) END AS noted
   FROM callapi.claim_order(
   p_secret => :secret, p_call => :call_id, p_kind => :kind, p_code => :code, p_phone => :phone,
@@ -156,7 +156,7 @@ async def admit(
             log_wrong_secret(address)
             raise InvalidClientId from None
         if rows[0]["number"] is not None:
-            note_enterprise(rows[0]["number"])
+            note_enterprise(rows[0]["number"], sandbox=rows[0]["sandbox"])
         return rows[0]
 
     row = await ask(settings.shared_hosts)
