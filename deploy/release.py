@@ -78,10 +78,15 @@ def effective(root: Path, config: str, overrides: Mapping[str, str]) -> dict[str
 
 
 def _refuse_contradiction(values: Mapping[str, str]) -> None:
-    """Insist on executions for who hands over or finds no place, beside those that follow."""
-    most, places = values["TrackerConcurrency"], values["TrackersAtOnce"]
-    if most.isdecimal() and places.isdecimal() and 0 < int(most) <= int(places):
-        raise Refused(f"TrackersAtOnce={places} must be below TrackerConcurrency={most}")
+    """Insist on executions that no tracker keeps, and that none of one enterprise's waits does."""
+    for few, many in (
+        ("TrackersAtOnce", "TrackerConcurrency"),
+        ("WaitsInAll", "ReadConcurrency"),
+        ("WaitsInAll", "CallConcurrency"),
+    ):
+        most, part = values[many], values[few]
+        if most.isdecimal() and part.isdecimal() and 0 < int(most) <= int(part):
+            raise Refused(f"{few}={part} must be below {many}={most}")
 
 
 def release(root: Path, parameters: Mapping[str, str]) -> str:

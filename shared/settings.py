@@ -219,6 +219,13 @@ class Settings(BaseModel):
         le=100_000,
         description="waits for a change and streams of events of one enterprise at once, a process",
     )
+    waits_in_all: int = Field(
+        5,
+        ge=1,
+        le=100_000,
+        description="on AWS: requests of one enterprise that wait at once, over all functions;"
+        " elsewhere WAITS_AT_ONCE holds",
+    )
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )
@@ -277,6 +284,11 @@ class Settings(BaseModel):
         5, description="how long a PBX that could not be connected is not tried again"
     )
 
+    origin_secret_arn: str = Field(
+        "",
+        description="on AWS: the secret with `current`, and perhaps `next`, 16 characters at least:"
+        " requests whose `X-Origin-Secret` is neither get 403. Empty: none is asked for",
+    )
     secrets_max_age_s: int = Field(
         300, ge=1, le=86_400, description="how long a secret is used before it is read again"
     )
@@ -289,6 +301,23 @@ class Settings(BaseModel):
         le=100_000,
         description="on AWS: hosts that functions follow at once, fewer than may be executed; more"
         " hosts take turns",
+    )
+    outbox_table: str = Field(
+        "",
+        description="on AWS: the table of DynamoDB through which WebSockets are told events; empty:"
+        " none is",
+    )
+    connections_table: str = Field(
+        "", description="on AWS: the table of DynamoDB that has those WebSockets"
+    )
+    push_endpoint: str = Field(
+        "", description="on AWS: the URL by which API Gateway sends to those WebSockets"
+    )
+    sockets_at_once: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="on AWS: WebSockets of one enterprise at once",
     )
     secret_min: int = Field(
         1,
@@ -371,6 +400,14 @@ class Settings(BaseModel):
     def ports(self) -> tuple[int, ...]:
         """All ports that this process listens on."""
         return tuple(dict.fromkeys((self.port, self.port_of_metrics)))
+
+    @property
+    def settled_within_s(self) -> float:
+        """How long a claim may wait for its settling, unless its process has died.
+
+        A settling waits for its turn, asks, and asks once more on another connection.
+        """
+        return self.request_timeout_s + 3 * self.postgres_timeout_s
 
     @property
     def is_read_on_the_way(self) -> bool:

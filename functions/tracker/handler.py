@@ -14,13 +14,12 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from shared.asterisk.commands import OriginateCall
-from shared.asterisk.models import CallOrder, Context, Extension, Phone
 from shared.aws.environment import begin_environment, run_pinned
 from shared.errors import DatabaseUnavailable, ServiceError
 from shared.following.late import UnknownCall, the_late_calls
 from shared.following.pace import the_pace
 from shared.following.tracker import Tracker
+from shared.following.unsettled import command_of
 from shared.following.wake import the_waker
 from shared.pbx.hosts import the_pbx
 from shared.settings import on_lambda, the_settings
@@ -102,7 +101,6 @@ async def _give_way(tracker: Tracker, lease: Lease) -> None:
 
 def _watch(host: str, call: FollowedCall) -> None:
     """Look for a call of unknown outcome: whoever sent it may do nothing after its answer."""
-    order = CallOrder(Extension(call.code), Phone(call.to))
-    command = OriginateCall(order, Context(the_settings().dialplan_context))
+    command = command_of(call, the_settings())
     sent_at = time.monotonic() - call.age_s
     the_late_calls().watch(UnknownCall(call.call_id, host, command, None, sent_at))

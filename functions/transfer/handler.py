@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from shared.auth.caller import Wishes
-from shared.auth.credentials import DoerOf, NoPrefetch, placed_headers
+from shared.auth.credentials import RediallerOf, placed_headers
 from shared.auth.enterprise import identify
 from shared.calls.fields import CallId, Detail, Repeated, StatusUrl
 from shared.calls.telling import status_url
@@ -34,7 +34,7 @@ _FAILURES = (
     *(NoSuchCall, CallEnded, CallNotReady, CallElsewhere),
 )
 
-router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
+router = APIRouter(tags=["calls"], route_class=RingingRoute)
 
 
 _UNKNOWN = "The transfer to {} was sent before, whether it rings is unknown; nothing was sent now"
@@ -74,7 +74,7 @@ class Transferred(BaseModel):
     | failing(*_FAILURES, has_body=True),
 )
 async def post(
-    call_id: CallInPath, target: TransferTo, caller: DoerOf, response: Response
+    call_id: CallInPath, target: TransferTo, caller: RediallerOf, response: Response
 ) -> Transferred:
     """Connect the customer with another extension; the same again is told what became of it."""
     enterprise = await identify(the_database(), the_settings(), caller)

@@ -12,7 +12,7 @@ from shared.aws.environment import begin_environment, run_pinned
 from shared.errors import ServiceError
 from shared.following.expiry import the_expiry
 from shared.following.wake import the_waker
-from shared.pbx.neighbours import the_neighbours
+from shared.pbx.names import the_names
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
 from shared.store.leases import hosts_due, untracked_hosts
@@ -45,7 +45,7 @@ async def look_around(seconds: float) -> dict[str, Any]:
         async with asyncio.timeout(seconds):
             started = await start_missing()
             await the_expiry().remove_if_due()
-            await the_neighbours().refresh_if_due()
+            await the_names().refresh_if_due()
     except TimeoutError:
         LOG.warning("⚠️ Сторож не успел всего за %.0f с, продолжит следующий", seconds)
         return {"end": "time"}

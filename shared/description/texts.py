@@ -41,6 +41,28 @@ TAGS = [
     {"name": "service", "description": "The service itself; without a secret."},
 ]
 
+# FastAPI knows of one place, `Secret`: see shared/auth/credentials.py.
+SECRETS = {
+    "Bearer": {
+        "type": "http",
+        "description": "`Authorization: Bearer SECRET`, the enterprise's secret: the preferred way",
+        "scheme": "bearer",
+    },
+    "ClientIdHeader": {
+        "type": "apiKey",
+        "description": "the enterprise's secret alone",
+        "in": "header",
+        "name": "X-Client-Id",
+    },
+    "ClientIdQuery": {
+        "type": "apiKey",
+        "description": "Deprecated: the enterprise's secret as in the specification. URLs end up in"
+        " other people's logs; prefer a header",
+        "in": "query",
+        "name": "clientId",
+    },
+}
+
 
 SANDBOX = {
     "type": "boolean",

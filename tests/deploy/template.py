@@ -73,9 +73,14 @@ class Template:
         }
 
     def policies(self, folder: str) -> set[str]:
-        """Names of the policies of a function's role."""
-        role = self.resources[self.role(folder)]["Properties"]
-        return {policy["Ref"] for policy in role["ManagedPolicyArns"]}
+        """Names of the policies of a function's role, those included that name it themselves."""
+        role = self.role(folder)
+        own = self.resources[role]["Properties"]["ManagedPolicyArns"]
+        return {policy["Ref"] for policy in own} | {
+            name
+            for name, policy in self.of_type("AWS::IAM::ManagedPolicy").items()
+            if {"Ref": role} in policy.get("Roles", ())
+        }
 
     def role(self, folder: str) -> str:
         """Name of a function's role."""

@@ -39,6 +39,7 @@ POLICIES = {
     },
     "ReadDatabaseSecret": {"secretsmanager:GetSecretValue"},
     "ReadSshSecret": {"secretsmanager:GetSecretValue"},
+    "ReadOriginSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
 }
 AWS_METRICS = {
@@ -121,6 +122,7 @@ def check_roles(template: Template) -> Iterator[str]:
         wanted |= {"ReadDatabaseSecret"} if reaches.database else set()
         wanted |= {"ReadSshSecret"} if reaches.ssh else set()
         wanted |= {"StartTracker"} if reaches.tracker else set()
+        wanted |= {"ReadOriginSecret"} if template.routes(folder) else set()
         if template.policies(folder) != wanted:
             yield f"{folder}: {template.policies(folder) ^ wanted}"
         role = template.resources[template.role(folder)]["Properties"]
@@ -372,12 +374,31 @@ def check_limits(template: Template) -> Iterator[str]:
         if reservation(template, folder) is None:
             yield f"{folder}: no limit that can be left out"
     (api,) = template.of_type("AWS::Serverless::HttpApi").values()
+    ringing = {
+        f"{method} {path}"
+        for folder in template.functions
+        if reservation(template, folder) == "CallConcurrency"
+        for method, path in template.routes(folder)
+    }
     # A route's own settings replace the default ones, limits included.
-    if "RouteSettings" in api:
-        yield "api: a route of its own"
-    for key in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
-        if api["DefaultRouteSettings"].get(key, {}).get("Ref") not in template.parameters:
-            yield f"api: {key}"
+    wanted = {
+        **dict.fromkeys(ringing, _throttle({"Ref": "CallRateLimit"}, {"Ref": "CallBurstLimit"})),
+        # Whoever asks these shows no secret.
+        **dict.fromkeys(("GET /health", "GET /ready", "GET /api/status"), _throttle(10, 20)),
+    }
+    yield from (f"api: {route}" for route, _ in _differing(api["RouteSettings"], wanted))
+    if api["DefaultRouteSettings"] != _throttle({"Ref": "RateLimit"}, {"Ref": "BurstLimit"}):
+        yield "api: the other routes"
+
+
+def _throttle(rate: object, burst: object) -> dict[str, object]:
+    return {"ThrottlingRateLimit": rate, "ThrottlingBurstLimit": burst}
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in one.keys() | other.keys():
+        if one.get(name) != other.get(name):
+            yield name, one.get(name)
 
 
 def check_cors(template: Template) -> Iterator[str]:
@@ -419,7 +440,7 @@ def check_secrets(template: Template) -> Iterator[str]:
     for name, parameter in template.parameters.items():
         if re.search(r"(?i)password|key$|token|secret(?!Arn$)", name):
             yield name
-        if name.endswith("SecretArn") and "Default" in parameter:
+        if name.endswith("SecretArn") and parameter.get("Default"):
             yield f"{name}: a default"
 
 
@@ -481,6 +502,7 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "CallsRole")["ManagedPolicyArns"].append({"Ref": "ReadSshSecret"}),
         lambda t: _function(t, "MonitorRole")["ManagedPolicyArns"].pop(),
         lambda t: _function(t, "StatusRole").update(Policies=[]),
+        lambda t: _function(t, "ReadOriginSecret")["Roles"].append({"Ref": "TrackerRole"}),
     ],
     check_policies: [
         lambda t: _statement(t, "StartTracker").update(Action="lambda:*"),
@@ -554,7 +576,9 @@ CHECKS: dict[Check, list[Change]] = {
             ReservesCalls={"Fn::Equals": [{"Ref": "CallConcurrency"}, 0]}
         ),
         lambda t: _api(t)["DefaultRouteSettings"].pop("ThrottlingRateLimit"),
-        lambda t: _api(t).update(RouteSettings={"GET /health": {}}),
+        lambda t: _api(t)["RouteSettings"]["GET /health"].pop("ThrottlingBurstLimit"),
+        lambda t: _api(t)["RouteSettings"].pop("POST /api/calls"),
+        lambda t: _api(t)["RouteSettings"].update({"GET /api/calls": _throttle(1, 1)}),
     ],
     check_cors: [
         lambda t: _cors(_api(t)).update(AllowOrigins=["*"]),
@@ -688,6 +712,23 @@ def test_a_new_account_can_have_dev(config: str, in_all: int, template: Template
     """Of ten executions none can be reserved; prod's have to be asked for."""
     values = effective(ROOT, config, {})
     assert sum(reserved(template, folder, values) for folder in template.functions) == in_all
+
+
+def test_the_gateway_refuses_after_the_service(template: Template) -> None:
+    """One enterprise's own limits are reached first, which tell it why and for how long."""
+    limits = {
+        name: int(item["Default"])
+        for name, item in template.parameters.items()
+        if name.endswith("Limit")
+    }
+    calls, reads = Settings().rate_limit_enterprise, Settings().rate_limit_reads
+    assert template.parameters["RateLimitEnterprise"]["Default"] == f"{calls.count}/{calls.per_s}"
+    assert limits["CallRateLimit"] >= 10 * calls.count / calls.per_s
+    assert limits["CallBurstLimit"] > calls.count
+    assert limits["RateLimit"] >= 5 * reads.count / reads.per_s
+    assert limits["BurstLimit"] >= limits["RateLimit"]
+    # AWS's own, of an account and region, which a stage cannot exceed.
+    assert max(limits.values()) <= 5_000
 
 
 def test_samconfig_is_made_up() -> None:

@@ -72,6 +72,17 @@ def test_api_has_the_functions_routes_and_no_other(resources: dict[str, Any]) ->
     assert found == wanted
 
 
+def test_each_route_has_the_throttle_that_is_meant(resources: dict[str, Any]) -> None:
+    """SAM gives them to the stage, by the names of routes that are there."""
+    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+    settings = stage["Properties"]["RouteSettings"]
+    paths = resources["Api"]["Properties"]["Body"]["paths"]
+    routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert settings.keys() < routes
+    for throttle in (stage["Properties"]["DefaultRouteSettings"], *settings.values()):
+        assert throttle.keys() == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
+
+
 def test_browsers_are_told_all_of_cors(resources: dict[str, Any]) -> None:
     """Of some intrinsics SAM makes the whole of it, and the rest is lost."""
     condition, cors, otherwise = resources["Api"]["Properties"]["Body"]["x-amazon-apigateway-cors"][

@@ -33,7 +33,7 @@ NEEDED: dict[str, set[str]] = {
     "status": DATABASE,
     "tracker": DATABASE_AND_SSH,
     "transfer": DATABASE_AND_SSH,
-    "watchdog": DATABASE_AND_SSH,
+    "watchdog": DATABASE,
     "webhooks": DATABASE,
 }
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:made-up-AbCdEf"

@@ -38,7 +38,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "metrics", "operate", "panel", "description", "webhooks"),
+            *("calls", "events", "metrics", "operate", "panel", "description", "webhooks", "push"),
         )
     },
 }
@@ -60,17 +60,18 @@ MAY_IMPORT = {
     "calls": ["models", "asterisk", "store", "pbx", "auth", "following"],
     "events": ["models", "http", "store", "auth", "following", "calls"],
     "webhooks": ["store", "events"],
+    "push": ["models", "aws", "store", "events"],
     "operate": ["models", "asterisk", "store", "pbx", "auth", "webhooks"],
     "metrics": ["models", "http", "store", "pbx", "auth", "following"],
     "functions": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
-        *("calls", "events", "webhooks"),
+        *("calls", "events", "webhooks", "push"),
     ],
     "panel": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events", "operate"),
     ],
-    "description": ["http"],
+    "description": ["http", "models"],
     "service": [
         *("functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"),
         *("description", "webhooks"),

@@ -20,6 +20,8 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('claims',           ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('rate_limits',      ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('tickets',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('waits',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('broken_hosts',     ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('hosts',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('host_views',       ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('watches',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
@@ -29,5 +31,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('notices',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('webhooks',         ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('webhook_deliveries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE'])
+    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('push_connections', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('push_places',      ARRAY['SELECT', 'INSERT', 'UPDATE'])
 $f$;
