@@ -117,6 +117,11 @@ class Settings(BaseModel):
     postgres_tls: Literal["off", "require", "verify"] = Field(
         "off", description="`verify` checks the server's certificate, `require` only encrypts"
     )
+    postgres_session: Literal["set", "role"] = Field(
+        "set",
+        description="`role`: nothing is set at log-in or later, as RDS Proxy needs; the role has"
+        " it, by deploy/grants.sql",
+    )
     postgres_ca_file: str = Field("", description="CA bundle for `verify`; empty: the system's")
     postgres_pool_size: int = Field(
         8, ge=1, le=100, description="connections a process; 1 on Lambda"
@@ -284,6 +289,11 @@ class Settings(BaseModel):
         5, description="how long a PBX that could not be connected is not tried again"
     )
 
+    origin_secret_arn: str = Field(
+        "",
+        description="on AWS: the secret with `current`, and perhaps `next`, 16 characters at least:"
+        " requests whose `X-Origin-Secret` is neither get 403. Empty: none is asked for",
+    )
     secrets_max_age_s: int = Field(
         300, ge=1, le=86_400, description="how long a secret is used before it is read again"
     )
@@ -395,6 +405,14 @@ class Settings(BaseModel):
     def ports(self) -> tuple[int, ...]:
         """All ports that this process listens on."""
         return tuple(dict.fromkeys((self.port, self.port_of_metrics)))
+
+    @property
+    def settled_within_s(self) -> float:
+        """How long a claim may wait for its settling, unless its process has died.
+
+        A settling waits for its turn, asks, and asks once more on another connection.
+        """
+        return self.request_timeout_s + 3 * self.postgres_timeout_s
 
     @property
     def is_read_on_the_way(self) -> bool:

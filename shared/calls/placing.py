@@ -34,12 +34,12 @@ from shared.auth.enterprise import identify
 from shared.auth.strangers import is_of_wrong_secret
 from shared.auth.under_way import execution_to_wait
 from shared.calls.repeating import how_far
+from shared.calls.settling import Settler, the_settler
 from shared.deadline import Deadline
 from shared.errors import (
     ChannelAmbiguous,
     CommandRejected,
     ContextMissing,
-    DatabaseUnavailable,
     Dialled,
     Forbidden,
     HostUnverified,
@@ -52,7 +52,6 @@ from shared.errors import (
     UnknownExtension,
 )
 from shared.following.late import LateCalls, UnknownCall, the_late_calls
-from shared.following.wake import Waker, the_waker
 from shared.pbx.hosts import Pbx, the_pbx
 from shared.pbx.neighbours import Neighbours, the_neighbours
 from shared.process import once
@@ -97,14 +96,15 @@ class Placing:
     database: Database
     pbx: Pbx
     neighbours: Neighbours
-    waker: Waker
+    settler: Settler
     late: LateCalls | None
 
     async def place(self, order: Order, caller: Caller, wishes: Wishes, *, field: str) -> Placed:
         """Place a call, unless this request repeats one; then tell of that and dial nothing.
 
         The claim is written before anything is sent, and only settling lifts it. Once Asterisk has
-        accepted the call the answer is its success, whatever happens to the bookkeeping. `field` is
+        accepted the call the answer is its success, whatever happens to the bookkeeping: where a
+        process lives on, that follows the answer. `field` is
         what the request calls the extension that rings first.
 
         Raises:
@@ -135,26 +135,26 @@ class Placing:
             settlement = Settlement(
                 outcome, error_code=error.code, error_detail=error.recorded_detail, reason=reason
             )
-            await self._settle(admitted, settlement)
+            await self.settler.settle(admitted, settlement)
             _complete(error, order, admitted.call_id)
             raise
         except Exception as defect:
             # Of whatever happens after the command was sent, its sender makes an error of the tree.
             count_call(is_accepted=False)
-            await self._settle(admitted, Settlement("not_executed", reason="failed"))
+            await self.settler.settle(admitted, Settlement("not_executed", reason="failed"))
             internal = InternalError()
             internal.call_id = admitted.call_id
             raise internal from defect
         except BaseException:  # the request was given up
             reason = None if may_ring else "failed"
             outcome = "unknown" if may_ring else "not_executed"
-            await self._settle(admitted, Settlement(outcome, reason=reason))
+            await self.settler.settle(admitted, Settlement(outcome, reason=reason))
             raise
         count_call(is_accepted=True)
         count("PlacingMs", round((time.monotonic() - began) * 1000))
         LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, order)
         roots = originated.roots
-        await self._settle(admitted, Settlement("executed", roots))
+        await self.settler.settle_accepted(admitted, Settlement("executed", roots))
         if originated.blocked is not None:
             self._let_ring(originated.blocked)
         # Where another program's call cannot be told from ours, there is nothing to look at yet.
@@ -312,24 +312,6 @@ class Placing:
         except ServiceError:
             return Technology.SIP
 
-    async def _settle(self, admitted: Admitted, settlement: Settlement) -> None:
-        """Record the outcome, and see to it that the call is followed.
-
-        Without it the claim holds on, so a lost record never dials twice.
-        """
-        try:
-            tracked = await admission.settle(
-                self.database, self.settings, admitted.call_id, settlement
-            )
-        except DatabaseUnavailable:
-            LOG.error("⚠️ Исход звонка %s не записан: %s", admitted.call_id, settlement.outcome)
-            return
-        except Exception:  # noqa: BLE001 - the answer is what became of the call
-            LOG.exception("❌ Исход звонка %s не записан", admitted.call_id)
-            return
-        if settlement.outcome != "not_executed":
-            await self.waker.see_followed(admitted.host, tracked=tracked)
-
 
 def _complete(error: ServiceError, order: Order, call_id: UUID) -> None:
     """Say what failed, in the specification's words, and of which call."""
@@ -367,4 +349,4 @@ def _reason(error: ServiceError) -> Reason | None:
 def the_placing() -> Placing:
     """That of this process."""
     late = None if on_lambda() else the_late_calls()
-    return Placing(the_settings(), the_database(), the_pbx(), the_neighbours(), the_waker(), late)
+    return Placing(the_settings(), the_database(), the_pbx(), the_neighbours(), the_settler(), late)

@@ -20,6 +20,8 @@ FROM_HTTP = {
         403,
         "CORS_ORIGINS does not name https://crm.example.test: its pages may not call the API",
     ),
+    "not-through-edge": (403, "The API is asked by its own name, not by the gateway's"),
+    "origin-secret-unreadable": (503, "ORIGIN_SECRET_ARN: the secret cannot be read"),
     "request-timeout": (408, "The body did not arrive within 20 s"),
     "body-too-large": (413, "The body must not exceed 16384 bytes"),
     "target-too-long": (414, "The path and query must not exceed 8192 bytes"),
@@ -79,6 +81,9 @@ class Problem(BaseModel):
     )
     repeated: bool | None = Field(
         None, description="true: the failure is that of the request that this one repeats"
+    )
+    sandbox: bool | None = Field(
+        None, description="true: the enterprise has a sandbox, where no phone rings; else absent"
     )
     errors: list[WrongField] | None = Field(
         None, description="of `invalid-parameter` and its like: each parameter that is wrong"

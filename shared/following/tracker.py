@@ -31,6 +31,7 @@ from shared.following.judge import (
 )
 from shared.following.pace import Pace
 from shared.following.records import Records
+from shared.following.unsettled import Unsettled
 from shared.following.watching import Seen, Watching
 from shared.measures import observe
 from shared.pbx.hosts import Pbx
@@ -58,9 +59,10 @@ class Tracker:
     """The tracker of one host.
 
     `on_unknown(host, call)` is called once for each call of unknown outcome, for whoever looks for
-    those; the process that sent it does that itself where it lives on. `is_told` says that somebody
-    wakes it whenever something was begun: then it asks the database each second, and when it has
-    something to write, not at each look. `sleep` is a test's clock.
+    those; the process that sent it does that itself where it lives on. `on_written()` is called
+    after each write that may have told anything. `is_told` says that somebody wakes it whenever
+    something was begun: then it asks the database each second, and when it has something to write,
+    not at each look. `sleep` is a test's clock.
 
     `seen_at` is when it last saw all that it was to see, by `time.monotonic`.
     """
@@ -73,6 +75,7 @@ class Tracker:
         pace: Pace,
         *,
         on_unknown: Callable[[str, FollowedCall], None] | None = None,
+        on_written: Callable[[], object] = lambda: None,
         is_told: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -87,6 +90,7 @@ class Tracker:
         self._gone: Mapping[UUID, float] = {}
         self._watching = Watching(lease, settings)
         self._seen: Seen | None = None  # all calls, by the look that is being told of
+        self._unsettled = Unsettled(lease, settings)
         self._cutting = Cutting(lease.host, pbx, settings.max_call_s)
         self._reached_at = time.monotonic()
         self._untold_reach: float | None = None  # a look that succeeded, until that is written
@@ -99,6 +103,7 @@ class Tracker:
         self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
+        self._on_written = on_written
         self._unknown: set[UUID] = set()
         self._malformed: set[MalformedCall] = set()
 
@@ -190,6 +195,8 @@ class Tracker:
                 if following is not None:
                     _count(changes)
                     self._tell(following)
+                    if changes:
+                        self._on_written()
                 return following
 
     def _tell(self, following: Following) -> None:
@@ -223,41 +230,51 @@ class Tracker:
             self._watching.forget()
             return True
         try:
-            return await self._watching.tell(seen, error_code)
+            is_ours = await self._watching.tell(seen, error_code)
         except DatabaseUnavailable:
             return True  # the write that follows waits until it answers
+        self._on_written()
+        return is_ours
 
     async def _look(self, following: Following) -> tuple[list[Change], tuple[PbxCall, ...] | None]:
         """Ask the PBX what is new of these calls, and of all calls where somebody wants them."""
-        longest_s, hold_s = self._settings.request_timeout_s, self._settings.unknown_hold_s
-        changes = [
-            change
-            for call in following.calls
-            for change in judge_age(call, longest_request_s=longest_s, hold_s=hold_s)
-        ]
         asked = [call for call in following.calls if is_asked_about(call)]
         if not asked and not following.sees_all:
             self.seen_at = time.monotonic()
-            return changes, None
+            return self._aged(following.calls), None
         self._looked_at = time.monotonic()
         try:
             look = await self._ask(following, asked)
+            unsettled = await self._unsettled.judge(following.calls, look.channels)
         except (PbxError, DatabaseUnavailable) as error:  # of a new connection something is noted
             self._unreachable(error)
             away_s = time.monotonic() - self._reached_at
+            changes = self._aged(following.calls)
             for call in asked:
                 changes += judge_unreachable(call, away_s, self._pace)
             return changes, None
         self._reached_at = self._untold_reach = look.at_s
         self.seen_at = time.monotonic()
         self._error_code = None
-        for call in asked:
-            changes += judge(call, look, self._pace)
+        changes = list(unsettled.values())
+        for call in following.calls:
+            if call.call_id not in unsettled and call.phase != "placing":
+                told = list(judge(call, look, self._pace)) if is_asked_about(call) else []
+                changes += told or self._aged([call])
         if following.watched:
             ours = (call.root for call in following.calls)
             roots = frozenset(root.uniqueid for root in ours if root is not None)
             self._seen = Seen(look.channels, look.linkedids, roots)
         return changes, view_of(look.channels, look.linkedids) if following.wanted else None
+
+    def _aged(self, calls: Iterable[FollowedCall]) -> list[Change]:
+        """Tell whose outcome was waited for long enough."""
+        longest_s, hold_s = self._settings.request_timeout_s, self._settings.unknown_hold_s
+        return [
+            change
+            for call in calls
+            for change in judge_age(call, longest_request_s=longest_s, hold_s=hold_s)
+        ]
 
     async def _cut(self, following: Following) -> Following | None:
         """End what lasts too long, of what this look has seen.

@@ -14,8 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.aws.logins import SecretUnreadable
 from shared.deadline import Deadline
 from shared.http.addresses import client_address
+from shared.http.edge import client_of, the_edge
 from shared.http.ending import Answer, telling_of_end
 from shared.http.origins import Origins, shown
 from shared.http.problems import EDGE_HEADERS, note_defect, render_problem
@@ -27,6 +29,7 @@ _BODY_S = 20.0
 # The longest of ours is a page of the history, whose cursor has up to 6 kB.
 MAX_TARGET_BYTES = 8_192
 TARGET_RULE = f"The path and query must not exceed {MAX_TARGET_BYTES} bytes"
+NOT_THROUGH_EDGE = "The API is asked by its own name, not by the gateway's"
 # What a handler needs after its deadline to settle and to answer, on Lambda.
 _LAMBDA_RESERVE_S = 1.0
 
@@ -73,8 +76,9 @@ class RequestContext:
             await send(message)
 
         try:
+            refusal = await self._see_edge(scope)
             self._see_client(scope)
-            refusal = self._refusal(scope)
+            refusal = refusal or self._refusal(scope)
             if refusal is not None:
                 await refusal(scope, receive, send_with_headers)
             else:
@@ -87,6 +91,24 @@ class RequestContext:
             # Nobody knows how far a crashed request had got.
             body = render_problem(scope, 500, "internal-error", "Internal error", dialled="unknown")
             await body(scope, receive, send_with_headers)
+
+    async def _see_edge(self, scope: Scope) -> Response | None:
+        """Refuse what did not come by the edge, where one is known; else believe whom it names."""
+        edge = the_edge()
+        if edge is None:
+            return None
+        headers = Headers(scope=scope)
+        try:
+            if await edge.has_sent(headers):
+                client = client_of(headers)
+                if client is not None:
+                    scope["client"] = (client, 0)
+                return None
+        except SecretUnreadable as error:
+            return render_problem(
+                scope, 503, "origin-secret-unreadable", str(error), is_routed=False
+            )
+        return render_problem(scope, 403, "not-through-edge", NOT_THROUGH_EDGE, is_routed=False)
 
     def _see_client(self, scope: Scope) -> None:
         """Have the scope tell the client that a trusted proxy names, to uvicorn's log as well."""

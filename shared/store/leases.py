@@ -81,7 +81,7 @@ class Change(TypedDict, total=False):
     """What a tracker has seen of one call; what is missing stays as it is.
 
     `ago_s` is how long ago it happened. `cut`: it is ended because it lasts too long, or, false,
-    that was not sent.
+    that was not sent. `candidates` are roots that may be its own, while nobody has settled it.
     """
 
     call_id: UUID
@@ -91,6 +91,7 @@ class Change(TypedDict, total=False):
     legs: tuple[Leg, ...]
     root_channel: str
     root_uniqueid: str
+    candidates: tuple[Candidate, ...]
     disposition: str
     ring_s: int | None
     talk_s: int | None
@@ -108,7 +109,8 @@ class FollowedCall:
 
     `root` is None where it could not be told from other programs' (`candidates`), or was over
     before anybody could look. `ended_s` is how long ago it ended, None while it has not; `cut_s`
-    how long ago it was first hung up for lasting too long.
+    how long ago it was first hung up for lasting too long. `settled`: whoever placed it has told
+    what became of that.
     """
 
     call_id: UUID
@@ -127,6 +129,7 @@ class FollowedCall:
     agent: Side = field(default_factory=Side)
     customer: Side = field(default_factory=Side)
     talked: bool = False
+    settled: bool = True
 
     def after(self, seconds: float) -> FollowedCall:
         """Make it so much older."""
@@ -416,4 +419,5 @@ def _call(row: dict[str, Any]) -> FollowedCall:
         agent=Side(**row["agent"]),
         customer=Side(**row["customer"]),
         talked=row["talked"],
+        settled=row.get("settled", True),  # the function of the release before tells nothing
     )

@@ -12,7 +12,9 @@ import pytest
 from shared.asterisk.models import Channel
 from shared.auth.admission import Admitted, Settlement, admit, settle
 from shared.settings import Settings
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
+from shared.store.jsonb import Candidate
 from shared.store.late import settle_late
 from shared.store.leases import Change, FollowedCall, Lease, untracked_hosts
 from tests.integration.service import until
@@ -391,3 +393,46 @@ async def test_a_repeat_is_one_for_its_whole_time_after_the_phone_may_ring(book:
     await settle(book.database, book.settings, admitted.call_id, settlement)
     again = await book.place()
     assert (again.repeated, again.call_id) == (True, admitted.call_id)
+
+
+async def test_who_has_placed_a_call_knows_better_than_a_tracker(book: Book) -> None:
+    """One that was given up as unsettled is settled by whoever could not reach the database."""
+    admitted = await book.place()
+    lease = await book.lease()
+    await write(lease, change(admitted.call_id, phase="unknown"))
+    settlement = Settlement("executed", (ROOT,))
+    await settle(book.database, book.settings, admitted.call_id, settlement)
+    (call,) = await write(lease)
+    assert (call.phase, call.root and call.root.uniqueid) == ("accepted", ROOT.uniqueid)
+    assert [phase for _, phase, _ in book.phases()] == ["unknown", "accepted"]
+
+
+async def test_what_its_caller_was_told_stays(book: Book) -> None:
+    """Unknown is an outcome: nothing settles the call once more."""
+    admitted = await book.place()
+    unknown = Settlement("unknown", error_code="outcome-unknown")
+    await settle(book.database, book.settings, admitted.call_id, unknown)
+    settlement = Settlement("executed", (ROOT,))
+    await settle(book.database, book.settings, admitted.call_id, settlement)
+    assert book.row(admitted.call_id)["state"] == "unknown"
+
+
+async def test_a_tracker_settles_what_nobody_did(book: Book) -> None:
+    """Roots that it notes are candidates; one that it takes is the call's, which is accepted."""
+    admitted = await book.place()
+    lease = await book.lease()
+    candidates = (Candidate(ROOT.name, ROOT.uniqueid), Candidate("Local/150@inoffice-9;1", "1.9"))
+    (call,) = await write(lease, change(admitted.call_id, candidates=candidates))
+    assert (call.phase, call.settled, call.root) == ("placing", False, None)
+    assert [root.uniqueid for root in call.candidates] == [ROOT.uniqueid, "1.9"]
+    found = change(
+        admitted.call_id, phase="accepted", root_channel=ROOT.name, root_uniqueid=ROOT.uniqueid
+    )
+    (call,) = await write(lease, found)
+    assert (call.phase, call.settled, call.root and call.root.uniqueid) == ("accepted", True, "1.1")
+    row = book.row(admitted.call_id)
+    assert (row["state"], row["settled_at"] is None) == ("executed", False)
+    (call,) = await write(lease, change(admitted.call_id, candidates=()))
+    assert len(call.candidates) == 2, "what is settled has none to come"
+    await settle(book.database, book.settings, admitted.call_id, Settlement("executed", ()))
+    assert book.row(admitted.call_id)["root_uniqueid"] == ROOT.uniqueid

@@ -22,6 +22,7 @@ from shared.auth.admission import Admitted, Settlement
 from shared.auth.caller import Caller, Wishes
 from shared.aws.clients import Clients
 from shared.calls.placing import Placing, the_placing
+from shared.calls.settling import Settler
 from shared.deadline import Deadline
 from shared.errors import (
     CommandRejected,
@@ -163,9 +164,11 @@ async def phase(pbx: Pbx, wait_s: float, late: Late | None = None) -> str:
     settings = the_settings()
     database, waker = Database(settings), Waker(settings, Clients())
     neighbours = Neighbours(Names(database), pbx)  # type: ignore[arg-type] # a fake
-    placing = Placing(settings, database, pbx, neighbours, waker, late)  # type: ignore[arg-type] # fakes
+    settler = Settler(settings, database, waker, lives_on=True)
+    placing = Placing(settings, database, pbx, neighbours, settler, late)  # type: ignore[arg-type] # fakes
     caller = Caller("secret", None, Deadline.after(27))
     placed = await placing.place(ORDER, caller, Wishes(wait_s=wait_s), field="code")
+    await settler.close()
     return placed.phase
 
 

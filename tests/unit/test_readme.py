@@ -26,6 +26,8 @@ RUSSIAN = (ROOT / "docs" / "ru.md").read_text("utf-8")
 # Errors that no class of the tree stands for: of HTTP itself.
 FROM_HTTP = {
     "not-found": 404,
+    "not-through-edge": 403,
+    "origin-secret-unreadable": 503,
     "method-not-allowed": 405,
     "malformed-request": 400,
     "origin-not-allowed": 403,

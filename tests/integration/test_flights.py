@@ -1,0 +1,71 @@
+"""How many round trips to the PBX each operation waits for: one may be 200 ms, far away."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import httpx
+import pytest
+
+from tests.flights import Flights, counting
+from tests.integration.followed import BUSY, TALKS_ON, follow, place, reach
+from tests.integration.service import Service, Services
+from tests.integration.test_transfer import transfer
+
+pytestmark = pytest.mark.anyio
+
+
+async def counted(flights: Flights, asked: Awaitable[httpx.Response]) -> int:
+    """Count those of a request that succeeds."""
+    await flights.begin()
+    answer = await asked
+    assert answer.status_code == httpx.codes.OK, answer.text
+    return flights.round_trips
+
+
+async def far_away(start: Services, *codes: str) -> tuple[Service, Flights, list[str]]:
+    """Let them talk, followed by somebody near the PBX; start a service that is far from it."""
+    near = await follow(start)
+    calls = [await place(near, code, TALKS_ON) for code in codes]
+    for call_id in calls:
+        await reach(near, call_id, "talking")
+    start.follow = False
+    flights = await start.stack.enter_async_context(counting(near.pbx.port))
+    return await start.on(near.pbx, SSH_PORT=flights.port), flights, calls
+
+
+async def test_a_process_waits_so_often_for_its_first_call(start: Services) -> None:
+    """TCP's handshake comes on top. A host never met before shows its key first, and is left."""
+    service, flights, _ = await far_away(start)
+    never_met = await counted(flights, service.call("150"))
+
+    service = await start.on(service.pbx, SSH_PORT=flights.port)
+    first = await counted(flights, service.call("152"))
+
+    assert {"never met": never_met, "first": first} == {"never met": 16, "first": 14}
+
+
+async def test_a_connected_process_waits_so_often(start: Services) -> None:
+    """The extension is known or new to the check of the dialplan."""
+    service, flights, (call_id, other) = await far_away(start, "154", "156")
+    assert (await service.call("150")).is_success
+
+    assert {
+        "call, known": await counted(flights, service.call("150", BUSY)),
+        "call, new": await counted(flights, service.call("153")),
+        "first monitor": await counted(flights, service.monitor(target="154", monitor_from="151")),
+        "monitor": await counted(flights, service.monitor(target="154", monitor_from="152")),
+        "extension": await counted(flights, service.http.get("/api/extensions/154")),
+        "history": await counted(flights, service.http.get("/api/history")),
+        "transfer": await counted(flights, transfer(service, call_id, "155")),
+        "hang up": await counted(flights, service.http.delete(f"/api/calls/{other}")),
+    } == {
+        "call, known": 2,  # open; send
+        "call, new": 4,  # open; dialplan; open; send
+        "first monitor": 8,  # open; drivers; and as any other
+        "monitor": 6,  # open; devices; open; dialplan; open; send
+        "extension": 2,  # open; devices
+        "history": 9,  # open; channels; session; SFTP; its version; open; size; read; end of file
+        "transfer": 12,  # open; dialplan; open; channels; thrice open; whose they are; open; send
+        "hang up": 4,  # open; channels; open; send
+    }
