@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -94,7 +95,7 @@ def test_what_is_put_is_read_again() -> None:
     letters = (Letter(5, '{"seq":5}', ("150",), "1"), Letter(6, '"ж"', None, None, is_of_host=True))
     batch = Batch("0367", 4, 9, letters, ("gone=",))
     assert parse_batch(batch.item()) == batch
-    connection = Connection("0367", "one=", "150", None, sees_host=True, until_s=7)
+    connection = Connection("0367", "one=", "150", None, sees_host=True, since_s=3, until_s=7)
     assert parse_connection(connection.item()) == connection
 
 
@@ -239,6 +240,18 @@ def test_who_has_gone_is_forgotten(line: Line) -> None:
     assert line.told == {"a": [1], "b": [1, 2, 3]}
     assert set(tables.all) == {"b"}
     assert line.closed == []
+
+
+def test_who_is_about_to_come_is_not_forgotten(line: Line) -> None:
+    """Until its opening is answered API Gateway says 410; then it is told what it was owed."""
+    line.answers["a"] = ["gone"] * 3
+    (connection,) = of("0367", "a")
+    tables = Few(replace(connection, since_s=int(NOW_S) - 1))
+    push = pusher(line, tables)
+    assert push.push([record(1, "0367", 1)], 8) == {"1"}
+    assert set(tables.all) == {"a"}
+    assert push.push([record(1, "0367", 1)], 8) == set()
+    assert line.told == {"a": [1]}
 
 
 def test_a_failing_one_holds_up_no_other(line: Line) -> None:
