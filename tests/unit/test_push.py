@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from shared.asterisk.models import CallElsewhere, Side
 from shared.aws.answers import Outcome
 from shared.events.feed import Event, PbxNotice, Told, Wanted, WebhookNotice
+from shared.push import afterwards, relaying
 from shared.push.outbox import Batch, Connection, Letter, Unreadable, parse_batch, parse_connection
 from shared.push.planning import parse_record, plan
 from shared.push.pushing import OWED_S, Pusher
 from shared.push.relaying import batch_of, letter_of
 from shared.push.tables import Tables
+from shared.settings import Settings
 from shared.store.calls import Call
 
 NOW_S = 1_790_000_000.0
@@ -368,3 +370,45 @@ def test_enterprises_take_turns() -> None:
     errands = plan(parsed, {"0367": many, "0368": one}, lambda _: 0)
     assert len(errands) == 1001
     assert errands[1].connection.id == "c"
+
+
+# ---- After a commit
+
+
+class Left:
+    """What Lambda tells of the time that is left."""
+
+    def __init__(self, left_s: float) -> None:
+        self._left_s = left_s
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Tell it."""
+        return round(self._left_s * 1000)
+
+
+class Noting:
+    """A relay that notes how long it may take."""
+
+    def __init__(self) -> None:
+        self.within: list[float] = []
+
+    async def put_due(self, within_s: float, *, all_of_them: bool) -> None:
+        """Note it."""
+        assert not all_of_them
+        self.within.append(within_s)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("table", "left_s", "within"),
+    [("", 20, []), ("outbox", 20, [2.0]), ("outbox", 1.5, [1.0]), ("outbox", 0.4, [])],
+)
+async def test_an_answer_is_held_up_by_what_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, table: str, left_s: float, within: list[float]
+) -> None:
+    """Two seconds at most, and not at all where WebSockets are told nothing, or it is late."""
+    relay = Noting()
+    monkeypatch.setattr(relaying, "the_relay", lambda: relay)
+    monkeypatch.setattr(afterwards, "the_settings", lambda: Settings(outbox_table=table))
+    await afterwards.after_answer(Left(left_s))
+    assert relay.within == within
