@@ -117,6 +117,11 @@ class Settings(BaseModel):
     postgres_tls: Literal["off", "require", "verify"] = Field(
         "off", description="`verify` checks the server's certificate, `require` only encrypts"
     )
+    postgres_session: Literal["set", "role"] = Field(
+        "set",
+        description="`role`: nothing is set at log-in or later, as RDS Proxy needs; the role has"
+        " it, by deploy/grants.sql",
+    )
     postgres_ca_file: str = Field("", description="CA bundle for `verify`; empty: the system's")
     postgres_pool_size: int = Field(
         8, ge=1, le=100, description="connections a process; 1 on Lambda"

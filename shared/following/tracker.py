@@ -335,6 +335,7 @@ class Tracker:
         self._linkedids = {u: root for u, root in self._linkedids.items() if u in live}
         self._tell_of_unaskable(channels)
         oldest_s = max((call.age_s for call in following.calls), default=0.0) + _AGE_SLACK_S
+        oldest_s += time.monotonic() - self._turn_at
         new = [
             channel
             for channel in channels

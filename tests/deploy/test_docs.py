@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from shared.settings import Settings
 from tests.deploy.template import ROOT, Template, load_template
 from tests.deploy.test_template import metrics_of, reserved
 
@@ -83,6 +84,14 @@ def test_executions_are_counted() -> None:
         for folder, group in groups.items()
         if "PbxAccess" in group and folder not in {"tracker", "watchdog"}
     )
+    pools = 2 * Settings().postgres_pool_size
+    rows = (
+        f"both versions | {database} |",
+        f"last request | {database} |",
+        f"replaced | {pools} |",
+    )
+    assert all(row in DOCS for row in rows)
+    assert f"| **{2 * database + pools + 2 + 3}** |" in DOCS
     assert f"| {every} executions at once" in DOCS
     assert f"PostgreSQL: up to {database} by default" in DOCS
     assert f"up to {ssh} by\n  default" in DOCS

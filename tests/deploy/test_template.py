@@ -49,6 +49,21 @@ POLICIES = {
         "execute-api:ManageConnections",
     },
 }
+# A secret's key is used by Secrets Manager alone, for whoever may read the secret.
+_KEY = [
+    "HasSecretsKey",
+    {
+        "Effect": "Allow",
+        "Action": "kms:Decrypt",
+        "Resource": {"Ref": "SecretsKeyArn"},
+        "Condition": {
+            "StringEquals": {
+                "kms:ViaService": {"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}
+            }
+        },
+    },
+    {"Ref": "AWS::NoValue"},
+]
 # What of its resource no policy can name: an action that knows none, and the WebSockets' ids.
 ANY = (("dynamodb:ListStreams", "*"), ("execute-api:ManageConnections", "/events/*/@connections/*"))
 AWS_METRICS = {
@@ -71,6 +86,7 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
+_MOST_NETWORKS = 5  # commas that a pattern permits, and one
 # Of those that answer nobody.
 _RUNS_S = {"tracker": 900, "watchdog": 90, "push": 30}
 
@@ -151,7 +167,7 @@ def check_policies(template: Template) -> Iterator[str]:
         yield f"policies: {set(policies) ^ set(POLICIES)}"
     for name, policy in policies.items():
         allowed: set[str] = set()
-        for statement in policy["PolicyDocument"]["Statement"]:
+        for statement in _statements(policy):
             if statement["Effect"] == "Allow":
                 actions = statement["Action"]
                 allowed |= {actions} if isinstance(actions, str) else set(actions)
@@ -165,6 +181,15 @@ def check_policies(template: Template) -> Iterator[str]:
     denied = policies["JoinVpc"]["PolicyDocument"]["Statement"][-1]
     if (denied["Effect"], denied["Action"]) != ("Deny", "ec2:*"):
         yield "JoinVpc: code may use it"
+
+
+def _statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a policy's statements, but for the use of a key of one's own, which must be so."""
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if "Fn::If" in statement:
+            assert statement["Fn::If"] == _KEY
+        else:
+            yield statement
 
 
 def check_network(template: Template) -> Iterator[str]:
@@ -195,10 +220,25 @@ def check_network(template: Template) -> Iterator[str]:
             (database, database, {"Ref": "DatabaseSecurityGroupId"}),
             (443, 443, {"Ref": "EndpointsSecurityGroupId"}),
         ],
-        "PbxAccess": [(ssh, ssh, {"Ref": "PbxCidr"})],
+        "PbxAccess": [(ssh, ssh, _network(0, {"Ref": "PbxCidr"}))],
         "OutboxAccess": [(443, 443, {"Ref": "DynamoDbPrefixListId"})],
     }:
         yield f"egress: {egress}"
+    more = template.of_type("AWS::EC2::SecurityGroupEgress")
+    for turn, (name, rule) in enumerate(more.items(), start=1):
+        condition = template.resources[name]["Condition"]
+        network = _network(turn, {"Fn::Sub": "${PbxCidr},,,,"})
+        ports = (rule["FromPort"], rule["ToPort"])
+        if (ports, rule["CidrIp"], rule["GroupId"]) != ((ssh, ssh), network, {"Ref": "PbxAccess"}):
+            yield f"{name}: {rule}"
+        if template.conditions[condition] != {"Fn::Not": [{"Fn::Equals": [network, ""]}]}:
+            yield f"{name}: {condition}"
+    if len(more) + 1 != _MOST_NETWORKS:
+        yield "other networks than the parameter has"
+
+
+def _network(turn: int, of: dict[str, str]) -> dict[str, object]:
+    return {"Fn::Select": [turn, {"Fn::Split": [",", of]}]}
 
 
 def check_variables(template: Template) -> Iterator[str]:
@@ -469,7 +509,7 @@ def _app_with_cors() -> Any:
 def check_secrets(template: Template) -> Iterator[str]:
     """Yield each parameter that would hold a secret, and each ARN of somebody's."""
     for name, parameter in template.parameters.items():
-        if re.search(r"(?i)password|key$|token|secret(?!Arn$)", name):
+        if re.search(r"(?i)password|key$|token|secret(?!Arn$|sKeyArn$)", name):
             yield name
         if name.endswith("SecretArn") and parameter.get("Default"):
             yield f"{name}: a default"
@@ -552,6 +592,9 @@ CHECKS: dict[Check, list[Change]] = {
         ),
         lambda t: _function(t, "Monitor").pop("VpcConfig"),
         lambda t: _function(t, "PbxAccess")["SecurityGroupEgress"][0].update(CidrIp="0.0.0.0/0"),
+        lambda t: _function(t, "PbxAccess3").update(CidrIp="0.0.0.0/0"),
+        lambda t: t.resources["PbxAccess3"].update(Condition="HasPbxCidr2"),
+        lambda t: t.resources.pop("PbxAccess5"),
     ],
     check_variables: [
         lambda t: t.globals["Environment"]["Variables"].update(SSH_PORTS="22"),
@@ -725,7 +768,9 @@ def test_layer_is_built_for_the_functions_runtime(template: Template) -> None:
     runtime = f"python{version[1]}"
     assert template.globals["Runtime"] == runtime
     assert layer["CompatibleRuntimes"] == [runtime]
-    assert template.globals["Architectures"] == ["x86_64"] == layer["CompatibleArchitectures"]
+    chosen = [{"Ref": "Architecture"}]
+    assert template.globals["Architectures"] == chosen == layer["CompatibleArchitectures"]
+    assert template.parameters["Architecture"]["AllowedValues"] == ["x86_64", "arm64"]
     assert "build-SharedLayer:" in makefile
     assert template.globals["Layers"][0] == {"Ref": "SharedLayer"}
 
@@ -767,6 +812,28 @@ def test_the_gateway_refuses_after_the_service(template: Template) -> None:
     assert limits["BurstLimit"] >= limits["RateLimit"]
     # AWS's own, of an account and region, which a stage cannot exceed.
     assert max(limits.values()) <= 5_000
+
+
+def test_networks_of_pbxs_are_a_list(template: Template) -> None:
+    """One to five of them; nothing else is a network."""
+    pattern = re.compile(template.parameters["PbxCidr"]["AllowedPattern"])
+    networks = [f"10.88.{number}.0/24" for number in range(_MOST_NETWORKS + 1)]
+    for count in range(1, _MOST_NETWORKS + 1):
+        assert pattern.fullmatch(",".join(networks[:count]))
+    for wrong in ("", ",".join(networks), "10.88.10.0", "10.88.10.0/24, 10.88.11.0/24", "::/0"):
+        assert not pattern.fullmatch(wrong), wrong
+
+
+def test_every_log_may_have_a_key_of_ones_own(template: Template) -> None:
+    """As every secret may; by default both have AWS's."""
+    for name, group in template.of_type("AWS::Logs::LogGroup").items():
+        assert group["KmsKeyId"]["Fn::If"][:2] == ["HasLogsKey", {"Ref": "LogsKeyArn"}], name
+    readers = [name for name in POLICIES if name.startswith("Read")]
+    for name in readers:
+        statements = template.resources[name]["Properties"]["PolicyDocument"]["Statement"]
+        assert statements[-1] == {"Fn::If": _KEY}, name
+    for parameter in ("LogsKeyArn", "SecretsKeyArn"):
+        assert template.parameters[parameter]["Default"] == ""
 
 
 def test_samconfig_is_made_up() -> None:
