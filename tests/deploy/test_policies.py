@@ -107,8 +107,8 @@ NEEDED: dict[str, tuple[str, str]] = {
     "AWS::Lambda::Function": (
         (
             "lambda:CreateFunction GetFunction UpdateFunctionCode UpdateFunctionConfiguration"
-            " PutFunctionConcurrency DeleteFunctionConcurrency PutFunctionRecursionConfig TagResource"
-            " DeleteFunction"
+            " PutFunctionConcurrency DeleteFunctionConcurrency PutFunctionRecursionConfig"
+            " TagResource DeleteFunction"
         ),
         _FUNCTION,
     ),
