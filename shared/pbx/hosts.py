@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -55,6 +56,7 @@ from shared.store.breakers import Broken
 from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
+from shared.store.sandboxes import find_port
 from shared.telemetry import LOG
 from shared.turns import Turn
 
@@ -465,6 +467,14 @@ class Pbx:
         """Tell where a host is connected. Raises ConnectFailed: it is neither address nor name."""
         return Target(checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
 
+    async def place(self, host: str) -> Target:
+        """Tell the same as it is now: a sandbox has a port of its own.
+
+        Raises ConnectFailed, DatabaseUnavailable.
+        """
+        target = self.target(host)
+        return replace(target, port=await find_port(self._database, target.host) or target.port)
+
     async def close(self) -> None:
         """End every connection, and forget what was known of the hosts."""
         self._known_until.clear()
@@ -492,7 +502,13 @@ def open_pbx(settings: Settings, database: Database) -> Pbx:
         "known_hosts": Path(settings.ssh_known_hosts_file),
         "off": None,
     }
-    return Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]), database)
+    pool = open_pool(
+        settings,
+        trust[settings.ssh_host_keys],
+        find_sandbox=partial(find_port, database),
+        pinned=PinnedKeys(database),
+    )
+    return Pbx(settings, pool, database)
 
 
 @closed_by(Pbx.close)

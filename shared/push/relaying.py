@@ -17,7 +17,6 @@ from shared.events.messages import message_of
 from shared.process import once
 from shared.push.outbox import Batch, Letter
 from shared.push.tables import Tables, the_tables
-from shared.settings import the_settings
 from shared.store.calls import Call
 from shared.store.database import Door, the_database
 from shared.store.push import Due, load_due, note_done
@@ -113,9 +112,3 @@ def letter_of(event: Event) -> Letter:
 def the_relay() -> Relay:
     """That of this process."""
     return Relay(the_database().reads, the_tables())
-
-
-async def put_due(within_s: float, *, all_of_them: bool = False) -> None:
-    """Put what is due, where WebSockets are told anything."""
-    if the_settings().outbox_table:
-        await the_relay().put_due(within_s, all_of_them=all_of_them)

@@ -26,7 +26,8 @@ from shared.following.pace import Pace, the_pace
 from shared.following.trackers import Trackers
 from shared.process import forget_all
 from shared.settings import Settings, the_settings
-from shared.store.database import Rows, the_database
+from shared.store.connection import Rows
+from shared.store.database import the_database
 from shared.telemetry import CALL_ID, LOG, configure_logging
 from shared.webhooks.senders import Senders
 from tests.integration.described import check_described

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import DatabaseUnavailable
-from shared.store import database as module
+from shared.store import connection as module
 from shared.store.database import Database
 from tests.integration.service import until
 from tests.postgres import PASSWORD, Postgres
