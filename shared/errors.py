@@ -1,50 +1,53 @@
 """Every way in which a request can fail: one tree, a stable code for each.
 
-    ServiceError                     never raised itself
-    ├── InvalidParameter         422  the caller's text is not what the field allows
-    │   ├── KeyReused            422  the same Idempotency-Key with other parameters
-    │   └── UnknownExtension     422  the dialplan does not know whom to ring first
-    ├── InvalidClientId          401  no active enterprise has this secret
-    ├── TicketExpired            401  the ticket was used, came too late or never was
-    ├── Forbidden                403  an operator's rule, or ours, is against it
-    │   ├── PrefetchRefused      403  a browser's prefetch, a chat's preview must not ring a phone
-    │   ├── DiallingStopped      403  the enterprise's dialling is switched off
-    │   ├── DestinationDenied    403  the phone is not among the allowed destinations
-    │   ├── ExtensionNotOwned    403  the extension belongs to another enterprise of this PBX
-    │   ├── SharedHost           403  monitoring, on a PBX that enterprises share
-    │   ├── AuditOff             403  nobody has let the enterprise read who did what
-    │   └── WebhooksOff          403  nobody has let the enterprise have webhooks
-    ├── NoSuchCall               404  the caller's enterprise has no such call
-    ├── NoSuchExtension          404  the PBX has no phone of this number
-    ├── NoSuchWebhook            404  the caller's enterprise has no such webhook
-    ├── StreamUnavailable        406  answers are sent whole here: nothing can be streamed
-    ├── CallEnded                409  the call is over: nothing is left to hang up or transfer
-    ├── CallNotReady             409  nothing of the call is there yet to hang up or transfer
-    ├── NobodyToHear             409  whom to tap is on no call: nobody was rung
-    ├── ChannelAmbiguous         409  Asterisk cannot tell whom to tap from another: nobody was rung
-    ├── CallElsewhere            409  the call is on a PBX that is not its enterprise's any more
-    ├── NoWebhookSender          409  no process would send to a webhook: only Lambda runs
-    ├── TooManyWebhooks          409  the enterprise has as many as it may
-    ├── EventsGone               410  what follows is not kept any more
-    ├── LimitExceeded            429  too many calls; says when to try again
-    │   └── TooManyOpen          429  too many at once; again once one of them has ended
-    ├── DatabaseUnavailable      503  PostgreSQL does not answer
-    │   ├── SchemaMissing        503  PostgreSQL answers, the migrations were never applied
-    │   └── PostgresSecretUnreadable 503  Secrets Manager does not tell what to log in with
-    ├── ViewUnavailable          503  the calls of a host could not be listed in time
-    ├── HostUnverified           503  not known yet whether another enterprise has the same PBX
-    ├── InternalError            500  a defect of ours, before anything was sent
-    └── PbxError                      the host or its Asterisk failed us
-        ├── NotExecuted               certain: nothing reached Asterisk; never raised itself
-        │   ├── PbxBusy          503  this host's queue is full; says when to try again
-        │   ├── SshSecretUnreadable 503  Secrets Manager does not tell what to log in with
+A class is all that is said of its code: the first sentence of its text is its line in the table of
+docs/api.md, `example` what an answer's `detail` says, or may say.
+
+    ServiceError
+    ├── InvalidParameter             422
+    │   ├── KeyReused                422
+    │   └── UnknownExtension         422
+    ├── InvalidClientId              401
+    ├── TicketExpired                401
+    ├── Forbidden                    403
+    │   ├── PrefetchRefused          403
+    │   ├── DiallingStopped          403
+    │   ├── DestinationDenied        403
+    │   ├── ExtensionNotOwned        403
+    │   ├── SharedHost               403
+    │   ├── AuditOff                 403
+    │   └── WebhooksOff              403
+    ├── NoSuchCall                   404
+    ├── NoSuchExtension              404
+    ├── NoSuchWebhook                404
+    ├── StreamUnavailable            406
+    ├── CallEnded                    409
+    ├── CallNotReady                 409
+    ├── NobodyToHear                 409
+    ├── ChannelAmbiguous             409
+    ├── CallElsewhere                409
+    ├── NoWebhookSender              409
+    ├── TooManyWebhooks              409
+    ├── EventsGone                   410
+    ├── LimitExceeded                429
+    │   └── TooManyOpen              429
+    ├── DatabaseUnavailable          503
+    │   ├── SchemaMissing            503
+    │   └── PostgresSecretUnreadable 503
+    ├── ViewUnavailable              503
+    ├── HostUnverified               503
+    ├── InternalError                500
+    └── PbxError
+        ├── NotExecuted
+        │   ├── PbxBusy              503
+        │   ├── SshSecretUnreadable  503
         │   ├── ConnectTimeout, ConnectFailed, AuthenticationFailed, HostKeyChanged
-        │   ├── ConnectionLost, SocketRefused, NoAnswer     (worth another attempt)
-        │   ├── TooMuchSent              more than any answer has; it was cut off
+        │   ├── ConnectionLost, SocketRefused, NoAnswer
+        │   ├── TooMuchSent
         │   ├── AsteriskUnavailable, CommandRejected, ContextMissing, ChannelUnaskable
-        │   └── CdrUnreadable    500  the PBX's call records cannot be had; says why
-        └── OutcomeUnknown       500  written, never acknowledged: the phone may ring
-            └── NoChannel        500  acknowledged, yet no channel appeared
+        │   └── CdrUnreadable        500
+        └── OutcomeUnknown           500
+            └── NoChannel            500
 
 `dialled` says what a caller must know before trying again: "no" (safe) or "unknown" (it may
 ring already). It is "no" wherever this request certainly sent no command.
@@ -77,6 +80,7 @@ class ServiceError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str]
+    example: ClassVar[str]
     dialled: ClassVar[Dialled] = "no"
     usual_retry_after_s: ClassVar[float | None] = None
 
@@ -103,6 +107,7 @@ class InvalidParameter(ServiceError):
 
     status = 422
     code = "invalid-parameter"
+    example = "extension: must be an internal extension: 1 to 10 digits 0-9"
 
     def __init__(self, *errors: FieldError) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
@@ -110,15 +115,17 @@ class InvalidParameter(ServiceError):
 
 
 class KeyReused(InvalidParameter):
-    """The Idempotency-Key belongs to a call with other parameters."""
+    """That key belongs to a call with other parameters."""
 
     code = "idempotency-key-reused"
+    example = "Idempotency-Key: belongs to a call with other parameters; use a new key"
 
 
 class UnknownExtension(InvalidParameter):
-    """The dialplan has no such extension: nobody would be rung."""
+    """The dialplan has no such extension; nothing was dialled."""
 
     code = "unknown-extension"
+    example = "extension: extension 150 is not in the dialplan of this PBX (context inoffice)"
 
     def __init__(self, message: str, *, field: str = "extension") -> None:
         super().__init__(FieldError(field, message))
@@ -135,23 +142,25 @@ class UnknownExtension(InvalidParameter):
 
 
 class InvalidClientId(ServiceError):
-    """The secret is missing, wrong, or its enterprise is not active."""
+    """No active enterprise has this secret, or it is missing."""
 
     status = 401
     code = "invalid-client-id"
+    example = "Invalid clientId"
 
     def __init__(self) -> None:
-        super().__init__("Invalid clientId")
+        super().__init__(self.example)
 
 
 class TicketExpired(ServiceError):
-    """The ticket was used, came too late, never was, or whoever asked for it has no right left."""
+    """It was used, is older than 30 s or never was, or its secret has ended: ask for another."""
 
     status = 401
     code = "ticket-expired"
+    example = "This ticket was used, is too old or never was; ask for another"
 
     def __init__(self) -> None:
-        super().__init__("This ticket was used, is too old or never was; ask for another")
+        super().__init__(self.example)
 
 
 class Forbidden(ServiceError):
@@ -161,88 +170,108 @@ class Forbidden(ServiceError):
 
 
 class PrefetchRefused(Forbidden):
-    """A browser or a chat asked ahead of the click; ringing a phone for that would be wrong."""
+    """A browser's prefetch, or a chat's preview of a link, places no calls."""
 
     code = "prefetch-refused"
+    example = "A prefetch or preview does not place calls; send the request itself"
 
     def __init__(self) -> None:
-        super().__init__("A prefetch or preview does not place calls; send the request itself")
+        super().__init__(self.example)
 
 
 class DiallingStopped(Forbidden):
-    """An operator stopped all dialling of this enterprise."""
+    """An operator stopped this enterprise's dialling."""
 
     code = "dialling-stopped"
+    example = "Dialling is stopped for this enterprise"
 
 
 class DestinationDenied(Forbidden):
-    """The phone's prefix is denied, or not among those allowed."""
+    """A number's prefix is denied, or not among those allowed."""
 
     code = "destination-denied"
+    example = "Calls to +375291234567 are not allowed"
 
 
 class ExtensionNotOwned(Forbidden):
-    """The enterprise has named extensions, and this is none of them."""
+    """The enterprise has named its extensions, and this is none of them."""
 
     code = "extension-not-owned"
+    example = "Extension 150 is not this enterprise's"
 
 
 class SharedHost(Forbidden):
-    """Another active enterprise has the same PBX: its calls might be heard."""
+    """Monitoring, transfers and views, where another enterprise has the same PBX.
+
+    Its calls might be heard.
+    """
 
     code = "shared-host"
+    example = "Another enterprise has the same PBX, and nobody said which extensions are whose"
 
 
 class AuditOff(Forbidden):
-    """Nobody has let this enterprise read who did what."""
+    """No operator has allowed it: `rules NUMBER --audit on`."""
 
     code = "audit-off"
+    example = "This enterprise may not read its audit; an operator can allow it"
 
     def __init__(self) -> None:
-        super().__init__("This enterprise may not read its audit; an operator can allow it")
+        super().__init__(self.example)
 
 
 class WebhooksOff(Forbidden):
-    """Nobody has let this enterprise have webhooks: every page with its secret could make one."""
+    """No operator has allowed it: `rules NUMBER --webhooks on`.
+
+    Else every page with the secret could make one.
+    """
 
     code = "webhooks-off"
+    example = "This enterprise may not manage webhooks; an operator can allow it"
 
     def __init__(self) -> None:
-        super().__init__("This enterprise may not manage webhooks; an operator can allow it")
+        super().__init__(self.example)
 
 
 class NoSuchCall(ServiceError):
-    """No call of this enterprise has this id; another enterprise's is told no differently."""
+    """This enterprise has no call of this id; another's is told no differently."""
 
     status = 404
     code = "no-such-call"
+    example = "No such call"
 
     def __init__(self) -> None:
-        super().__init__("No such call")
+        super().__init__(self.example)
 
 
 class NoSuchExtension(ServiceError):
-    """No device of the PBX has this name; a queue or a group has a number, and no phone."""
+    """The PBX has no phone of this number; a queue or a group has a number, and no phone."""
 
     status = 404
     code = "no-such-extension"
+    example = "The PBX has no phone named 150"
 
 
 class NoSuchWebhook(ServiceError):
-    """No webhook of this enterprise has this id; another enterprise's is told no differently."""
+    """This enterprise has no webhook of this id; another's is told no differently."""
 
     status = 404
     code = "no-such-webhook"
+    example = "No such webhook"
 
     def __init__(self) -> None:
-        super().__init__("No such webhook")
+        super().__init__(self.example)
 
 
 class NoWebhookSender(ServiceError):
-    """No process that could send runs; on Lambda alone there is none."""
+    """No process of `ROLE=all` or `follower` runs that would send, as on Lambda alone."""
 
     status = 409
     code = "no-webhook-sender"
+    example = (
+        "Nobody would send to it: webhooks need a process of ROLE=all or follower, which Lambda"
+        " has not"
+    )
 
 
 class TooManyWebhooks(ServiceError):
@@ -250,13 +279,15 @@ class TooManyWebhooks(ServiceError):
 
     status = 409
     code = "too-many-webhooks"
+    example = "This enterprise has 10 webhooks: remove one first"
 
 
 class StreamUnavailable(ServiceError):
-    """Answers are sent whole here, as on AWS: events cannot be told as they come."""
+    """`Accept: text/event-stream` on AWS, where answers are sent whole: use `wait=`."""
 
     status = 406
     code = "stream-unavailable"
+    example = "Events are not streamed here: leave out `Accept: text/event-stream` and use wait="
 
     def __init__(self) -> None:
         super().__init__(
@@ -265,46 +296,59 @@ class StreamUnavailable(ServiceError):
 
 
 class CallEnded(ServiceError):
-    """The call is over."""
+    """The call is over, or is being hung up: nothing to hang up or transfer."""
 
     status = 409
     code = "call-ended"
+    example = "The call is over"
 
 
 class CallNotReady(ServiceError):
-    """The call is not so far: it is being placed, its outcome is unknown, or nobody talks yet."""
+    """Which channels are its own is not known yet, or the same transfer is still under way."""
 
     status = 409
     code = "call-not-ready"
+    example = "Which channel is the call's own is not known yet; try again"
     usual_retry_after_s = 1.0
 
 
 class NobodyToHear(ServiceError):
-    """The extension that is to be tapped is on no call: the supervisor would hear silence."""
+    """Whom to hear is on no call; nobody was rung. `MONITOR_IDLE=wait` waits for one."""
 
     status = 409
     code = "nobody-to-hear"
+    example = "Nobody to hear: 150 is on no call (idle)"
 
 
 class ChannelAmbiguous(ServiceError):
-    """ChanSpy would not tell the channel that is to be tapped from another's: a stranger's call."""
+    """This Asterisk cannot tell whom to hear from a stranger; nobody was rung.
+
+    Its ChanSpy takes a name's beginning. From 13 on it can, but for who waits for a call
+    (`MONITOR_IDLE=wait`).
+    """
 
     status = 409
     code = "channel-ambiguous"
+    example = (
+        "Nobody was rung: 150 talks by the channel 'SIP/150-2a', which this Asterisk cannot tell"
+        " from channels of another name"
+    )
 
 
 class CallElsewhere(ServiceError):
-    """The enterprise has another `ip` now: what it may ring there says nothing of this PBX."""
+    """The call is on the PBX that the enterprise had before: it can be hung up, not transferred."""
 
     status = 409
     code = "call-elsewhere"
+    example = "The call is on a PBX that is not this enterprise's any more"
 
 
 class EventsGone(ServiceError):
-    """What was told after this number is not kept any more, or that number was never told."""
+    """What follows `after` is not kept any more, or was never told; `oldest`, `newest` are kept."""
 
     status = 410
     code = "events-gone"
+    example = "Of the events 4000 to 4711 are kept: read the calls anew, then go on after 4711"
 
     def __init__(self, *, oldest: int, newest: int) -> None:
         kept = f"{oldest} to {newest} are kept" if oldest <= newest else "none is kept"
@@ -324,10 +368,11 @@ class Quota:
 
 
 class LimitExceeded(ServiceError):
-    """The enterprise, the extension or the address has used up its rate."""
+    """Too many calls, reads, waits or wrong secrets; `Retry-After` says when to try again."""
 
     status = 429
     code = "rate-limited"
+    example = "This enterprise reads its calls too often; try again later"
 
     def __init__(
         self, detail: str, *, quota: Quota | None = None, retry_after_s: float | None = None
@@ -337,44 +382,53 @@ class LimitExceeded(ServiceError):
 
 
 class TooManyOpen(LimitExceeded):
-    """As many calls are open as may be; when one of them ends is not known."""
+    """As many calls are open as may be at once; try again once one of them has ended."""
 
     code = "too-many-open-calls"
+    example = (
+        "Too many calls of this enterprise are open, 10 may be at once; nothing was dialled, try"
+        " again once one has ended"
+    )
 
 
 class DatabaseUnavailable(ServiceError):
-    """PostgreSQL does not answer; never reported as a wrong clientId."""
+    """PostgreSQL does not answer; nothing was dialled."""
 
     status = 503
     code = "database-unavailable"
+    example = "Database unavailable"
     usual_retry_after_s = 5.0
 
 
 class SchemaMissing(DatabaseUnavailable):
-    """A table or function of ours is not there: an operator has to apply the migrations."""
+    """PostgreSQL has not our tables: an operator has to run `./asterisk.sh migrate`."""
 
     code = "schema-missing"
+    example = "Database schema callapi is incomplete: run ./asterisk.sh migrate"
 
 
 class PostgresSecretUnreadable(DatabaseUnavailable):
-    """What POSTGRES_SECRET_ARN names cannot be had, or is malformed: an operator's matter."""
+    """`POSTGRES_SECRET_ARN` cannot be read, or is malformed: an operator must look."""
 
     code = "postgres-secret-unreadable"
+    example = "The secret of POSTGRES_SECRET_ARN cannot be read"
 
 
 class ViewUnavailable(ServiceError):
-    """No tracker could look at the host in time."""
+    """The PBX's calls could not be listed in time."""
 
     status = 503
     code = "view-unavailable"
+    example = "The PBX could not be looked at in time"
     usual_retry_after_s = 5.0
 
 
 class HostUnverified(ServiceError):
-    """It cannot be told yet whether another enterprise has the same PBX; so it is refused."""
+    """Whether another enterprise has the same PBX is not known yet: refused until it is."""
 
     status = 503
     code = "host-unverified"
+    example = "Refused for now: it is not known yet whether another enterprise has the same PBX"
     usual_retry_after_s = 5.0
 
     def __init__(self) -> None:
@@ -384,15 +438,17 @@ class HostUnverified(ServiceError):
 
 
 class InternalError(ServiceError):
-    """A defect of this service, its cause, of which is certain that nothing was dialled.
+    """A defect of this service; the log has the request's id.
 
-    Of any other defect the answer has the same code, and says that a phone may be ringing.
+    Raised where it is certain that nothing was dialled. Of any other defect the answer has the same
+    code, and says that a phone may be ringing.
     """
 
     code = "internal-error"
+    example = "Internal error"
 
     def __init__(self) -> None:
-        super().__init__("Internal error")
+        super().__init__(self.example)
 
 
 class PbxError(ServiceError):
@@ -417,10 +473,11 @@ class NotExecuted(PbxError):
 
 
 class PbxBusy(NotExecuted):
-    """More requests wait for this host than can be served in time."""
+    """Too many requests wait for this PBX; nothing was dialled."""
 
     status = 503
     code = "pbx-busy"
+    example = "Too many requests wait for this PBX; try again later"
 
     @property
     def detail(self) -> str:
@@ -429,41 +486,47 @@ class PbxBusy(NotExecuted):
 
 
 class ConnectTimeout(NotExecuted):
-    """The host did not complete the SSH handshake in time."""
+    """No SSH connection in time; nothing was dialled."""
 
     code = "ssh-connect-timeout"
+    example = "SSH command failed: Connection timeout"
 
 
 class ConnectFailed(NotExecuted):
-    """The host refused or is unreachable."""
+    """The host refused, or is unreachable; nothing was dialled."""
 
     code = "ssh-connect-failed"
+    example = "SSH command failed: Connection refused"
 
 
 class AuthenticationFailed(NotExecuted):
     """The host does not accept our user, password or key."""
 
     code = "ssh-authentication-failed"
+    example = "SSH command failed: The host does not accept the password"
 
 
 class SshSecretUnreadable(NotExecuted):
-    """What SSH_SECRET_ARN names cannot be had, or is malformed: an operator's matter."""
+    """`SSH_SECRET_ARN` cannot be read, or is malformed: an operator must look."""
 
     status = 503
     code = "ssh-secret-unreadable"
+    example = "SSH command failed: The secret of SSH_SECRET_ARN cannot be read"
     usual_retry_after_s = 5.0
 
 
 class HostKeyChanged(NotExecuted):
-    """The host's key is not the pinned one; an operator must look before anything is sent."""
+    """The host's key is not the pinned one: an operator must look before anything is sent."""
 
     code = "ssh-host-key-changed"
+    example = "SSH command failed: The host key is not the pinned one"
 
 
 class ConnectionLost(NotExecuted):
-    """The connection broke, or stood still, before anything was written."""
+    """The connection broke, or stood still, before anything was sent."""
 
     code = "ssh-connection-lost"
+    example = "SSH command failed: Connection lost"
     again = True
 
 
@@ -471,62 +534,78 @@ class SocketRefused(NotExecuted):
     """The control socket could not be opened: policy, backlog or a stopped Asterisk."""
 
     code = "asterisk-socket-refused"
+    example = "SSH command failed: Asterisk's control socket could not be opened"
     again = True
 
 
 class NoAnswer(NotExecuted):
-    """The control socket opened but Asterisk sent no banner, so nothing was written."""
+    """Asterisk is frozen or starting; nothing was sent."""
 
     code = "asterisk-no-answer"
+    example = "SSH command failed: Asterisk does not answer on its control socket"
 
 
 class TooMuchSent(NotExecuted):
-    """The host sent more than any answer has: it was cut off."""
+    """The host sent more than any answer has and was cut off; nothing was dialled."""
 
     code = "pbx-sends-too-much"
+    example = "SSH command failed: The PBX lists 5001 channels, more than can be followed"
 
 
 class AsteriskUnavailable(NotExecuted):
-    """Neither the control socket nor `asterisk -rx` reaches Asterisk."""
+    """Neither the control socket nor `asterisk -rx` reaches an Asterisk that can call."""
 
     code = "asterisk-unavailable"
+    example = "SSH command failed: Asterisk has neither chan_sip nor PJSIP nor IAX2"
 
 
 class CommandRejected(NotExecuted):
     """Asterisk does not know the command or its syntax."""
 
     code = "asterisk-rejected-command"
+    example = "SSH command failed: Asterisk refused the command: No such command"
 
 
 class ContextMissing(NotExecuted):
-    """The dialplan has no such context: a setting of ours is wrong for this host."""
+    """`DIALPLAN_CONTEXT` does not exist on this PBX."""
 
     code = "dialplan-context-missing"
+    example = "SSH command failed: the dialplan has no context inoffice"
 
 
 class ChannelUnaskable(NotExecuted):
-    """No command can name this channel: not in ASCII, too long, or no channel's name at all."""
+    """No command can name this channel: not in ASCII, or too long; nothing was sent."""
 
     code = "channel-unaskable"
+    example = (
+        "SSH command failed: Asterisk cannot be asked about a channel of this name:"
+        " 'SIP/\\xe4-0000002a'"
+    )
 
 
 class CdrUnreadable(NotExecuted):
-    """The PBX keeps no call records in a file, or does not let us read them."""
+    """The PBX keeps no call records in a file, or does not let us read them; `detail` says why."""
 
     code = "cdr-unreadable"
+    example = "SSH command failed: The host opens no SFTP session for us"
 
 
 class OutcomeUnknown(PbxError):
-    """Written and not acknowledged. Never tried again: a second phone call may be the price."""
+    """Sent and not acknowledged: a phone may ring; of a `DELETE`, the call may be over.
+
+    An originate is never tried again: a second phone call may be the price.
+    """
 
     code = "outcome-unknown"
+    example = "SSH command failed: Asterisk did not acknowledge the command"
     dialled = "unknown"
 
 
 class NoChannel(OutcomeUnknown):
-    """Asterisk acknowledged the originate, but no channel of it was seen."""
+    """Acknowledged, but no channel was seen: a phone may ring."""
 
     code = "originate-without-channel"
+    example = "SSH command failed: Asterisk accepted the call but opened no channel for it"
 
 
 def recorded(code: str, detail: str | None) -> ServiceError | None:

@@ -117,6 +117,11 @@ class Settings(BaseModel):
     postgres_tls: Literal["off", "require", "verify"] = Field(
         "off", description="`verify` checks the server's certificate, `require` only encrypts"
     )
+    postgres_session: Literal["set", "role"] = Field(
+        "set",
+        description="`role`: nothing is set at log-in or later, as RDS Proxy needs; the role has"
+        " it, by deploy/grants.sql",
+    )
     postgres_ca_file: str = Field("", description="CA bundle for `verify`; empty: the system's")
     postgres_pool_size: int = Field(
         8, ge=1, le=100, description="connections a process; 1 on Lambda"
@@ -226,6 +231,13 @@ class Settings(BaseModel):
         le=100_000,
         description="waits for a change and streams of events of one enterprise at once, a process",
     )
+    waits_in_all: int = Field(
+        5,
+        ge=1,
+        le=100_000,
+        description="on AWS: requests of one enterprise that wait at once, over all functions;"
+        " elsewhere WAITS_AT_ONCE holds",
+    )
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )
@@ -284,6 +296,11 @@ class Settings(BaseModel):
         5, description="how long a PBX that could not be connected is not tried again"
     )
 
+    origin_secret_arn: str = Field(
+        "",
+        description="on AWS: the secret with `current`, and perhaps `next`, 16 characters at least:"
+        " requests whose `X-Origin-Secret` is neither get 403. Empty: none is asked for",
+    )
     secrets_max_age_s: int = Field(
         300, ge=1, le=86_400, description="how long a secret is used before it is read again"
     )
@@ -296,6 +313,23 @@ class Settings(BaseModel):
         le=100_000,
         description="on AWS: hosts that functions follow at once, fewer than may be executed; more"
         " hosts take turns",
+    )
+    outbox_table: str = Field(
+        "",
+        description="on AWS: the table of DynamoDB through which WebSockets are told events; empty:"
+        " none is",
+    )
+    connections_table: str = Field(
+        "", description="on AWS: the table of DynamoDB that has those WebSockets"
+    )
+    push_endpoint: str = Field(
+        "", description="on AWS: the URL by which API Gateway sends to those WebSockets"
+    )
+    sockets_at_once: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="on AWS: WebSockets of one enterprise at once",
     )
     secret_min: int = Field(
         1,
@@ -311,8 +345,8 @@ class Settings(BaseModel):
     )
     cors_origins: OriginsSetting = Field(
         (),
-        description="origins whose pages may call the API, comma-separated; others get 403."
-        " Empty: no page may read an answer",
+        description="origins whose pages may call the API, comma-separated, `http://localhost:*`"
+        " with any port; others get 403. Empty: no page may read an answer",
     )
     service_host: str = Field("127.0.0.1", description="address the local service listens on")
     service_port: Port = Field(8018, description="port of the local service")
@@ -378,6 +412,14 @@ class Settings(BaseModel):
     def ports(self) -> tuple[int, ...]:
         """All ports that this process listens on."""
         return tuple(dict.fromkeys((self.port, self.port_of_metrics)))
+
+    @property
+    def settled_within_s(self) -> float:
+        """How long a claim may wait for its settling, unless its process has died.
+
+        A settling waits for its turn, asks, and asks once more on another connection.
+        """
+        return self.request_timeout_s + 3 * self.postgres_timeout_s
 
     @property
     def is_read_on_the_way(self) -> bool:

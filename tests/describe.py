@@ -1,13 +1,15 @@
-"""Write down what the API says of itself.
+"""Write down what the service says of itself.
 
-python -m tests.describe            writes docs/openapi.json
+python -m tests.describe            writes docs/openapi.json, and the tables that the code has
 python -m tests.describe --release  also keeps it as what a release has promised
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from fastapi.openapi.utils import get_openapi
 
 import asterisk
 from shared.description.document import describing
+from shared.errors import ServiceError
+from shared.metrics.families import FAMILIES
+from shared.operate import hostlines
 
 _ROOT = Path(__file__).parents[1]
+METRICS = _ROOT / "docs" / "metrics.md"
+CHECK = _ROOT / "docs" / "check.md"
 WRITTEN = _ROOT / "docs" / "openapi.json"
 RELEASED = Path(__file__).parent / "unit" / "openapi-released.json"
 
@@ -48,8 +55,39 @@ def _promised(node: Any) -> Any:
     }
 
 
+def families() -> Iterable[tuple[str, ...]]:
+    """Give each family its line of docs/metrics.md."""
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        yield f"`{family.full_name}`", family.kind, labels, family.help, family.remedy
+
+
+def meaning_of(kind: type[ServiceError]) -> str:
+    """Tell what a code means: the first sentence of its class."""
+    return (kind.__doc__ or "").splitlines()[0]
+
+
+def remedies() -> Iterable[tuple[str, ...]]:
+    """Give each error of a PBX that `check` has a remedy for its line of docs/check.md."""
+    for kind, remedy in hostlines.REMEDIES.items():
+        yield f"`{kind.code}`", meaning_of(kind), remedy
+
+
+def rewrite(page: str, first: str, rows: Iterable[tuple[str, ...]]) -> str:
+    """Give that table of a page whose first column is named `first` these rows."""
+    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    table = re.compile(rf"^(\| {first} \|.*\n\|[-|]+\n)(?:\|.*\n)+", re.MULTILINE)
+    written, count = table.subn(lambda match: match[1] + lines, page)
+    if count != 1:
+        message = f"{count} tables begin with {first}"
+        raise ValueError(message)
+    return written
+
+
 def main() -> None:
     """Write it."""
+    for page, first, rows in ((METRICS, "family", families()), (CHECK, "code", remedies())):
+        page.write_text(rewrite(page.read_text("utf-8"), first, rows), "utf-8")
     text = render(described())
     WRITTEN.write_text(text, "utf-8")
     if sys.argv[1:] == ["--release"]:

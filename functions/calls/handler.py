@@ -13,7 +13,7 @@ from shared.asterisk.models import Kind, PbxCall, PbxPhase, Phase, Reason
 from shared.auth.caller import Caller
 from shared.auth.credentials import CallerOf
 from shared.auth.enterprise import Enterprise, Reading, identify
-from shared.auth.under_way import granted_wait_s, the_waits
+from shared.auth.under_way import granted_wait_s, waiting
 from shared.calls.reading import load_page, look_at_pbx
 from shared.calls.telling import CallState, tell
 from shared.errors import (
@@ -157,7 +157,7 @@ async def get(
     enterprise = await identify(database, the_settings(), caller, "reads")
     response.headers.update(quota_headers(enterprise.quota))
     deadline = caller.deadline.sooner(granted_wait_s(wait))
-    async with the_waits().one_more(enterprise) if wait else nullcontext():
+    async with waiting(enterprise) if wait else nullcontext():
         number = enterprise.number
         call = await wait_for_change(
             database, the_hub(), number, call_id, known=phase, wait=deadline

@@ -15,7 +15,7 @@ from functions.events.stream import EventStream, open_stream
 from functions.events.ticket import create_ticket
 from shared.auth.caller import Caller
 from shared.auth.credentials import ListenerOf
-from shared.auth.under_way import granted_wait_s, the_waits
+from shared.auth.under_way import granted_wait_s, waiting
 from shared.errors import (
     EventsGone,
     FieldError,
@@ -129,7 +129,7 @@ async def get_events(
     told = await listener.look(limit)
     if wait and told.is_all and not told.events:
         # One token has paid for looks at what is new: older events are gone through for one each.
-        async with the_waits().one_more(enterprise), listener:
+        async with waiting(enterprise), listener:
             with being_there("Listeners", kind="poll"):
                 told = await _unless_gone(request, listener.wait(until, limit)) or told
     return Events(events=list(map(message_of, told.events)), next=listener.after)

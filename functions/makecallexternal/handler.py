@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response, status
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from shared.asterisk.models import CallOrder, Extension, Phone
-from shared.auth.caller import Caller, Wishes
-from shared.auth.credentials import DoerOf, NoPrefetch, WishesOf, placed_headers
+from shared.auth.caller import Dialler
+from shared.auth.credentials import DiallerOf, placed_headers
 from shared.calls.fields import (
     CallIdText,
     Detail,
@@ -28,15 +29,17 @@ from shared.calls.placing import the_placing
 from shared.calls.telling import status_url
 from shared.calls.words import summary
 from shared.errors import KeyReused, NoChannel
+from shared.http.answers import render
 from shared.http.failures import PLACED, RINGING, answering, failing
 from shared.http.fields import ExtensionText, PhoneInUrl, PhoneText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
+from shared.push.afterwards import after_answer
 
 _FAILURES = (*RINGING, KeyReused, NoChannel)
 _CREATED = ("Location", *PLACED)
 
-router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
+router = APIRouter(tags=["calls"], route_class=RingingRoute)
 
 
 class NewCall(BaseModel):
@@ -75,59 +78,45 @@ class CallPlaced(BaseModel):
     "/api/makecallexternal",
     operation_id="make_call_external",
     summary="Place a call, as in the specification",
-    response_model_exclude_none=True,
+    response_model=CallPlaced,
     responses=answering(200, *PLACED, description="Accepted") | failing(*_FAILURES),
 )
 async def make_call_external(
     code: Annotated[ExtensionText, Query(title="The extension that rings first")],
     phone: Annotated[PhoneInUrl, Query(title="Whom it is connected with once it answers")],
-    caller: DoerOf,
-    wishes: WishesOf,
-    response: Response,
-) -> CallPlaced:
+    dialler: DiallerOf,
+) -> Response:
     """Ring `code`; once it answers, call `phone`. Asterisk accepting it is what 200 promises."""
-    return await _place(code, phone, caller, wishes, response, field="code")
+    placed, headers = await _place(code, phone, dialler, field="code")
+    return render(placed, headers)
 
 
 @router.post(
     "/api/calls",
     operation_id="create_call",
     summary="Place a call",
-    status_code=status.HTTP_201_CREATED,
-    response_model_exclude_none=True,
+    status_code=HTTPStatus.CREATED,
+    response_model=CallPlaced,
     responses=answering(200, *_CREATED, model=CallPlaced, description="The repeat of a call")
     | answering(201, *_CREATED, description="Accepted")
     | failing(*_FAILURES, has_body=True),
 )
-async def create_call(
-    call: NewCall,
-    caller: DoerOf,
-    wishes: WishesOf,
-    response: Response,
-) -> CallPlaced:
+async def create_call(call: NewCall, dialler: DiallerOf) -> Response:
     """Do the same; 201 for a new call, 200 for the repeat of one."""
-    placed = await _place(call.from_, call.to, caller, wishes, response, field="from")
-    response.headers["Location"] = placed.call_status_url
-    if placed.repeated:
-        response.status_code = status.HTTP_200_OK
-    return placed
+    placed, headers = await _place(call.from_, call.to, dialler, field="from")
+    headers["Location"] = placed.call_status_url
+    return render(placed, headers, HTTPStatus.OK if placed.repeated else HTTPStatus.CREATED)
 
 
 async def _place(
-    code: str,
-    phone: str,
-    caller: Caller,
-    wishes: Wishes,
-    response: Response,
-    *,
-    field: Literal["code", "from"],
-) -> CallPlaced:
+    code: str, phone: str, dialler: Dialler, *, field: Literal["code", "from"]
+) -> tuple[CallPlaced, dict[str, str]]:
+    """Place it; the answer and its headers."""
     started = time.perf_counter()
     order = CallOrder(Extension(code), Phone(phone))
-    placed = await the_placing().place(order, caller, wishes, field=field)
-    response.headers.update(placed_headers(placed.admitted.quota, wishes))
+    placed = await the_placing().place(order, *dialler, field=field)
     told = summary("Call", placed.phase, placed.reason)
-    return CallPlaced(
+    answer = CallPlaced(
         success=placed.success,
         message=f"{told}: {order}",
         enterprise=placed.admitted.enterprise_name,
@@ -143,6 +132,7 @@ async def _place(
         repeated=placed.admitted.repeated,
         detail=None if placed.success else told,
     )
+    return answer, placed_headers(placed.admitted.quota, dialler.wishes)
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

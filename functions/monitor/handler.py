@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from shared.asterisk.models import Extension, MonitorOrder, SpyMode, Technology
-from shared.auth.credentials import DoerOf, NoPrefetch, WishesOf, placed_headers
+from shared.auth.credentials import DiallerOf, placed_headers
 from shared.calls.fields import (
     CallIdText,
     Detail,
@@ -37,17 +37,19 @@ from shared.errors import (
     NoChannel,
     SharedHost,
 )
+from shared.http.answers import render
 from shared.http.failures import PLACED, RINGING, answering, failing
 from shared.http.fields import ExtensionText, SpyModeText, SupervisorText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
+from shared.push.afterwards import after_answer
 
 _FAILURES = (
     *(*RINGING, KeyReused, NoChannel, SharedHost, HostUnverified),
     *(NobodyToHear, ChannelAmbiguous, ChannelUnaskable),
 )
 
-router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
+router = APIRouter(tags=["calls"], route_class=RingingRoute)
 
 
 class MonitoringPlaced(BaseModel):
@@ -88,7 +90,7 @@ class MonitoringPlaced(BaseModel):
     "/api/monitor",
     operation_id="monitor_call",
     summary="Listen to, whisper into or join a call",
-    response_model_exclude_none=True,
+    response_model=MonitoringPlaced,
     responses=answering(200, *PLACED, description="Accepted") | failing(*_FAILURES),
 )
 async def monitor(
@@ -96,21 +98,18 @@ async def monitor(
     action: Annotated[SpyModeText, Query(description="09 listen, 01 whisper, 02 barge")],
     target: Annotated[ExtensionText, Query(title="Whose call is heard")],
     monitor_from: Annotated[SupervisorText, Query(title="The supervisor, who rings")],
-    caller: DoerOf,
-    wishes: WishesOf,
-    response: Response,
-) -> MonitoringPlaced:
+    dialler: DiallerOf,
+) -> Response:
     """Ring `monitor_from`; once it answers, let it into `target`'s call."""
     started = time.perf_counter()
     if monitor_from == target:
         raise InvalidParameter(FieldError("monitor_from", "must be another extension than target"))
     mode = SpyMode(action)
     order = MonitorOrder(Extension(monitor_from), Extension(target), mode)
-    placed = await the_placing().place(order, caller, wishes, field="monitor_from")
-    response.headers.update(placed_headers(placed.admitted.quota, wishes))
+    placed = await the_placing().place(order, *dialler, field="monitor_from")
     target_channel = f"{(placed.technology or Technology.SIP).value}/{target}"
     told = summary("Monitoring", placed.phase, placed.reason)
-    return MonitoringPlaced(
+    answer = MonitoringPlaced(
         success=placed.success,
         message=f"{told}: {mode.title} for {target_channel}",
         action=action,
@@ -129,6 +128,7 @@ async def monitor(
         repeated=placed.admitted.repeated,
         detail=None if placed.success else told,
     )
+    return render(answer, placed_headers(placed.admitted.quota, dialler.wishes))
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

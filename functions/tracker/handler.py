@@ -14,15 +14,15 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from shared.asterisk.commands import OriginateCall
-from shared.asterisk.models import CallOrder, Context, Extension, Phone
 from shared.aws.environment import begin_environment, run_pinned
 from shared.errors import DatabaseUnavailable, ServiceError
 from shared.following.late import UnknownCall, the_late_calls
 from shared.following.pace import the_pace
 from shared.following.tracker import Tracker
+from shared.following.unsettled import command_of
 from shared.following.wake import the_waker
 from shared.pbx.hosts import the_pbx
+from shared.push.afterwards import put_due
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
 from shared.store.leases import FollowedCall, Lease, NoPlace, hosts_due
@@ -36,6 +36,8 @@ _TURN_S = 30.0
 # A process that follows calls (ROLE=follower) looks for such hosts five times a second: where there
 # is one, it takes what a function gives back.
 _OTHERS_S = 0.5
+# How long putting what was written for WebSockets may take; no look waits for it.
+_PUT_S = 3.0
 
 if on_lambda():
     begin_environment()
@@ -66,14 +68,22 @@ async def follow(host: str, seconds: float) -> dict[str, Any]:
         return {"host": host, "end": "no-place"}
     if lease is None:
         return {"host": host, "end": "replaced"}
-    tracker = Tracker(lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch)
-    giving_way = asyncio.create_task(_give_way(tracker, lease))
+    written = asyncio.Event()
+    tracker = Tracker(
+        lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch, on_written=written.set
+    )
+    beside = [
+        asyncio.create_task(_give_way(tracker, lease)),
+        asyncio.create_task(_put_what_is_written(written)),
+    ]
     try:
         end = await tracker.run(seconds)
     finally:
-        giving_way.cancel()
-        await asyncio.gather(giving_way, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await the_late_calls().close()
+        await put_due(_PUT_S)
     if end == "time":
         await asyncio.sleep(_OTHERS_S)
     if end != "replaced":
@@ -100,9 +110,15 @@ async def _give_way(tracker: Tracker, lease: Lease) -> None:
                 tracker.end_soon()
 
 
+async def _put_what_is_written(written: asyncio.Event) -> None:
+    while True:
+        await written.wait()
+        written.clear()
+        await put_due(_PUT_S)
+
+
 def _watch(host: str, call: FollowedCall) -> None:
     """Look for a call of unknown outcome: whoever sent it may do nothing after its answer."""
-    order = CallOrder(Extension(call.code), Phone(call.to))
-    command = OriginateCall(order, Context(the_settings().dialplan_context))
+    command = command_of(call, the_settings())
     sent_at = time.monotonic() - call.age_s
     the_late_calls().watch(UnknownCall(call.call_id, host, command, None, sent_at))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from shared.auth.caller import Wishes
-from shared.auth.credentials import DoerOf, NoPrefetch, placed_headers
+from shared.auth.credentials import RediallerOf, placed_headers
 from shared.auth.enterprise import identify
 from shared.calls.fields import CallId, Detail, Repeated, StatusUrl
 from shared.calls.telling import status_url
@@ -26,6 +26,7 @@ from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
 from shared.pbx.hosts import the_pbx
 from shared.pbx.neighbours import the_neighbours
+from shared.push.afterwards import after_answer
 from shared.settings import the_settings
 from shared.store.database import the_database
 
@@ -34,7 +35,7 @@ _FAILURES = (
     *(NoSuchCall, CallEnded, CallNotReady, CallElsewhere),
 )
 
-router = APIRouter(tags=["calls"], route_class=RingingRoute, dependencies=[NoPrefetch])
+router = APIRouter(tags=["calls"], route_class=RingingRoute)
 
 
 _UNKNOWN = "The transfer to {} was sent before, whether it rings is unknown; nothing was sent now"
@@ -74,7 +75,7 @@ class Transferred(BaseModel):
     | failing(*_FAILURES, has_body=True),
 )
 async def post(
-    call_id: CallInPath, target: TransferTo, caller: DoerOf, response: Response
+    call_id: CallInPath, target: TransferTo, caller: RediallerOf, response: Response
 ) -> Transferred:
     """Connect the customer with another extension; the same again is told what became of it."""
     enterprise = await identify(the_database(), the_settings(), caller)
@@ -101,4 +102,4 @@ async def post(
     )
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Literal, TypeAlias, get_args
@@ -153,6 +154,16 @@ CallPhase: TypeAlias = Literal[
 # With those of a call that nobody can look at yet: what came of its command is not known.
 Phase: TypeAlias = Literal["placing", "unknown", CallPhase]
 PHASES: tuple[Phase, ...] = get_args(Phase)
+PHASE_MEANINGS: Mapping[Phase, str] = {
+    "placing": "the command is on its way",
+    "unknown": "it was sent and not acknowledged",
+    "accepted": "Asterisk has the call",
+    "agent_ringing": "the extension rings",
+    "agent_answered": "a phone of it has answered; of a monitoring, the supervisor is in",
+    "customer_ringing": "a phone of the customer's is rung",
+    "talking": "phones of both talk",
+    "ended": "over; `reason` says why",
+}
 
 
 # Why a call ended, or never began.
@@ -168,6 +179,19 @@ Reason: TypeAlias = Literal[
     "nothing_heard",
     "unknown",
 ]
+REASON_MEANINGS: Mapping[Reason, str] = {
+    "answered": "phones of both talked, for `talk_s`; of a monitoring, the supervisor was in",
+    "busy": "the customer's phone was busy",
+    "no_answer": "the customer's phone did not answer, or only the PBX answered for it",
+    "agent_busy": "the extension's phone was busy, or refused",
+    "agent_no_answer": "the extension's phone did not answer, or only the PBX answered for it",
+    "cancelled": "ended by `DELETE`, by `MAX_CALL_S`, or as a late call, or the agent hung up while"
+    " the customer rang",
+    "rejected": "refused before anything rang",
+    "failed": "nobody could be rung: no phone registered, a number that does not exist",
+    "nothing_heard": "a monitoring's supervisor was let in, and whom he was to hear had hung up",
+    "unknown": "nobody can know; `cdr` says why",
+}
 
 
 Party: TypeAlias = Literal["agent", "customer"]

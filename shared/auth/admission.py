@@ -21,6 +21,7 @@ from shared.errors import (
 )
 from shared.settings import Settings
 from shared.store.audit import Doer
+from shared.store.breakers import Broken, parse_broken
 from shared.store.database import Database, TextRefused
 from shared.telemetry import note_enterprise
 
@@ -28,10 +29,13 @@ State: TypeAlias = Literal["placing", "executed", "not_executed", "unknown"]
 Outcome: TypeAlias = Literal["executed", "not_executed", "unknown"]
 
 _KEY_HOLD_S = 86_400.0
+# How long after the limit of connecting whoever tries a broken PBX has told how that ended.
+_PROBED_WITHIN_S = 2.0
 
 _ADMIT = """
-SELECT x.*, CASE x.verdict WHEN 'new' THEN callapi.note(
-         x.number, :kind, x.call_id, :code, :phone, x.created_at, CAST(:who AS jsonb)) END AS noted
+SELECT x.*, callapi.is_sandbox(x.host) AS sandbox, CASE x.verdict WHEN 'new' THEN callapi.note(
+         x.number, :kind, x.call_id, :code, :phone, x.created_at, CAST(:who AS jsonb)) END AS noted,
+       CASE x.verdict WHEN 'new' THEN callapi.broken(x.host, x.call_id, :probe_s) END AS broken
   FROM callapi.claim_order(
   p_secret => :secret, p_call => :call_id, p_kind => :kind, p_code => :code, p_phone => :phone,
   p_action => :action, p_params => :params, p_key => :key,
@@ -72,6 +76,7 @@ class Admitted:
     `host` is `enterprises.ip` as it stands there, unchecked, and empty where it is NULL.
     `quota` is the rate limit with the least left; None of a repeat, which takes no token.
     `failure` is why the host cannot be reached: nothing may be sent, and so it is to be settled.
+    `broken` is what other processes know of connecting it, None while that is nothing.
     """
 
     call_id: UUID
@@ -85,6 +90,7 @@ class Admitted:
     created_at: datetime
     quota: Quota | None = None
     failure: PbxError | None = None
+    broken: Broken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +101,12 @@ class AdmittedTransfer:
     quota: Quota | None
 
 
-def settled_within_s(settings: Settings) -> float:
-    """Tell how long a claim may wait for its settling, unless its process has died.
-
-    A settling waits for its turn, asks, and asks once more on another connection.
-    """
-    return settings.request_timeout_s + 3 * settings.postgres_timeout_s
-
-
 def _hold_s(settings: Settings) -> float:
     """Tell how long a claim holds that nobody settles.
 
     It outlives the request that has it: whoever took it over before would dial beside it.
     """
-    return max(settings.unknown_hold_s, settings.repeat_window_s, settled_within_s(settings))
+    return max(settings.unknown_hold_s, settings.repeat_window_s, settings.settled_within_s)
 
 
 async def admit(
@@ -150,13 +148,14 @@ async def admit(
                 after_end_s=settings.repeat_after_end_s,
                 address=address,
                 who=caller.doer.render(),
+                probe_s=settings.ssh_connect_timeout_s + _PROBED_WITHIN_S,
                 **rules_for(settings, *dialled_by(order)) | {"shared_hosts": shared_hosts},
             )
         except TextRefused:  # a secret that PostgreSQL cannot hold is nobody's
             log_wrong_secret(address)
             raise InvalidClientId from None
         if rows[0]["number"] is not None:
-            note_enterprise(rows[0]["number"])
+            note_enterprise(rows[0]["number"], sandbox=rows[0]["sandbox"])
         return rows[0]
 
     row = await ask(settings.shared_hosts)
@@ -185,6 +184,7 @@ async def admit(
         created_at=row["created_at"],
         quota=quota,
         failure=failure,
+        broken=parse_broken(row["broken"]),
     )
 
 

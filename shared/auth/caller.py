@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from shared.deadline import Deadline
 from shared.store.audit import Doer
@@ -41,3 +41,10 @@ class Wishes:
 
     idempotency_key: str | None = None
     wait_s: float = 0.0
+
+
+class Dialler(NamedTuple):
+    """Whoever places a call, with what the same request asks for beside it."""
+
+    caller: Caller
+    wishes: Wishes

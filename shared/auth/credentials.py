@@ -6,10 +6,12 @@ import re
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Security
+from fastapi.openapi.models import SecurityBase as SecurityScheme
+from fastapi.openapi.models import SecuritySchemeType
 from fastapi.requests import HTTPConnection
-from fastapi.security import APIKeyHeader, APIKeyQuery, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 
-from shared.auth.caller import Caller, Wishes
+from shared.auth.caller import Caller, Dialler, Wishes
 from shared.auth.under_way import granted_wait_s
 from shared.deadline import Deadline
 from shared.errors import InvalidClientId, PrefetchRefused, Quota
@@ -17,61 +19,58 @@ from shared.http.addresses import limited_as
 from shared.http.ahead import is_prefetch, is_preview
 from shared.http.fields import ActorText, IdempotencyKey
 from shared.http.problems import quota_headers
-from shared.http.request import RequestDeadline
+from shared.http.request import request_deadline
 from shared.telemetry import note_secret_in_url
 
 _MAX_SECRET_CHARACTERS = 255
-_BEARER = HTTPBearer(
-    scheme_name="Bearer",
-    description="`Authorization: Bearer SECRET`, the enterprise's secret: the preferred way",
-    auto_error=False,
-)
-_HEADER = APIKeyHeader(
-    name="X-Client-Id",
-    scheme_name="ClientIdHeader",
-    description="the enterprise's secret alone",
-    auto_error=False,
-)
-_QUERY = APIKeyQuery(
-    name="clientId",
-    scheme_name="ClientIdQuery",
-    description="Deprecated: the enterprise's secret as in the specification. URLs end up in other"
-    " people's logs; prefer a header",
-    auto_error=False,
-)
 
 
-async def given_secret(
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    x_client_id: Annotated[str | None, Security(_HEADER)],
-    client_id: Annotated[str | None, Security(_QUERY)],
-) -> str:
-    """Return the secret that the request carries: header first, then the query; empty: none."""
-    token = bearer.credentials.strip() if bearer else ""
-    if secret := token or x_client_id:
-        return secret
-    if client_id:
-        note_secret_in_url()
-    return client_id or ""
+class _Secret(SecurityBase):
+    """Finds the secret that a request carries: in a header first, then in the query; empty: none.
 
-
-async def secret_of(secret: Annotated[str, Depends(given_secret)]) -> str:
-    """Return the secret that the request carries.
-
-    Raises:
-        InvalidClientId: there is none, or no enterprise could have it.
+    One dependency of its route, for each costs a call the time of a query; all three places are
+    described in `shared/description/texts.py`.
     """
-    check_form(secret)
-    return secret
+
+    scheme_name = "Secret"
+    model = SecurityScheme(type=SecuritySchemeType.apiKey)
+
+    def __init__(self, *, is_needed: bool = True, rings: bool = False) -> None:
+        self._is_needed = is_needed
+        self._rings = rings
+
+    async def __call__(self, request: Request) -> str:
+        """Return it.
+
+        Raises:
+            InvalidClientId: there is none and it is needed, or no enterprise could have it.
+            PrefetchRefused: a phone would ring by it, before anybody clicked.
+        """
+        in_header = _in_header(request)
+        if self._rings:
+            _refuse_prefetch(request, is_link=not in_header)
+        secret = in_header or request.query_params.get("clientId") or ""
+        if secret and not in_header:
+            note_secret_in_url()
+        if secret or self._is_needed:
+            check_form(secret)
+        return secret
 
 
-def _in_header(authorization: str | None, x_client_id: str | None) -> str:
-    scheme, _, token = (authorization or "").partition(" ")
+_SECRET = _Secret()
+_PERHAPS = _Secret(is_needed=False)
+_RINGS = _Secret(rings=True)
+
+
+def _in_header(request: HTTPConnection) -> str:
+    """Return the secret of a request's headers; Bearer comes first."""
+    headers = request.headers
+    scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
-    return bearer or x_client_id or ""
+    return bearer or headers.get("x-client-id", "")
 
 
-async def refuse_prefetch(request: Request) -> None:
+def _refuse_prefetch(request: Request, *, is_link: bool) -> None:
     """Refuse what was asked before anybody clicked.
 
     A link in a chat carries its secret in the query; a program that sends it in a header means it,
@@ -80,28 +79,50 @@ async def refuse_prefetch(request: Request) -> None:
     Raises:
         PrefetchRefused: it is a browser's prefetch, or a chat's preview of such a link.
     """
-    headers = request.headers
-    is_link = not _in_header(headers.get("authorization"), headers.get("x-client-id"))
-    if is_prefetch(headers) or (is_link and is_preview(headers)):
+    if is_prefetch(request.headers) or (is_link and is_preview(request.headers)):
         raise PrefetchRefused
 
 
-async def collect_caller(
-    request: Request, secret: Annotated[str, Depends(secret_of)], deadline: RequestDeadline
-) -> Caller:
+async def collect_caller(request: Request, secret: Annotated[str, Security(_SECRET)]) -> Caller:
     """Collect who asks; the secret is checked later, in a round trip that does more."""
-    return Caller(secret, _address(request), deadline)
+    return Caller(secret, _address(request), request_deadline(request))
 
 
 async def collect_doer(
-    request: Request,
-    secret: Annotated[str, Depends(secret_of)],
-    deadline: RequestDeadline,
-    x_actor: ActorText = None,
+    request: Request, secret: Annotated[str, Security(_SECRET)], x_actor: ActorText = None
 ) -> Caller:
-    """Collect who asks for what is noted: a phone rings by it, or a call ends."""
+    """Collect who asks for what is noted: a call ends by it."""
+    return _doer(request, secret, x_actor)
+
+
+async def collect_redialler(
+    request: Request, secret: Annotated[str, Security(_RINGS)], x_actor: ActorText = None
+) -> Caller:
+    """Collect likewise who asks for what rings a phone, in a call that there is."""
+    return _doer(request, secret, x_actor)
+
+
+async def collect_dialler(
+    request: Request,
+    secret: Annotated[str, Security(_RINGS)],
+    x_actor: ActorText = None,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`wait=N`: answer when the phone rings or the call failed, or after N s,"
+            " on AWS at most 5"
+        ),
+    ] = None,
+) -> Dialler:
+    """Collect who places a call, and what the headers ask for beside it."""
+    wishes = Wishes(idempotency_key, granted_wait_s(_wait_s(prefer)))
+    return Dialler(_doer(request, secret, x_actor), wishes)
+
+
+def _doer(request: Request, secret: str, actor: str | None) -> Caller:
     client = request.client.host if request.client else None
-    return Caller(secret, _address(request), deadline, client, x_actor)
+    return Caller(secret, _address(request), request_deadline(request), client, actor)
 
 
 def socket_caller(socket: HTTPConnection, secret: str, deadline: Deadline) -> Caller | None:
@@ -109,8 +130,7 @@ def socket_caller(socket: HTTPConnection, secret: str, deadline: Deadline) -> Ca
 
     None: there is none. Raises InvalidClientId: no enterprise could have it.
     """
-    headers = socket.headers
-    secret = secret or _in_header(headers.get("authorization"), headers.get("x-client-id"))
+    secret = secret or _in_header(socket)
     if not secret:
         return None
     check_form(secret)
@@ -124,27 +144,10 @@ def check_form(secret: str) -> None:
 
 
 async def collect_listener(
-    request: Request, secret: Annotated[str, Depends(given_secret)], deadline: RequestDeadline
+    request: Request, secret: Annotated[str, Security(_PERHAPS)]
 ) -> Caller | None:
     """Collect who listens, as `collect_caller`; None: there is no secret, perhaps a ticket."""
-    if not secret:
-        return None
-    check_form(secret)
-    return Caller(secret, _address(request), deadline)
-
-
-async def collect_wishes(
-    idempotency_key: IdempotencyKey = None,
-    prefer: Annotated[
-        str | None,
-        Header(
-            description="`wait=N`: answer when the phone rings or the call failed, or after N s,"
-            " on AWS at most 5"
-        ),
-    ] = None,
-) -> Wishes:
-    """Collect what the headers ask for."""
-    return Wishes(idempotency_key, granted_wait_s(_wait_s(prefer)))
+    return Caller(secret, _address(request), request_deadline(request)) if secret else None
 
 
 def _address(request: HTTPConnection) -> str | None:
@@ -169,6 +172,6 @@ def placed_headers(quota: Quota | None, wishes: Wishes) -> dict[str, str]:
 
 CallerOf = Annotated[Caller, Depends(collect_caller)]
 DoerOf = Annotated[Caller, Depends(collect_doer)]
-WishesOf = Annotated[Wishes, Depends(collect_wishes)]
+RediallerOf = Annotated[Caller, Depends(collect_redialler)]
+DiallerOf = Annotated[Dialler, Depends(collect_dialler)]
 ListenerOf = Annotated[Caller | None, Depends(collect_listener)]
-NoPrefetch = Depends(refuse_prefetch)

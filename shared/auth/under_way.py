@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
+from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from shared.deadline import Deadline
-from shared.errors import LimitExceeded, PbxBusy
+from shared.errors import DatabaseUnavailable, LimitExceeded, PbxBusy
 from shared.process import once
 from shared.settings import on_lambda, the_settings
+from shared.store.database import the_database
+from shared.store.waits import give_back_wait, take_wait
 from shared.turns import Turns
 
 _RETRY_AFTER_S = 1.0
 # There an environment that waits serves nobody else, and is paid for.
 _LONGEST_WAIT_ON_LAMBDA_S = 5.0
+# How long after a request's deadline its execution is not there any more.
+_KILLED_AFTER_S = 3.0
 
 
 def granted_wait_s(asked_s: float) -> float:
     """Tell for how long a request may wait that asks to wait for so long, in seconds."""
     return min(asked_s, _LONGEST_WAIT_ON_LAMBDA_S) if on_lambda() else asked_s
+
+
+@asynccontextmanager
+async def execution_to_wait(enterprise: str) -> AsyncGenerator[bool]:
+    """Tell whether a request of an enterprise may wait within the block.
+
+    On Lambda it takes an execution, of which an enterprise may have WAITS_IN_ALL wait, counted in
+    the database; a place whose execution dies is free by the time that would have been killed.
+    Where the database does not say so none may; elsewhere than on Lambda each may, which keeps
+    nobody from being served.
+    """
+    if not on_lambda():
+        yield True
+        return
+    settings, database, holder = the_settings(), the_database().reads, uuid4()
+    lease_s = settings.request_timeout_s + _KILLED_AFTER_S
+    may_wait = False
+    with suppress(DatabaseUnavailable):
+        may_wait = await take_wait(
+            database, enterprise, holder, most=settings.waits_in_all, lease_s=lease_s
+        )
+    try:
+        yield may_wait
+    finally:
+        if may_wait:
+            with suppress(DatabaseUnavailable):  # it ends by itself
+                await give_back_wait(database, enterprise, holder)
 
 
 class Holder(Protocol):
@@ -141,3 +173,22 @@ def the_waits() -> UnderWay:
         f"{most} requests of this enterprise wait for a change already",
         most_in_all=max(1, settings.max_connections // 2),
     )
+
+
+@asynccontextmanager
+async def waiting(enterprise: Holder) -> AsyncGenerator[None]:
+    """Have a place to wait for a change within the block.
+
+    Raises LimitExceeded: there is none.
+    """
+    async with (
+        the_waits().one_more(enterprise),
+        execution_to_wait(enterprise.number) as may_wait,
+    ):
+        if not may_wait:
+            raise LimitExceeded(
+                f"{the_settings().waits_in_all} requests of this enterprise wait already; ask"
+                " without waiting",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        yield

@@ -56,6 +56,20 @@ class _SshSecret(SshLogin):
         return self
 
 
+class OriginSecret(BaseModel):
+    """What the edge before the API shows; `next` is taken too, while one replaces the other."""
+
+    model_config = ConfigDict(frozen=True)
+
+    current: SecretStr = Field(min_length=16)
+    next: SecretStr | None = Field(None, min_length=16)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Those that are taken."""
+        return tuple(one.get_secret_value() for one in (self.current, self.next) if one)
+
+
 Login = TypeVar("Login", bound=BaseModel)
 
 
@@ -180,7 +194,15 @@ def ssh_logins(settings: Settings) -> Logins[SshLogin]:
     return _Given(SshLogin(password=settings.ssh_password, private_key=settings.ssh_private_key))
 
 
+def origin_secrets(settings: Settings) -> Logins[OriginSecret] | None:
+    """Find out what the edge before the API shows; None: there is none."""
+    arn = settings.origin_secret_arn
+    if not arn:
+        return None
+    return _Rotated("ORIGIN_SECRET_ARN", arn, OriginSecret, settings.secrets_max_age_s)
+
+
 def import_early(settings: Settings) -> None:
     """Import what reading a secret takes: in INIT there is more CPU, and nobody waits."""
-    if settings.postgres_secret_arn or settings.ssh_secret_arn:
+    if settings.postgres_secret_arn or settings.ssh_secret_arn or settings.origin_secret_arn:
         import aws_lambda_powertools.utilities.parameters  # noqa: F401, PLC0415 - as above

@@ -22,6 +22,7 @@ from shared.store import calls
 from shared.store.audit import Doer
 from shared.store.calls import Call
 from shared.store.database import Database
+from shared.store.settled import get_settled
 from shared.telemetry import CALL_ID, LOG
 
 _FAILED = "Hanging up failed"
@@ -45,7 +46,7 @@ async def hang_up(
         OutcomeUnknown: it may be over, or go on; asking again is harmless.
         PbxError: it goes on: nothing was sent.
     """
-    call = await calls.get_call(database, enterprise.number, call_id)
+    call = await get_settled(database, enterprise.number, call_id, deadline)
     CALL_ID.set(str(call_id))
     if call.is_over:
         raise CallEnded("The call is over")

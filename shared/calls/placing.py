@@ -32,13 +32,14 @@ from shared.auth.admission import Admitted, Outcome, Settlement
 from shared.auth.caller import Caller, Learn, Wishes
 from shared.auth.enterprise import identify
 from shared.auth.strangers import is_of_wrong_secret
+from shared.auth.under_way import execution_to_wait
 from shared.calls.repeating import how_far
+from shared.calls.settling import Settler, the_settler
 from shared.deadline import Deadline
 from shared.errors import (
     ChannelAmbiguous,
     CommandRejected,
     ContextMissing,
-    DatabaseUnavailable,
     Dialled,
     Forbidden,
     HostUnverified,
@@ -51,7 +52,6 @@ from shared.errors import (
     UnknownExtension,
 )
 from shared.following.late import LateCalls, UnknownCall, the_late_calls
-from shared.following.wake import Waker, the_waker
 from shared.pbx.hosts import Pbx, the_pbx
 from shared.pbx.neighbours import Neighbours, the_neighbours
 from shared.process import once
@@ -97,14 +97,15 @@ class Placing:
     database: Database
     pbx: Pbx
     neighbours: Neighbours
-    waker: Waker
+    settler: Settler
     late: LateCalls | None
 
     async def place(self, order: Order, caller: Caller, wishes: Wishes, *, field: str) -> Placed:
         """Place a call, unless this request repeats one; then tell of that and dial nothing.
 
         The claim is written before anything is sent, and only settling lifts it. Once Asterisk has
-        accepted the call the answer is its success, whatever happens to the bookkeeping. `field` is
+        accepted the call the answer is its success, whatever happens to the bookkeeping: where a
+        process lives on, that follows the answer. `field` is
         what the request calls the extension that rings first.
 
         Raises:
@@ -134,32 +135,32 @@ class Placing:
             settlement = Settlement(
                 outcome, error_code=error.code, error_detail=error.recorded_detail, reason=reason
             )
-            await self._settle(admitted, settlement)
+            await self.settler.settle(admitted, settlement)
             _complete(error, order, admitted.call_id)
             raise
         except Exception as defect:
             # Of whatever happens after the command was sent, its sender makes an error of the tree.
             count_call(is_accepted=False)
-            await self._settle(admitted, Settlement("not_executed", reason="failed"))
+            await self.settler.settle(admitted, Settlement("not_executed", reason="failed"))
             internal = InternalError()
             internal.call_id = admitted.call_id
             raise internal from defect
         except BaseException:  # the request was given up
             reason = None if may_ring else "failed"
             outcome = "unknown" if may_ring else "not_executed"
-            await self._settle(admitted, Settlement(outcome, reason=reason))
+            await self.settler.settle(admitted, Settlement(outcome, reason=reason))
             raise
         count_call(is_accepted=True)
         count("PlacingMs", round((time.monotonic() - began) * 1000))
         LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, order)
         roots = originated.roots
-        await self._settle(admitted, Settlement("executed", roots))
+        await self.settler.settle_accepted(admitted, Settlement("executed", roots))
         if originated.blocked is not None:
             self._let_ring(originated.blocked)
         # Where another program's call cannot be told from ours, there is nothing to look at yet.
         phase: AgentPhase = "accepted"
-        if len(roots) == 1:
-            phase = await self._wait_for_ring(admitted.host, roots[0], caller, wishes)
+        if len(roots) == 1 and wishes.wait_s:
+            phase = await self._wait_for_ring(admitted, roots[0], caller, wishes)
         technology = command.technology if isinstance(command, OriginateMonitor) else None
         return Placed(admitted, phase, technology)
 
@@ -221,6 +222,7 @@ class Placing:
         """
         if admitted.failure is not None:
             raise admitted.failure
+        self.pbx.heed(admitted.host, admitted.broken)
         if isinstance(order, CallOrder):  # whose command asks nothing
             await self._check_extension(order, admitted, deadline, field)
             return await self._command(order, admitted.host, deadline)
@@ -287,11 +289,20 @@ class Placing:
             )
 
     async def _wait_for_ring(
-        self, host: str, root: Channel, caller: Caller, wishes: Wishes
+        self, admitted: Admitted, root: Channel, caller: Caller, wishes: Wishes
     ) -> AgentPhase:
-        """Wait until the extension rings or the call is over, as long as the caller wants."""
+        """Wait until the extension rings or the call is over, as long as the caller wants.
+
+        On Lambda its enterprise's other requests may wait already: then it does not.
+        """
+        async with execution_to_wait(admitted.enterprise_number) as may_wait:
+            deadline = caller.deadline.sooner(wishes.wait_s if may_wait else 0)
+            return await self._ring(admitted.host, root, caller, deadline)
+
+    async def _ring(
+        self, host: str, root: Channel, caller: Caller, deadline: Deadline
+    ) -> AgentPhase:
         phase: AgentPhase = "accepted"
-        deadline = caller.deadline.sooner(wishes.wait_s)
         while phase == "accepted" and deadline.remaining_s():
             try:
                 until = caller.deadline.sooner(_RING_ASK_S)
@@ -313,24 +324,6 @@ class Placing:
             return await self.pbx.technology(host, order.target, deadline)
         except ServiceError:
             return Technology.SIP
-
-    async def _settle(self, admitted: Admitted, settlement: Settlement) -> None:
-        """Record the outcome, and see to it that the call is followed.
-
-        Without it the claim holds on, so a lost record never dials twice.
-        """
-        try:
-            tracked = await admission.settle(
-                self.database, self.settings, admitted.call_id, settlement
-            )
-        except DatabaseUnavailable:
-            LOG.error("⚠️ Исход звонка %s не записан: %s", admitted.call_id, settlement.outcome)
-            return
-        except Exception:  # noqa: BLE001 - the answer is what became of the call
-            LOG.exception("❌ Исход звонка %s не записан", admitted.call_id)
-            return
-        if settlement.outcome != "not_executed":
-            await self.waker.see_followed(admitted.host, tracked=tracked)
 
 
 def _complete(error: ServiceError, order: Order, call_id: UUID) -> None:
@@ -369,4 +362,4 @@ def _reason(error: ServiceError) -> Reason | None:
 def the_placing() -> Placing:
     """That of this process."""
     late = None if on_lambda() else the_late_calls()
-    return Placing(the_settings(), the_database(), the_pbx(), the_neighbours(), the_waker(), late)
+    return Placing(the_settings(), the_database(), the_pbx(), the_neighbours(), the_settler(), late)

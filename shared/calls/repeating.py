@@ -6,6 +6,7 @@ import asyncio
 
 from shared.asterisk.models import Phase, Reason
 from shared.auth.admission import Admitted
+from shared.auth.under_way import execution_to_wait
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable, recorded
 from shared.store.calls import Beginning, load_beginning
@@ -26,7 +27,9 @@ async def how_far(
     """
     if admitted.state != "placing":
         return admitted.phase, admitted.reason
-    beginning = await _settled(database, admitted, deadline, longest_request_s)
+    async with execution_to_wait(admitted.enterprise_number) as may_wait:
+        until = deadline if may_wait else Deadline.after(0)
+        beginning = await _settled(database, admitted, until, longest_request_s)
     if beginning is None:
         return "placing", None
     if beginning.error_code and beginning.phase in {"unknown", "ended"}:

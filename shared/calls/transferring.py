@@ -16,7 +16,7 @@ from shared.asterisk.models import Channel, Context, Extension, Progress
 from shared.asterisk.parties import customers_among
 from shared.asterisk.phases import UP, observe
 from shared.auth import admission
-from shared.auth.admission import AdmittedTransfer, settled_within_s
+from shared.auth.admission import AdmittedTransfer
 from shared.auth.caller import Caller
 from shared.auth.enterprise import Enterprise
 from shared.deadline import Deadline
@@ -41,6 +41,7 @@ from shared.settings import Settings
 from shared.store import calls
 from shared.store.calls import Call
 from shared.store.database import Database
+from shared.store.settled import get_settled
 from shared.telemetry import CALL_ID, LOG, note_repeat
 from shared.together import together
 
@@ -84,7 +85,7 @@ async def transfer(
     """
     deadline = caller.deadline
     while True:
-        call = await calls.get_call(database, enterprise.number, call_id)
+        call = await get_settled(database, enterprise.number, call_id, deadline)
         CALL_ID.set(str(call_id))
         _check(call, enterprise, target)
         at = datetime.now(UTC)
@@ -186,7 +187,7 @@ async def _outcome_of_first(
     Raises:
         CallNotReady: it is still under way, or another one has taken its place.
     """
-    settled_within = timedelta(seconds=settled_within_s(settings))
+    settled_within = timedelta(seconds=settings.settled_within_s)
     while True:
         call = await calls.get_call(database, call.enterprise, call.call_id)
         if call.transferred_to is None or call.transferred_at is None:

@@ -18,7 +18,7 @@ from shared.description.schemas import (
     reached,
 )
 from shared.description.schemas import example_of as example_of_schema
-from shared.description.texts import ABOUT, HEADERS, TAGS
+from shared.description.texts import ABOUT, HEADERS, SANDBOX, SECRETS, TAGS
 from shared.http.app import Describe
 from shared.http.failures import CODES, QUOTA, refer
 from shared.http.problems import PROBLEM_TYPE
@@ -40,6 +40,7 @@ def describe(document: Json, *, server: str) -> Json:
     document["info"]["description"] = ABOUT
     document["servers"] = [{"url": server}]
     document["tags"] = TAGS
+    document["components"]["securitySchemes"] = SECRETS
     document["components"]["headers"] = HEADERS
     examples: Json = document["components"].setdefault("examples", {})
     describe_fields(schemas)
@@ -47,6 +48,8 @@ def describe(document: Json, *, server: str) -> Json:
     for _, schema in reached([*told, _PROBLEM], schemas):
         open_enumerations(schema)
     for operation in _operations(document):
+        if "security" in operation:
+            operation["security"] = list(_places(operation["security"]))
         for parameter in operation.get("parameters", ()):
             # Its schema's own description stays: of what is missing it says what is required.
             words = [
@@ -63,12 +66,29 @@ def describe(document: Json, *, server: str) -> Json:
             else:
                 _describe_success(response, schemas)
             response["headers"] = refer(["X-Request-Id"]) | response.get("headers", {})
+            if "security" in operation:
+                _tell_of_sandbox(response, schemas)
     return document
 
 
 def _operations(document: Json) -> Iterator[Json]:
     for methods in document["paths"].values():
         yield from methods.values()
+
+
+def _tell_of_sandbox(response: Json, schemas: Json) -> None:
+    """Say what `shared/http/problems.py` adds to every answer to an enterprise that has one."""
+    response["headers"] |= refer(["X-Sandbox"])
+    schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
+    for part in schema.get("anyOf", [schema]):
+        whole = schemas[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+        whole.get("properties", {}).setdefault("sandbox", dict(SANDBOX))
+
+
+def _places(security: list[Json]) -> Iterator[Json]:
+    """Yield each way of saying who asks; one that needs no secret stays as it is."""
+    for way in security:
+        yield from [{name: []} for name in SECRETS] if way else [way]
 
 
 def _describe_body(operation: Json, schemas: Json) -> None:

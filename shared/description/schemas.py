@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from shared.asterisk.models import PHASE_MEANINGS, REASON_MEANINGS
+
 Json: TypeAlias = dict[str, Any]
 
 OPEN = "x-extensible-enum"
@@ -42,10 +44,17 @@ def open_enumerations(node: Any) -> None:
         if known is not None:
             part[OPEN] = known
         if OPEN in part:
-            words = ", ".join(f"`{word}`" for word in part[OPEN])
             part["description"] = "; ".join(
-                filter(None, [part.get("description"), f"so far {words}"])
+                filter(None, [part.get("description"), f"so far{_told(part[OPEN])}"])
             )
+
+
+def _told(words: list[Any]) -> str:
+    """List the words of an enumeration, with what each means where that is known."""
+    for meanings in (PHASE_MEANINGS, REASON_MEANINGS):
+        if words == list(meanings):
+            return ":\n\n" + "\n".join(f"- `{word}`: {said}" for word, said in meanings.items())
+    return " " + ", ".join(f"`{word}`" for word in words)
 
 
 def describe_field(name: str, schema: Json) -> str:

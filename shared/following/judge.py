@@ -92,13 +92,29 @@ class Look:
         return replace(self, at_s=at_s, records=records, cdr=cdr, now=now, is_news=is_news)
 
 
+# Others are settled within a fraction of that; a connection may take longer.
+_SETTLED_AT_ONCE_S = 1.0
+
+
+def is_unsettled(call: FollowedCall) -> bool:
+    """Tell whether whoever placed a call should have told by now what became of that."""
+    if call.phase == "placing":
+        return call.age_s > _SETTLED_AT_ONCE_S
+    return call.phase == "unknown" and not call.settled
+
+
 def is_asked_about(call: FollowedCall) -> bool:
-    """Tell whether a PBX can know of a call; of one without an acknowledgement it does not."""
-    return call.phase not in {"placing", "unknown"}
+    """Tell whether a PBX can know of a call.
+
+    Of one whose placer was told that it is unknown it does not; of one that nobody settled it may.
+    """
+    return call.phase not in {"placing", "unknown"} or is_unsettled(call)
 
 
 def is_rootless(call: FollowedCall) -> bool:
     """Tell whether a call was over, or answered, before anybody could look for its root."""
+    if call.phase == "placing":
+        return False
     return call.root is None and not call.candidates and is_asked_about(call)
 
 
@@ -154,12 +170,13 @@ def _found(call: FollowedCall, look: Look, pace: Pace) -> Iterator[Change]:
     begun = placed_at - _CLOCKS_APART, placed_at + _CLOCKS_APART
     found = find_root(look.records, call.code, begun=begun, known=look.roots)
     is_late = call.age_s >= pace.cdr_wait_s
+    is_settled = call.phase != "unknown"  # or it may not have been sent at all
     root = found and Root(*found, call.kind, call.code, call.to)
     confirmed = root and _confirmed(call, root, look, call.progress, complete=is_late)
     if root and confirmed:
         yield Change(call_id=call.call_id, root_channel=root.channel, root_uniqueid=root.uniqueid)
         yield Change(call_id=call.call_id, phase="ended") | _confirmation(confirmed)
-    elif is_late or look.cdr in {"off", "unreadable"}:
+    elif is_settled and (is_late or look.cdr in {"off", "unreadable"}):
         reason: Reason = "failed" if look.cdr == "none" and not found else "unknown"
         yield Change(call_id=call.call_id, phase="ended", reason=reason, cdr=look.cdr)
 

@@ -16,7 +16,8 @@ class Pace:
 
     `busy_s`: between two looks while phases change. `talk_s`: while the parties talk, whose end may
     be told half a second late. `idle_s`: while nothing but a record or a late call is waited for,
-    and the lease is all there is to keep. `unreachable_s`: without the PBX, or the database.
+    and the lease is all there is to keep. `turn_s`: between two turns at the database without news,
+    of a tracker that is told what others begin. `unreachable_s`: without the PBX, or the database.
     `cdr_wait_s`: how long the final event waits for the PBX's record of the call; `batch_s`: how
     long a record is waited for that is written in batches, of 5 minutes unless somebody set it
     longer. `cdr_mode_s`: how long it is believed how a PBX writes its records. `give_up_s`: a host
@@ -31,6 +32,7 @@ class Pace:
     busy_s: float = 0.2
     talk_s: float = 0.5
     idle_s: float = 2.0
+    turn_s: float = 1.0
     unreachable_s: float = 2.0
     cdr_wait_s: float = 1.0
     batch_s: float = 900.0

@@ -50,10 +50,13 @@ class Records:
         self._witnesses: Mapping[str, Witness] = {}
         self.state: CdrState = "pending"
         self.seen = Book()
-        self._read_so_far: deque[tuple[int, tuple[Record, ...]]] = deque()
+        self._kept: deque[tuple[int, tuple[Record, ...]]] = deque()
+        self._kept_bytes = 0
 
-    async def read_on(self) -> None:
-        """Read what was written since; `state` says what a row that is missing means.
+    async def read_on(self) -> bool:
+        """Read what was written since: whether there was a record; `seen` has it.
+
+        `state` says what a row that is missing means.
 
         Raises:
             PbxError: the host cannot be asked; what was read stays.
@@ -65,15 +68,16 @@ class Records:
             self.state = _STATES[mode]
             self._mode_until = time.monotonic() + self._mode_s
         if self.state == "off":
-            return
+            return False
         try:
-            await self._read()
+            return await self._read()
         except CdrUnreadable as error:
             LOG.warning("⚠️ CDR на %s не читается: %s", self._host, error)
             self.state = "unreadable"
             self._mode_until = time.monotonic() + self._mode_s
+            return False
 
-    async def _read(self) -> None:
+    async def _read(self) -> bool:
         offset, length = self._offset, _MOST_BYTES
         if offset is None:
             offset, length = -_TAIL_BYTES, _TAIL_BYTES
@@ -86,8 +90,7 @@ class Records:
             offset = max(0, piece.size - _TAIL_BYTES)
         elif piece.size < offset:  # another file has this name now
             self._offset = 0
-            await self._read()
-            return
+            return await self._read()
         # Not on the loop: what was written meanwhile may take seconds.
         part = await asyncio.to_thread(read_part, piece.data, offset if is_cut else 0)
         # What fills a whole reading is no line: without its end it would be read again for ever.
@@ -99,10 +102,10 @@ class Records:
         if part.rows:
             if self.state == "unreadable":
                 self._mode_until = 0.0
-            new = await asyncio.to_thread(self._records_of, part.rows)
-            await self._keep(part.settled, new)
+            await asyncio.to_thread(self._keep, part.settled, part.rows)
         elif part.skipped and not self.seen:
             raise CdrUnreadable(_NO_RECORDS.format(path=self._path))
+        return bool(part.rows)
 
     def _note_zone(self, rows: Sequence[Row], written_s: float | None) -> None:
         """Find the zone of records that tell none: by when the file's last one was written.
@@ -131,15 +134,19 @@ class Records:
             self._is_told = True
             LOG.warning("⚠️ CDR на %s: пропущено строк, которые не записи: %d", self._host, lines)
 
-    async def _keep(self, size: int, new: tuple[Record, ...]) -> None:
-        """Add what was read, and forget the oldest of what is too much."""
-        kept = self._read_so_far
-        kept.append((size, new))
-        while len(kept) > 1 and (
-            sum(size for size, _ in kept) > _KEPT_BYTES
-            or sum(len(records) for _, records in kept) > _KEPT_RECORDS
+    def _keep(self, size: int, rows: Sequence[Row]) -> None:
+        """Add what was read. Of what is too much a quarter goes at once: rarely, and so cheaply."""
+        new = self._records_of(rows)
+        self._kept.append((size, new))
+        self._kept_bytes += size
+        self.seen.add(new)
+        if self._kept_bytes <= _KEPT_BYTES and len(self.seen) <= _KEPT_RECORDS:
+            return
+        count = len(self.seen)
+        while len(self._kept) > 1 and (
+            self._kept_bytes > _KEPT_BYTES * 3 // 4 or count > _KEPT_RECORDS * 3 // 4
         ):
-            kept.popleft()
-        if new:  # the same book says that there is no news
-            records = [record for _, records in kept for record in records]
-            self.seen = await asyncio.to_thread(Book, records)
+            size, oldest = self._kept.popleft()
+            self._kept_bytes -= size
+            count -= len(oldest)
+        self.seen = Book(record for _, records in self._kept for record in records)

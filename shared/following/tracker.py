@@ -16,7 +16,6 @@ from typing import Literal, TypeAlias
 from uuid import UUID
 
 from shared.asterisk import client
-from shared.asterisk.cdr.book import Book
 from shared.asterisk.models import Channel, PbxCall
 from shared.asterisk.views import view_of
 from shared.deadline import Deadline
@@ -32,6 +31,7 @@ from shared.following.judge import (
 )
 from shared.following.pace import Pace
 from shared.following.records import Records
+from shared.following.unsettled import Unsettled
 from shared.following.watching import Seen, Watching
 from shared.measures import observe
 from shared.pbx.hosts import Pbx
@@ -59,7 +59,10 @@ class Tracker:
     """The tracker of one host.
 
     `on_unknown(host, call)` is called once for each call of unknown outcome, for whoever looks for
-    those; the process that sent it does that itself where it lives on. `sleep` is a test's clock.
+    those; the process that sent it does that itself where it lives on. `on_written()` is called
+    after each write that may have told anything. `is_told` says that somebody wakes it whenever
+    something was begun: then it asks the database each second, and when it has something to write,
+    not at each look. `sleep` is a test's clock.
 
     `seen_at` is when it last saw all that it was to see, by `time.monotonic`.
     """
@@ -72,6 +75,8 @@ class Tracker:
         pace: Pace,
         *,
         on_unknown: Callable[[str, FollowedCall], None] | None = None,
+        on_written: Callable[[], object] = lambda: None,
+        is_told: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._lease = lease
@@ -80,21 +85,25 @@ class Tracker:
         self._pace = pace
         self._sleep = sleep
         self._records = Records(pbx, lease.host, settings, pace)
-        self._judged: Book | None = None  # the records of the look before
         self._linkedids: dict[str, str] = {}
         self._unaskable: frozenset[str] = frozenset()
         self._gone: Mapping[UUID, float] = {}
         self._watching = Watching(lease, settings)
         self._seen: Seen | None = None  # all calls, by the look that is being told of
+        self._unsettled = Unsettled(lease, settings)
         self._cutting = Cutting(lease.host, pbx, settings.max_call_s)
         self._reached_at = time.monotonic()
         self._untold_reach: float | None = None  # a look that succeeded, until that is written
         self._error_code: str | None = None
         self._looked_at = 0.0
         self._ends_at = float("inf")
+        self._is_told = is_told
+        self._turn_at = 0.0
+        self._written_code: str | None = None
         self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
+        self._on_written = on_written
         self._unknown: set[UUID] = set()
         self._malformed: set[MalformedCall] = set()
 
@@ -129,21 +138,29 @@ class Tracker:
         return end
 
     async def _follow(self) -> End:
-        following = await self._write()
-        while following is not None and not following.is_over:
+        written = await self._write()
+        while written is not None and not written.is_over:
             if time.monotonic() >= self._ends_at:
                 return "time"
+            following = written.after(time.monotonic() - self._turn_at)
             changes, view = await self._look(following)
             if not await self._tell_elsewhere(following):
                 return "replaced"
-            following = await self._write(changes, view)
-            following = following and await self._cut(following)
-            if following is not None and not following.is_over:
-                await self._pause(following)
+            if self._is_due(changes, view):
+                written = await self._write(changes, view)
+                written = written and await self._cut(written)
+            if written is not None and not written.is_over:
+                await self._pause(written)
                 if self._news.is_set():
                     self._news.clear()
-                    following = await self._write()
-        return "replaced" if following is None else "idle"
+                    written = await self._write()
+        return "replaced" if written is None else "idle"
+
+    def _is_due(self, changes: Sequence[Change], view: Sequence[PbxCall] | None) -> bool:
+        """Tell whether a look is to be written, or the lease to be renewed."""
+        is_news = changes or view is not None or self._error_code != self._written_code
+        is_late = time.monotonic() - self._turn_at >= self._pace.turn_s
+        return bool(is_news or is_late or not self._is_told)
 
     async def _give_back(self) -> None:
         try:
@@ -162,6 +179,7 @@ class Tracker:
         """
         reached_at, self._untold_reach = self._untold_reach, None
         while True:
+            self._turn_at, self._written_code = time.monotonic(), self._error_code
             try:
                 following = await self._lease.write(
                     changes,
@@ -177,6 +195,8 @@ class Tracker:
                 if following is not None:
                     _count(changes)
                     self._tell(following)
+                    if changes:
+                        self._on_written()
                 return following
 
     def _tell(self, following: Following) -> None:
@@ -210,41 +230,51 @@ class Tracker:
             self._watching.forget()
             return True
         try:
-            return await self._watching.tell(seen, error_code)
+            is_ours = await self._watching.tell(seen, error_code)
         except DatabaseUnavailable:
             return True  # the write that follows waits until it answers
+        self._on_written()
+        return is_ours
 
     async def _look(self, following: Following) -> tuple[list[Change], tuple[PbxCall, ...] | None]:
         """Ask the PBX what is new of these calls, and of all calls where somebody wants them."""
-        longest_s, hold_s = self._settings.request_timeout_s, self._settings.unknown_hold_s
-        changes = [
-            change
-            for call in following.calls
-            for change in judge_age(call, longest_request_s=longest_s, hold_s=hold_s)
-        ]
         asked = [call for call in following.calls if is_asked_about(call)]
         if not asked and not following.sees_all:
             self.seen_at = time.monotonic()
-            return changes, None
+            return self._aged(following.calls), None
         self._looked_at = time.monotonic()
         try:
             look = await self._ask(following, asked)
+            unsettled = await self._unsettled.judge(following.calls, look.channels)
         except (PbxError, DatabaseUnavailable) as error:  # of a new connection something is noted
             self._unreachable(error)
             away_s = time.monotonic() - self._reached_at
+            changes = self._aged(following.calls)
             for call in asked:
                 changes += judge_unreachable(call, away_s, self._pace)
             return changes, None
         self._reached_at = self._untold_reach = look.at_s
         self.seen_at = time.monotonic()
         self._error_code = None
-        for call in asked:
-            changes += judge(call, look, self._pace)
+        changes = list(unsettled.values())
+        for call in following.calls:
+            if call.call_id not in unsettled and call.phase != "placing":
+                told = list(judge(call, look, self._pace)) if is_asked_about(call) else []
+                changes += told or self._aged([call])
         if following.watched:
             ours = (call.root for call in following.calls)
             roots = frozenset(root.uniqueid for root in ours if root is not None)
             self._seen = Seen(look.channels, look.linkedids, roots)
         return changes, view_of(look.channels, look.linkedids) if following.wanted else None
+
+    def _aged(self, calls: Iterable[FollowedCall]) -> list[Change]:
+        """Tell whose outcome was waited for long enough."""
+        longest_s, hold_s = self._settings.request_timeout_s, self._settings.unknown_hold_s
+        return [
+            change
+            for call in calls
+            for change in judge_age(call, longest_request_s=longest_s, hold_s=hold_s)
+        ]
 
     async def _cut(self, following: Following) -> Following | None:
         """End what lasts too long, of what this look has seen.
@@ -280,12 +310,15 @@ class Tracker:
             now_s, asked, channels, self._linkedids, gone=self._gone, clock_s=time.time()
         )
         self._gone = look.gone
+        is_news = False
         if look.gone or any(call.phase == "ended" or is_rootless(call) for call in asked):
-            await self._records.read_on()
-        seen, state = self._records.seen, self._records.state
-        is_news, self._judged = seen is not self._judged, seen
+            is_news = await self._records.read_on()
         return look.with_records(
-            time.monotonic(), seen, state, now=datetime.now(UTC), is_news=is_news
+            time.monotonic(),
+            self._records.seen,
+            self._records.state,
+            now=datetime.now(UTC),
+            is_news=is_news,
         )
 
     async def _channels(self, following: Following) -> tuple[Channel, ...]:
@@ -302,6 +335,7 @@ class Tracker:
         self._linkedids = {u: root for u, root in self._linkedids.items() if u in live}
         self._tell_of_unaskable(channels)
         oldest_s = max((call.age_s for call in following.calls), default=0.0) + _AGE_SLACK_S
+        oldest_s += time.monotonic() - self._turn_at
         new = [
             channel
             for channel in channels

@@ -17,7 +17,7 @@ from shared.following.pace import Pace, the_pace
 from shared.following.tracker import Tracker
 from shared.following.wake import Waker, the_waker
 from shared.pbx.hosts import Pbx, the_pbx
-from shared.pbx.neighbours import Neighbours, the_neighbours
+from shared.pbx.names import Names, the_names
 from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.store.database import Database, the_database
@@ -41,13 +41,13 @@ class Trackers:
         waker: Waker,
         pace: Pace,
         expiry: Expiry,
-        neighbours: Neighbours,
+        names: Names,
         counting: Counting,
     ) -> None:
         self._waker = waker
         self._pace = pace
         self._expiry = expiry
-        self._neighbours = neighbours
+        self._names = names
         self._counting = counting
         self._settings = settings
         self._database = database
@@ -121,7 +121,7 @@ class Trackers:
         """Do what is due now and then, beside the search: it may take many seconds."""
         while True:
             await self._expiry.remove_if_due()
-            await self._neighbours.refresh_if_due()
+            await self._names.refresh_if_due()
             await asyncio.sleep(self._pace.tidy_s)
 
     async def _follow(self, host: str) -> None:
@@ -130,7 +130,7 @@ class Trackers:
             if lease is None:
                 return
             self._counting.leased(host, lease.fence)
-            tracker = Tracker(lease, self._pbx, self._settings, self._pace)
+            tracker = Tracker(lease, self._pbx, self._settings, self._pace, is_told=True)
             self._trackers[host] = tracker
             try:
                 await tracker.run()
@@ -156,6 +156,6 @@ def the_trackers() -> Trackers:
         waker=the_waker(),
         pace=the_pace(),
         expiry=the_expiry(),
-        neighbours=the_neighbours(),
+        names=the_names(),
         counting=the_counting(),
     )

@@ -45,7 +45,10 @@ Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 CODES: Final = "x-codes"
 # What the edge refuses before an operation has it, and what any of them may crash with.
-_ANYWHERE = ((403, "origin-not-allowed"), (414, "target-too-long"), (500, InternalError.code))
+_ANYWHERE = (
+    *((403, "origin-not-allowed"), (403, "not-through-edge"), (414, "target-too-long")),
+    *((500, InternalError.code), (503, "origin-secret-unreadable")),
+)
 _OF_BODIES = ((408, "request-timeout"), (413, "body-too-large"))
 
 DATABASE: Final[Kinds] = (DatabaseUnavailable, SchemaMissing, PostgresSecretUnreadable)

@@ -45,7 +45,7 @@ class Origins:
         if origin is None or "*" in self._allowed or _is_ours(origin, headers):
             return None
         if self._allowed:
-            return None if origin in self._allowed else origin
+            return None if self._allowed & {origin, _of_any_port(origin)} else origin
         self._tell(origin[:_SHOWN_CHARACTERS])
         return None
 
@@ -70,6 +70,11 @@ class Origins:
 def shown(origin: str) -> str:
     """Write an origin, which a stranger may have chosen, as it may be told: short, and in ASCII."""
     return ascii(origin[:_SHOWN_CHARACTERS])[1:-1]
+
+
+def _of_any_port(origin: str) -> str:
+    """Write an origin as CORS_ORIGINS names those of all ports, http://localhost:* for one."""
+    return re.sub(r"(?<=[^:/]):[0-9]{1,5}\Z|\Z", ":*", origin, count=1)
 
 
 def _is_ours(origin: str, headers: Headers) -> bool:

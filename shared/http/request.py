@@ -6,17 +6,18 @@ import asyncio
 import re
 import uuid
 from collections.abc import Sequence
-from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Depends, Request
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.aws.logins import SecretUnreadable
 from shared.deadline import Deadline
 from shared.http.addresses import client_address
+from shared.http.edge import client_of, the_edge
 from shared.http.ending import Answer, telling_of_end
 from shared.http.origins import Origins, shown
 from shared.http.problems import EDGE_HEADERS, note_defect, render_problem
@@ -28,6 +29,7 @@ _BODY_S = 20.0
 # The longest of ours is a page of the history, whose cursor has up to 6 kB.
 MAX_TARGET_BYTES = 8_192
 TARGET_RULE = f"The path and query must not exceed {MAX_TARGET_BYTES} bytes"
+NOT_THROUGH_EDGE = "The API is asked by its own name, not by the gateway's"
 # What a handler needs after its deadline to settle and to answer, on Lambda.
 _LAMBDA_RESERVE_S = 1.0
 
@@ -74,8 +76,9 @@ class RequestContext:
             await send(message)
 
         try:
+            refusal = await self._see_edge(scope)
             self._see_client(scope)
-            refusal = self._refusal(scope)
+            refusal = refusal or self._refusal(scope)
             if refusal is not None:
                 await refusal(scope, receive, send_with_headers)
             else:
@@ -88,6 +91,24 @@ class RequestContext:
             # Nobody knows how far a crashed request had got.
             body = render_problem(scope, 500, "internal-error", "Internal error", dialled="unknown")
             await body(scope, receive, send_with_headers)
+
+    async def _see_edge(self, scope: Scope) -> Response | None:
+        """Refuse what did not come by the edge, where one is known; else believe whom it names."""
+        edge = the_edge()
+        if edge is None:
+            return None
+        headers = Headers(scope=scope)
+        try:
+            if await edge.has_sent(headers):
+                client = client_of(headers)
+                if client is not None:
+                    scope["client"] = (client, 0)
+                return None
+        except SecretUnreadable as error:
+            return render_problem(
+                scope, 503, "origin-secret-unreadable", str(error), is_routed=False
+            )
+        return render_problem(scope, 403, "not-through-edge", NOT_THROUGH_EDGE, is_routed=False)
 
     def _see_client(self, scope: Scope) -> None:
         """Have the scope tell the client that a trusted proxy names, to uvicorn's log as well."""
@@ -165,7 +186,7 @@ async def until_gone(request: Request) -> None:
         pass
 
 
-async def request_deadline(request: Request) -> Deadline:
+def request_deadline(request: Request) -> Deadline:
     """Return the moment by which this request is answered."""
     seconds: float = request.app.state.request_timeout_s
     context = request.scope.get("aws.context")
@@ -173,6 +194,3 @@ async def request_deadline(request: Request) -> Deadline:
         left_s = context.get_remaining_time_in_millis() / 1000 - _LAMBDA_RESERVE_S
         seconds = max(0.0, min(seconds, left_s))
     return Deadline.after(seconds)
-
-
-RequestDeadline = Annotated[Deadline, Depends(request_deadline)]

@@ -17,12 +17,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from shared.measures import Measure, Metric
-from shared.metrics.families import MEASURED, SHOWN, Family, State
+from shared.measures import MEASURED, Family, Measure, Metric
+from shared.metrics.families import KNOWN, SHOWN, State
 from shared.telemetry import LOG
 
 
-def _make(family: Family, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+def _make(
+    family: Family, registry: CollectorRegistry, known: Iterable[str] = ()
+) -> Counter | Gauge | Histogram:
     names = (family.full_name, family.help, family.labels)
     match family.kind:
         case "counter":
@@ -31,7 +33,7 @@ def _make(family: Family, registry: CollectorRegistry) -> Counter | Gauge | Hist
             made = Gauge(*names, registry=registry, multiprocess_mode="liveall")
         case "histogram":
             made = Histogram(*names, registry=registry, buckets=family.buckets)
-    for value in family.known:
+    for value in known or family.known:
         made.labels(value)
     return made
 
@@ -41,7 +43,9 @@ class Meters:
 
     def __init__(self, folder: Path | None) -> None:
         self._own = CollectorRegistry()
-        self._measured = {name: _make(family, self._own) for name, family in MEASURED.items()}
+        self._measured = {
+            name: _make(family, self._own, KNOWN.get(name, ())) for name, family in MEASURED.items()
+        }
         self._shown = {name: _make(family, self._own) for name, family in SHOWN.items()}
         self._is_shown: set[tuple[State, tuple[str, ...]]] = set()
         self._is_broken = False

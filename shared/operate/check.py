@@ -18,7 +18,7 @@ from shared.operate.command import Add, OperatorError, explain, nearest
 from shared.operate.findings import Finding, Words, as_json, as_lines, split_remedy
 from shared.operate.hosts import HostCheck
 from shared.pbx.hosts import Pbx, open_pbx
-from shared.pbx.neighbours import Neighbours
+from shared.pbx.names import Names
 from shared.settings import READ_ON_THE_WAY, Settings, doubts
 from shared.store.database import AccessRefused, Database
 from shared.store.enterprises import ListedEnterprise, list_enterprises
@@ -98,7 +98,7 @@ async def find(
         yield _nobody(listed, number)
     pbx = open_pbx(settings, database)
     try:
-        await Neighbours(database, pbx).look_up_new(_NAMES_LIMIT_S)
+        await Names(database).look_up_new(Deadline.after(_NAMES_LIMIT_S))
         for one in chosen:
             for finding in findings_of_row(one, settings):
                 yield replace(finding, enterprise=one.number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -10,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from anyio import CapacityLimiter, to_thread
 
 from shared.deadline import Deadline
+from shared.errors import ConnectFailed
 
 # Threads of their own: slow names must not stand in the way of connecting, which looks up too.
 _AT_ONCE = 16
@@ -33,6 +35,20 @@ def canonical(address: str) -> str:
     if parsed.is_unspecified:  # to connect to it is to connect to this machine
         return "127.0.0.1" if isinstance(parsed, IPv4Address) else "::1"
     return str(parsed)
+
+
+def checked_host(host: str) -> str:
+    """Tell what an `ip` of the enterprises table is connected at.
+
+    Raises ConnectFailed: it is neither an address nor a host name.
+    """
+    if re.fullmatch(r"(?!-)[A-Za-z0-9._-]{1,253}", host):
+        return host
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]{2,45})\]", host)
+    try:
+        return str(ip_address(bracketed[1] if bracketed else host))
+    except ValueError:
+        raise ConnectFailed("The enterprise's ip is not an address") from None
 
 
 async def look_up(names: Iterable[str], deadline: Deadline) -> dict[str, tuple[str, ...]]:

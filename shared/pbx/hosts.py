@@ -6,13 +6,12 @@ Only an error that says `again` is tried again, since it proves that nothing was
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
 import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -43,7 +42,8 @@ from shared.errors import (
     UnknownExtension,
 )
 from shared.measures import observe
-from shared.pbx.addresses import canonical
+from shared.pbx.addresses import canonical, checked_host
+from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
 from shared.pbx.readiness import Readiness
 from shared.pbx.state import Failure, HostState, Observed
@@ -54,9 +54,11 @@ from shared.ssh.connection import Connection, Target
 from shared.ssh.files import FileSlice, FileUnreadable, Space
 from shared.ssh.login import HostKeys
 from shared.ssh.pool import Pool, Use, Used
+from shared.store.breakers import Broken
 from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
+from shared.store.sandboxes import find_port
 from shared.telemetry import LOG
 from shared.turns import Turn
 
@@ -102,6 +104,7 @@ class Pbx:
         self._known_until: dict[tuple[str, str], float] = {}
         self._blocked: Counter[str] = Counter()
         self._readiness = Readiness(self._open_ahead, is_on=may_be_ahead(settings))
+        self._breakers = Breakers(settings, pool, database)
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Send an originate to a host, at most once.
@@ -359,6 +362,7 @@ class Pbx:
         except PbxError as error:
             if of == "console":
                 self._observed_of(host).note_away(error)
+            await self._note_broken(host, error)
             raise
 
     async def _use(
@@ -373,6 +377,7 @@ class Pbx:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._pool.lease(target, deadline, turn, of) as connection:
+                    await self._breakers.note_connected(host)
                     await self._note_met(host, connection)
                     return await use(connection)
             except NotExecuted as error:
@@ -454,6 +459,15 @@ class Pbx:
     def _observed_of(self, host: str) -> Observed:
         return self._observed.setdefault(host, Observed())
 
+    async def _note_broken(self, host: str, error: PbxError) -> None:
+        with suppress(ConnectFailed):
+            await self._breakers.note_failure(host, self.target(host), error)
+
+    def heed(self, host: str, broken: Broken | None) -> None:
+        """Take in what all know of connecting a host: nothing, not now, or you are to try it."""
+        with suppress(ConnectFailed):  # no address: that is told by asking it
+            self._breakers.heed(host, self.target(host), broken)
+
     def asked(self) -> tuple[str, ...]:
         """List the hosts that were asked anything, by their texts."""
         return tuple(self._observed)
@@ -488,7 +502,15 @@ class Pbx:
 
     def target(self, host: str) -> Target:
         """Tell where a host is connected. Raises ConnectFailed: it is neither address nor name."""
-        return Target(_checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
+        return Target(checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
+
+    async def place(self, host: str) -> Target:
+        """Tell the same as it is now: a sandbox has a port of its own.
+
+        Raises ConnectFailed, DatabaseUnavailable.
+        """
+        target = self.target(host)
+        return replace(target, port=await find_port(self._database, target.host) or target.port)
 
     async def close(self) -> None:
         """End every connection, and forget what was known of the hosts."""
@@ -507,17 +529,6 @@ def _measure(line: Line, began: float, outcome: str) -> None:
     observe("CommandSeconds", seconds, transport=line.transport.name, outcome=outcome)
 
 
-def _checked_host(host: str) -> str:
-    """Refuse an `ip` of the enterprises table that is neither an address nor a host name."""
-    if re.fullmatch(r"(?!-)[A-Za-z0-9._-]{1,253}", host):
-        return host
-    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]{2,45})\]", host)
-    try:
-        return str(ipaddress.ip_address(bracketed[1] if bracketed else host))
-    except ValueError:
-        raise ConnectFailed("The enterprise's ip is not an address") from None
-
-
 async def _jitter(attempt: int, deadline: Deadline) -> None:
     """Wait a little; the callers of one host must not march in step."""
     delay_s = 0.02 * 2**attempt * (0.5 + secrets.randbelow(1000) / 1000)
@@ -531,7 +542,13 @@ def open_pbx(settings: Settings, database: Database) -> Pbx:
         "known_hosts": Path(settings.ssh_known_hosts_file),
         "off": None,
     }
-    return Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]), database)
+    pool = open_pool(
+        settings,
+        trust[settings.ssh_host_keys],
+        find_sandbox=partial(find_port, database),
+        pinned=PinnedKeys(database),
+    )
+    return Pbx(settings, pool, database)
 
 
 @closed_by(Pbx.close)

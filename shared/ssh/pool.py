@@ -128,9 +128,7 @@ class Pool:
             PbxBusy: no turn came in time.
             NotExecuted: no connection could be made, now or just before.
         """
-        host = self._hosts.get(target)
-        if host is None:
-            host = self._hosts[target] = _Host.of(self._concurrency)
+        host = self._host(target)
         turns = host.turns[use]
         host.asked_at = time.monotonic()
         try:
@@ -172,7 +170,20 @@ class Pool:
         host = self._hosts.get(target)
         if host is None or host.failure is None:
             return None
-        return host.failure, time.monotonic() - host.failed_at
+        return host.failure, max(0.0, time.monotonic() - host.failed_at)
+
+    def know(self, target: Target, failure: NotExecuted, left_s: float) -> None:
+        """Take in that another process could not connect a host, which nobody is to try for a time.
+
+        One that is connected here is not broken.
+        """
+        if self.connection(target) is None:
+            host = self._host(target)
+            host.failure, host.failed_at = failure, time.monotonic() + left_s - self._retry_s
+
+    def forget(self, target: Target) -> None:
+        """Have the next one try a host, whatever is known of it."""
+        self._host(target).failure = None
 
     def used(self, within_s: float) -> Iterator[Used]:
         """Tell of each host that was asked within so many seconds."""
@@ -208,6 +219,12 @@ class Pool:
             host.connection = None
         if not connection.leases:
             connection.abort()
+
+    def _host(self, target: Target) -> _Host:
+        host = self._hosts.get(target)
+        if host is None:
+            host = self._hosts[target] = _Host.of(self._concurrency)
+        return host
 
     async def _usable(self, target: Target, host: _Host, deadline: Deadline) -> Connection:
         if host.failure is not None and host.connecting.locked():

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from shared.store.database import Database
 
-# Of a call that Asterisk has it; what comes later a tracker sees at its next look anyway.
+# Of a call that Asterisk has it, or another extension; all else a tracker sees by itself.
 _LOOK = """
 SELECT host, NULL AS what, CAST(NULL AS timestamptz) AS at FROM callapi.untracked_hosts()
 UNION ALL
-SELECT c.host, 'calls', max(c.settled_at)
+SELECT c.host, 'calls', max(greatest(c.settled_at, c.transferred_at))
   FROM callapi.calls c
  WHERE c.host = ANY (CAST(:followed AS text[])) AND (c.ended_at IS NULL OR c.cdr = 'pending')
  GROUP BY c.host

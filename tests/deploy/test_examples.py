@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.aws.logins import OriginSecret
+from shared.http.edge import CLIENT_HEADER, SECRET_HEADER
 from shared.settings import Settings
 from tests.deploy.template import ROOT, load_template, parse
+from tests.deploy.test_template import GATEWAY_TIMEOUT_S
 from tests.integration.service import run_process
 
 EXAMPLES = ROOT / "deploy/examples"
@@ -100,3 +103,61 @@ async def test_what_the_image_copies_is_enough(tmp_path: Path) -> None:
     settings = {"ROLE": "follower", "LOG_FILE": "", "POSTGRES_PORT": "1"}
     async with run_process(tmp_path, settings, arguments=tuple(arguments), code=code) as process:
         assert process.url
+
+
+# ---- edge.yaml
+
+
+def edge() -> dict[str, Any]:
+    """CloudFront's configuration, and what stands beside it."""
+    resources = parse(EXAMPLES / "edge.yaml")["Resources"]
+    assert isinstance(resources, dict)
+    return resources
+
+
+def test_cloudfront_shows_what_the_service_asks_for() -> None:
+    """The header, the secret's two fields; the client's address in a header that it overwrites."""
+    resources = edge()
+    (origin,) = resources["Distribution"]["Properties"]["DistributionConfig"]["Origins"]
+    (header,) = origin["OriginCustomHeaders"]
+    assert header["HeaderName"] == SECRET_HEADER
+    shown = parse(EXAMPLES / "edge.yaml")["Parameters"]["Shown"]["AllowedValues"]
+    assert set(shown) == set(OriginSecret.model_fields)
+    made = resources["OriginSecret"]["Properties"]["GenerateSecretString"]
+    assert made["GenerateStringKey"] == "current"
+    secret = {made["GenerateStringKey"]: "x" * made["PasswordLength"]}
+    assert OriginSecret.model_validate(secret).values
+    code = resources["NameViewer"]["Properties"]["FunctionCode"]
+    assert f'request.headers["{CLIENT_HEADER.lower()}"] = {{ value: event.viewer.ip }};' in code
+
+
+def test_cloudfront_keeps_nothing() -> None:
+    """No answer by its policy, and no error by its own habit, of any status that it may keep."""
+    config = edge()["Distribution"]["Properties"]["DistributionConfig"]
+    behavior = config["DefaultCacheBehavior"]
+    assert behavior["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+    assert "CacheBehaviors" not in config
+    kept = {item["ErrorCode"]: item for item in config["CustomErrorResponses"]}
+    assert set(kept) == {400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504}
+    for code, item in kept.items():
+        assert item == {"ErrorCode": code, "ErrorCachingMinTTL": 0}
+
+
+def test_cloudfront_waits_longer_than_a_request_takes() -> None:
+    """Or the client would be told of a failure while its phone rings; it passes every method."""
+    config = edge()["Distribution"]["Properties"]["DistributionConfig"]
+    (origin,) = config["Origins"]
+    assert origin["CustomOriginConfig"]["OriginReadTimeout"] > GATEWAY_TIMEOUT_S
+    template = load_template()
+    methods = {method for folder in template.functions for method, _ in template.routes(folder)}
+    assert methods <= set(config["DefaultCacheBehavior"]["AllowedMethods"])
+
+
+def test_the_firewall_logs_no_secret() -> None:
+    """Not the query, where a clientId may be, nor the headers that carry one."""
+    logging = edge()["FirewallLogging"]["Properties"]
+    redacted = [
+        field.get("SingleHeader", {}).get("Name", "query") for field in logging["RedactedFields"]
+    ]
+    assert sorted(redacted) == ["authorization", "query", "x-client-id"]
+    assert "Logging" not in edge()["Distribution"]["Properties"]["DistributionConfig"]

@@ -174,6 +174,7 @@ def test_prod_is_refused_what_is_not_committed(checkout: Checkout, name: str) ->
     [
         ("Destinations=900", "Destinations"),
         ("TrackerConcurrency=5", "must be below TrackerConcurrency=5"),
+        ("ReadConcurrency=5", "WaitsInAll=5 must be below ReadConcurrency=5"),
         ("Release=0123456789abcdef", "Release"),
         ('DialplanContext=a"b', "DialplanContext"),
     ],

@@ -24,11 +24,15 @@ FAULTS = "replies lost,link cut,sshd sessions killed"
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change of the sources: in `file`, each text of `changes` for another."""
+    """A change of the sources: in `file`, each text of `changes` for another.
+
+    `faults` are those by which it is to be found.
+    """
 
     name: str
     file: str
     changes: tuple[tuple[str, str], ...]
+    faults: str = FAULTS
 
     def apply(self, tree: Path) -> None:
         """Make it.
@@ -64,6 +68,17 @@ MUTATIONS = (
         "shared/calls/placing.py",
         (('"unknown": "unknown"}', '"unknown": "not_executed"}'),),
     ),
+    Mutation(
+        "a claim ends with its request, settled or not",
+        "shared/auth/admission.py",
+        (
+            (
+                "max(settings.unknown_hold_s, settings.repeat_window_s, settings.settled_within_s)",
+                "0.5",
+            ),
+        ),
+        faults="killed before it settled",
+    ),
 )
 
 
@@ -76,7 +91,7 @@ def is_caught(mutation: Mutation, version: str) -> bool:
         shutil.copy(ROOT / "asterisk.py", tree)
         mutation.apply(tree)
         for seed in SEEDS:
-            code, text = _run(version, tree, seed)
+            code, text = _run(version, tree, seed, mutation.faults)
             found = [line.strip() for line in text.splitlines() if "VIOLATION" in line]
             rings = [line for line in found if line.endswith("times")]
             if code == 1 and rings:
@@ -87,12 +102,12 @@ def is_caught(mutation: Mutation, version: str) -> bool:
     return False
 
 
-def _run(version: str, tree: Path, seed: int) -> tuple[int, str]:
+def _run(version: str, tree: Path, seed: int, faults: str) -> tuple[int, str]:
     options = ["--version", version, "--tree", str(tree), "--calls", str(CALLS)]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.faults.run", *options),
-            *("--seed", str(seed), "--faults", FAULTS),
+            *("--seed", str(seed), "--faults", faults),
         ],
         cwd=ROOT,
         check=False,

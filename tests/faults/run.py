@@ -56,6 +56,8 @@ EXCUSED_S = 3.0
 CALL_S = 8.0
 # Without a call placed in this time, faults go on all the same.
 QUIET_S = 4.0
+# The service, which SIGUSR2 has die at a certain point.
+MORTAL = Path(__file__).parent / "service_with_faults.py"
 LEAST_ACCEPTED = 0.25  # a busy machine refuses, or does not know, of most
 
 
@@ -225,6 +227,7 @@ class Faults:
                 self.database_link_cut: 4,
                 self.database_restarted: 2,
                 self.service_killed: 2,
+                self.killed_before_it_settled: 2,
             },
             {self.asterisk_frozen: 8, self.asterisk_killed: 1},
         )
@@ -300,6 +303,16 @@ class Faults:
     async def service_killed(self, chance: random.Random) -> None:
         """One of the services dies and is started again."""
         process = chance.choice(self._world.processes)
+        process.kill()
+        await process.start()
+
+    async def killed_before_it_settled(self, chance: random.Random) -> None:
+        """One of them dies once the caller of its next call was answered, and is started again."""
+        process = chance.choice(self._world.processes)
+        process.send(signal.SIGUSR2)
+        deadline = time.monotonic() + QUIET_S
+        while not process.has_ended() and time.monotonic() < deadline:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
         process.kill()
         await process.start()
 
@@ -510,7 +523,7 @@ async def _world(lab: Lab, plan: Plan) -> AsyncIterator[World]:
         for transport, precheck in zip(transports, itertools.cycle(("on", "off")), strict=False):
             own = {"ASTERISK_TRANSPORT": transport, "PRECHECK": precheck}
             settings = environment(postgres, lab, **SETTINGS, **ports, **own)
-            processes.append(Process(folder, settings, script=plan.tree / "asterisk.py"))
+            processes.append(Process(folder, settings, "answered", str(plan.tree), script=MORTAL))
         await asyncio.gather(*(process.start() for process in processes))
         yield World(lab, postgres, processes, ssh, database)
         # Before the relays, which would wait for them.

@@ -2,7 +2,10 @@
 
 claimed    the call is admitted, nothing is sent
 written    the command is sent, no answer was read
-executed   Asterisk has acknowledged the command, nothing is settled
+executed   Asterisk has acknowledged the command, nobody is told
+answered   its caller is told, nothing is settled
+
+TREE, if it is given, has the sources to run; then it is SIGUSR2 that arms the point.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, [str(Path(__file__).parents[2]), *sys.argv[2:]][-1])
 
 import asterisk
 from shared.asterisk.socket_console import SocketExchange
-from shared.calls.placing import Placing
+from shared.calls.settling import Settler
 from shared.pbx.hosts import Pbx
 from shared.ssh.channels import Session
 from shared.ssh.connection import Connection
@@ -28,6 +31,11 @@ def die(*_arguments: Any, **_values: Any) -> NoReturn:
     """End as a power cut does."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("unreachable")
+
+
+async def die_once_it_runs(*_arguments: Any, **_values: Any) -> NoReturn:
+    """End so in a task."""
+    die()
 
 
 def die_once_written() -> None:
@@ -55,16 +63,27 @@ def die_once_written() -> None:
 
 def main() -> None:
     """Serve until the point is reached."""
-    match sys.argv[1]:
+    point = sys.argv[1]
+    if len(sys.argv) > 2:
+        signal.signal(signal.SIGUSR2, lambda *_: arm(point))
+    else:
+        arm(point)
+    asterisk.main()
+
+
+def arm(point: str) -> None:
+    """Have the process die where it gets to the point."""
+    match point:
         case "claimed":
             setattr(Pbx, "originate", die)  # noqa: B010
         case "written":
             die_once_written()
         case "executed":
-            setattr(Placing, "_settle", die)  # noqa: B010
-        case point:
+            setattr(Settler, "settle_accepted", die)  # noqa: B010
+        case "answered":
+            setattr(Settler, "settle", die_once_it_runs)  # noqa: B010
+        case _:
             raise SystemExit(f"no such point: {point}")
-    asterisk.main()
 
 
 if __name__ == "__main__":

@@ -359,6 +359,35 @@ async def test_a_service_that_dies_never_rings_twice(
         doomed.terminate()
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_service_that_dies_once_it_has_answered_is_told_of_to_the_end(
+    lab: Lab, phones: Phones, start: Services, tmp_path: Path, transport: str
+) -> None:
+    """Accepted, never settled: another process finds the call; a repeat dials nothing meanwhile."""
+    window = {"REPEAT_WINDOW_S": 60, "REPEAT_AFTER_END_S": 60}
+    other = await start(
+        ASTERISK_TRANSPORT=transport, REQUEST_TIMEOUT_S=1, POSTGRES_TIMEOUT_S=1, **window
+    )
+    settings = environment(other.postgres, lab, ASTERISK_TRANSPORT=transport, **window)
+    script = Path(__file__).parent / "service_with_faults.py"
+    doomed = Process(tmp_path, settings, "answered", script=script)
+    try:
+        await doomed.start()
+        async with httpx.AsyncClient(timeout=LIMIT_S) as http:
+            answer = await Clicker(http, doomed.url).call(AGENT, CUSTOMER)
+        await anyio.to_thread.run_sync(doomed.wait_ended)
+        assert verdict(answer) == (200, "accepted", "yes")
+        assert (await other.call(AGENT, CUSTOMER)).json()["repeated"]
+        await until(lambda: other.calls()[-1]["phase"] == "ended")
+        row = other.calls()[-1]
+        assert str(row["call_id"]) == answer.json()["call_id"]
+        assert (row["state"], row["reason"]) == ("executed", "agent_busy")
+        assert (await other.call(AGENT, CUSTOMER)).json()["repeated"]
+        assert await phones.in_the_end() == {AGENT: 1}
+    finally:
+        doomed.terminate()
+
+
 @pytest.mark.parametrize("warm_up", [False, True])
 async def test_a_link_to_postgresql_cut_at_each_of_its_replies(
     phones: Phones, start: Services, postgres: Postgres, *, warm_up: bool
@@ -388,12 +417,14 @@ async def test_a_link_to_postgresql_cut_at_each_of_its_replies(
 async def test_a_settling_that_is_lost_is_still_a_placed_call(
     phones: Phones, start: Services, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL dies once it rings: 200; its return finds the claim, so a repeat dials nothing."""
+    """PostgreSQL dies once it rings: 200; once it is back the call is settled."""
     service = await start(POSTGRES_TIMEOUT_S=1, REQUEST_TIMEOUT_S=6)
-    settle = admission.settle
+    settle, is_down = admission.settle, asyncio.Event()
 
     async def settle_without(*args: object, **values: object) -> bool:
-        await anyio.to_thread.run_sync(postgres.halt)
+        if not is_down.is_set():
+            await anyio.to_thread.run_sync(postgres.halt)
+            is_down.set()
         return await settle(*args, **values)  # type: ignore[arg-type]
 
     postgres.execute("ALTER DATABASE postgres SET synchronous_commit = on")
@@ -401,8 +432,10 @@ async def test_a_settling_that_is_lost_is_still_a_placed_call(
         patch.setattr(admission, "settle", settle_without)
         try:
             answer = await service.call(AGENT, CUSTOMER)
+            await is_down.wait()
         finally:
             await anyio.to_thread.run_sync(postgres.restart)
+        await until(lambda: service.calls()[-1]["state"] == "executed")
     repeat = await service.call(AGENT, CUSTOMER)
 
     assert verdict(answer) == (200, "accepted", "yes")

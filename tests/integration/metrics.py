@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from shared.metrics.families import PREFIX
+from shared.measures import PREFIX
 from tests.integration.service import LIMIT_S
 
 

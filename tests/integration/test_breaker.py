@@ -13,6 +13,7 @@ import pytest
 from demo.postgres import free_port
 from tests.integration.service import (
     PHONE,
+    Process,
     Service,
     Services,
     environment,
@@ -138,3 +139,114 @@ async def test_a_host_that_comes_back_is_used_again(start: Services) -> None:
     assert (await service.call("151", secret=OTHER)).status_code == 200
     assert revived.connections == 2  # one fetched the host key before the password was sent
     assert service.pbx.connections == 0
+
+
+# Shared by processes
+
+
+class Caller:
+    """Somebody who calls by one of two processes."""
+
+    def __init__(self, process: Process) -> None:
+        self._url = process.url
+
+    async def call(self, phone: str) -> httpx.Response:
+        """Place a call on the host that is dead."""
+        query = {"code": "150", "phone": phone, "clientId": OTHER}
+        async with httpx.AsyncClient(base_url=self._url, timeout=60) as http:
+            return await http.get("/api/makecallexternal", params=query)
+
+
+@contextlib.asynccontextmanager
+async def _two(
+    postgres: Postgres, folder: Path, port: int, **settings: str
+) -> AsyncIterator[tuple[Caller, Caller]]:
+    """Two processes that follow nothing, of one database."""
+    seed(postgres)
+    postgres.seed_enterprise("0368", "july", DEAD, OTHER)
+    own = environment(postgres, port, "") | {"ROLE": "api", "SSH_CONNECT_TIMEOUT_S": "2"}
+    own |= {"SSH_HOST_KEYS": "off"} | settings
+    async with (
+        run_process(folder, own, name="one") as one,
+        run_process(folder, own, name="other") as other,
+    ):
+        yield Caller(one), Caller(other)
+
+
+_TIME_IS_OVER = "UPDATE callapi.broken_hosts SET until = clock_timestamp()"
+
+
+async def test_what_one_process_has_found_out_the_others_know(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """They do not try it too. When its time is over one of many does, of either process."""
+    port = free_port()
+    async with (
+        _silent(port) as accepted,
+        _two(postgres, tmp_path, port, PBX_RETRY_S="60") as (one, other),
+    ):
+        first = await one.call("+375290000001")
+        assert (first.status_code, first.json()["code"]) == (500, "ssh-connect-timeout")
+        assert len(accepted) == 1
+        told = await other.call("+375290000002")
+        assert (told.status_code, told.json()["code"]) == (500, "ssh-connect-timeout")
+        assert (told.json()["dialled"], told.json()["detail"]) == ("no", first.json()["detail"])
+        assert len(accepted) == 1
+        postgres.execute(_TIME_IS_OVER)
+        answers = await asyncio.gather(
+            *(caller.call(f"+3752900001{n:02}") for n in range(5) for caller in (one, other))
+        )
+        assert {answer.json()["code"] for answer in answers} == {"ssh-connect-timeout"}
+        assert len(accepted) == 2
+        (row,) = postgres.execute(
+            "SELECT prober, until > clock_timestamp() AS open  FROM callapi.broken_hosts"
+        )
+        assert row == {"prober": None, "open": True}, "whoever tried it has told how that ended"
+
+
+async def test_a_host_that_one_process_has_reached_is_used_by_all(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    """Also by the one that had found it dead, before its own time is over."""
+    port = free_port()
+    async with _two(postgres, tmp_path, port, PBX_RETRY_S="600") as (one, other):
+        assert (await one.call("+375290000001")).json()["code"] == "ssh-connect-failed"
+        async with make_pbx(host=DEAD, port=port) as revived:
+            assert (await other.call("+375290000002")).status_code == 500
+            postgres.execute(_TIME_IS_OVER)
+            assert (await other.call("+375290000003")).status_code == 200
+            assert postgres.execute("SELECT * FROM callapi.broken_hosts") == []
+            assert (await one.call("+375290000004")).status_code == 200
+            assert revived.invites["150"] == 2
+
+
+async def test_who_tries_a_host_and_dies_is_replaced(start: Services) -> None:
+    """Its time to try ends by itself; what is older than five minutes nobody knows any more."""
+    service = await _start(start, PBX_RETRY_S=600)
+    await start.stack.enter_async_context(make_pbx(host=DEAD, port=service.pbx.port))
+    broken = (
+        "INSERT INTO callapi.broken_hosts VALUES ('127.0.0.2', 'ssh-connect-failed', 'refused',"
+        " clock_timestamp() + interval {0}, gen_random_uuid())"
+    )
+    service.postgres.execute(broken.format("'12 s'"))
+    refused = await service.call(secret=OTHER)
+    assert (refused.status_code, refused.json()["code"]) == (500, "ssh-connect-failed")
+    service.postgres.execute("DELETE FROM callapi.broken_hosts")
+    service.postgres.execute(broken.format("'-1 s'"))
+    assert (await service.call(secret=OTHER)).status_code == 200
+    assert service.postgres.execute("SELECT * FROM callapi.broken_hosts") == []
+    service.postgres.execute(broken.format("'-6 minutes'"))
+    assert (await service.call("151", secret=OTHER)).status_code == 200
+    assert len(service.postgres.execute("SELECT * FROM callapi.broken_hosts")) == 1
+
+
+async def test_a_process_that_is_connected_goes_on(start: Services) -> None:
+    """What another one could not reach it uses, and tells so."""
+    service = await _start(start)
+    assert (await service.call()).status_code == 200
+    service.postgres.execute(
+        "INSERT INTO callapi.broken_hosts VALUES ('127.0.0.1', 'ssh-connect-failed', 'refused',"
+        " clock_timestamp() + interval '1 h')"
+    )
+    assert (await service.call("151")).status_code == 200
+    assert service.postgres.execute("SELECT * FROM callapi.broken_hosts") == []

@@ -99,15 +99,14 @@ async def listening(
 
 
 async def looks(service: Service, count: int = 3) -> None:
-    """Wait until the host was looked at so many times more."""
-    for _ in range(count):
-        before = reached_at(service)
-        await until(lambda: reached_at(service) > before)  # noqa: B023 - awaited here
+    """Wait until the host was looked at so many times more, and what that saw is told."""
+    until_then = looked(service) + count + 1
+    await until(lambda: looked(service) >= until_then)
 
 
-def reached_at(service: Service) -> Any:
-    """When the host was looked at last."""
-    return service.postgres.execute("SELECT max(reached_at) AS at FROM callapi.trackers")[0]["at"]
+def looked(service: Service) -> int:
+    """How often the host's channels were listed."""
+    return service.pbx.commands.count("core show channels concise")
 
 
 def rows(service: Service, table: str) -> int:

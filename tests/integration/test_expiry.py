@@ -72,6 +72,20 @@ async def test_limits_and_views_expire_too(postgres: Postgres, database: Databas
     assert [row["host"] for row in hosts] == ["192.0.2.1"]
 
 
+async def test_what_ends_by_itself_is_removed_after_an_hour(
+    postgres: Postgres, database: Database
+) -> None:
+    """Places of whoever waited, and what was known of a PBX."""
+    postgres.execute(
+        "INSERT INTO callapi.waits SELECT '0367', gen_random_uuid(),"
+        " clock_timestamp() - age * interval '1 minute' FROM unnest(ARRAY[59, 61]) age;"
+        "INSERT INTO callapi.broken_hosts SELECT '192.0.2.' || age, 'ssh-connect-failed', '',"
+        " clock_timestamp() - age * interval '1 minute' FROM unnest(ARRAY[59, 61]) age"
+    )
+    assert await remove_expired(database) == 2
+    assert postgres.execute("SELECT host FROM callapi.broken_hosts") == [{"host": "192.0.2.59"}]
+
+
 async def test_what_processes_told_expires_too(postgres: Postgres, database: Database) -> None:
     """How one reaches a PBX after a day, whether it is reached and what was noticed after 90."""
     postgres.execute(

@@ -12,7 +12,9 @@ import pytest
 from shared.asterisk.models import Channel
 from shared.auth.admission import Admitted, Settlement, admit, settle
 from shared.settings import Settings
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
+from shared.store.jsonb import Candidate
 from shared.store.late import settle_late
 from shared.store.leases import Change, FollowedCall, Lease, untracked_hosts
 from tests.integration.service import until
@@ -142,6 +144,27 @@ async def test_a_lease_that_ran_out_still_writes_while_nobody_took_it(book: Book
     book.expire()
     await write(lease, change(call_id, phase="agent_ringing"))
     assert await Lease.take(book.database, HOST) is None
+
+
+async def test_a_turn_that_writes_nothing_renews_no_young_lease(book: Book) -> None:
+    """No row is written at each look; an older lease is renewed, and so is one that writes."""
+
+    def until() -> Any:
+        return book.postgres.execute("SELECT lease_until FROM callapi.trackers")[0]["lease_until"]
+
+    call_id = await book.accepted()
+    lease = await book.lease()
+    taken = until()
+    await write(lease)
+    assert until() == taken
+    await write(lease, change(call_id, phase="agent_ringing"))
+    written = until()
+    assert written > taken
+    book.postgres.execute(
+        "UPDATE callapi.trackers SET lease_until = lease_until - interval '2 seconds'"
+    )
+    await write(lease)
+    assert until() > written
 
 
 async def test_a_tracker_without_calls_gives_its_host_back(book: Book) -> None:
@@ -370,3 +393,46 @@ async def test_a_repeat_is_one_for_its_whole_time_after_the_phone_may_ring(book:
     await settle(book.database, book.settings, admitted.call_id, settlement)
     again = await book.place()
     assert (again.repeated, again.call_id) == (True, admitted.call_id)
+
+
+async def test_who_has_placed_a_call_knows_better_than_a_tracker(book: Book) -> None:
+    """One that was given up as unsettled is settled by whoever could not reach the database."""
+    admitted = await book.place()
+    lease = await book.lease()
+    await write(lease, change(admitted.call_id, phase="unknown"))
+    settlement = Settlement("executed", (ROOT,))
+    await settle(book.database, book.settings, admitted.call_id, settlement)
+    (call,) = await write(lease)
+    assert (call.phase, call.root and call.root.uniqueid) == ("accepted", ROOT.uniqueid)
+    assert [phase for _, phase, _ in book.phases()] == ["unknown", "accepted"]
+
+
+async def test_what_its_caller_was_told_stays(book: Book) -> None:
+    """Unknown is an outcome: nothing settles the call once more."""
+    admitted = await book.place()
+    unknown = Settlement("unknown", error_code="outcome-unknown")
+    await settle(book.database, book.settings, admitted.call_id, unknown)
+    settlement = Settlement("executed", (ROOT,))
+    await settle(book.database, book.settings, admitted.call_id, settlement)
+    assert book.row(admitted.call_id)["state"] == "unknown"
+
+
+async def test_a_tracker_settles_what_nobody_did(book: Book) -> None:
+    """Roots that it notes are candidates; one that it takes is the call's, which is accepted."""
+    admitted = await book.place()
+    lease = await book.lease()
+    candidates = (Candidate(ROOT.name, ROOT.uniqueid), Candidate("Local/150@inoffice-9;1", "1.9"))
+    (call,) = await write(lease, change(admitted.call_id, candidates=candidates))
+    assert (call.phase, call.settled, call.root) == ("placing", False, None)
+    assert [root.uniqueid for root in call.candidates] == [ROOT.uniqueid, "1.9"]
+    found = change(
+        admitted.call_id, phase="accepted", root_channel=ROOT.name, root_uniqueid=ROOT.uniqueid
+    )
+    (call,) = await write(lease, found)
+    assert (call.phase, call.settled, call.root and call.root.uniqueid) == ("accepted", True, "1.1")
+    row = book.row(admitted.call_id)
+    assert (row["state"], row["settled_at"] is None) == ("executed", False)
+    (call,) = await write(lease, change(admitted.call_id, candidates=()))
+    assert len(call.candidates) == 2, "what is settled has none to come"
+    await settle(book.database, book.settings, admitted.call_id, Settlement("executed", ()))
+    assert book.row(admitted.call_id)["root_uniqueid"] == ROOT.uniqueid

@@ -25,7 +25,8 @@ from shared.errors import (
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
 from shared.store.audit import Doer
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import Service, Services, until
 from tests.postgres import Postgres

@@ -29,11 +29,13 @@ NEEDED: dict[str, set[str]] = {
     "history": DATABASE_AND_SSH,
     "makecallexternal": DATABASE_AND_SSH,
     "monitor": DATABASE_AND_SSH,
+    "push": set(),
     "ready": DATABASE,
+    "sockets": DATABASE,
     "status": DATABASE,
     "tracker": DATABASE_AND_SSH,
     "transfer": DATABASE_AND_SSH,
-    "watchdog": DATABASE_AND_SSH,
+    "watchdog": DATABASE,
     "webhooks": DATABASE,
 }
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:made-up-AbCdEf"

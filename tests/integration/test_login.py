@@ -12,7 +12,7 @@ import pytest
 
 from shared.deadline import Deadline
 from shared.errors import AuthenticationFailed, ConnectFailed, HostKeyChanged
-from shared.pbx.hosts import _checked_host
+from shared.pbx.addresses import checked_host
 from shared.ssh.connection import Connection, Target
 from shared.ssh.login import Credentials, Security, connect
 
@@ -223,11 +223,11 @@ async def test_a_login_shell_that_waits_holds_nobody_up(monkeypatch: pytest.Monk
 )
 def test_an_address_may_stand_in_brackets(ip: str, host: str) -> None:
     """As URLs have it."""
-    assert _checked_host(ip) == host
+    assert checked_host(ip) == host
 
 
 @pytest.mark.parametrize("ip", ["[pbx.example.test]", "[192.0.2.300]", "[", "[]", "a b", "-x"])
 def test_what_is_no_address_is_refused(ip: str) -> None:
     """Nothing else is taken out of brackets."""
     with pytest.raises(ConnectFailed):
-        _checked_host(ip)
+        checked_host(ip)

@@ -25,7 +25,7 @@ from shared.following.tracker import Tracker
 from shared.following.trackers import Trackers
 from shared.following.wake import Waker
 from shared.pbx.hosts import the_pbx
-from shared.pbx.neighbours import the_neighbours
+from shared.pbx.names import the_names
 from shared.settings import the_settings
 from shared.store.database import the_database
 from tests.integration.followed import SLOW, TALKS_ON, follow, place, reach
@@ -231,7 +231,7 @@ async def test_what_another_process_places_wakes_a_tracker_that_rests(
         waker=Waker(the_settings(), the_clients()),
         pace=Pace(busy_s=0.03, talk_s=0.03, idle_s=3600.0, left_behind_s=0.02),
         expiry=the_expiry(),
-        neighbours=the_neighbours(),
+        names=the_names(),
         counting=the_counting(),
     )
     elsewhere.start()

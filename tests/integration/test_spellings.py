@@ -18,7 +18,7 @@ from shared.deadline import Deadline
 from shared.errors import HostUnverified
 from shared.following import late
 from shared.operate import __main__ as operate
-from shared.pbx import hosts, neighbours
+from shared.pbx import hosts, names
 from shared.store.database import Database, TextRefused
 from tests.integration.followed import BUSY, follow, place
 from tests.integration.service import (
@@ -284,7 +284,7 @@ async def test_what_is_not_known_in_time_is_refused(
 
     service = await _start(start, "192.0.2.1")
     with monkeypatch.context() as patched:
-        patched.setattr(neighbours, "look_up", look_up)
+        patched.setattr(names, "look_up", look_up)
         assert await _whole_host(service, SECRET) == [(503, "host-unverified")] * 4
         refused = await service.monitor()
         assert (refused.json()["dialled"], refused.headers["Retry-After"]) == ("no", "5")
@@ -367,7 +367,7 @@ async def test_names_are_looked_up_in_the_background(start: Services) -> None:
         "INSERT INTO callapi.hosts (host, target, due_at) VALUES "
         "('192.0.2.7', '192.0.2.7', clock_timestamp() - interval '2 days')"
     )
-    await neighbours.the_neighbours().refresh_if_due()
+    await names.the_names().refresh_if_due()
     rows = service.postgres.execute("SELECT host, addresses FROM callapi.hosts ORDER BY host")
     assert [(row["host"], row["addresses"]) for row in rows] == [
         ("127.0.0.1", ["127.0.0.1"]),
@@ -386,8 +386,8 @@ async def test_a_name_that_fails_for_a_while_keeps_its_addresses(
     async def look_up(names: set[str], _deadline: object) -> dict[str, tuple[str, ...]]:
         return dict.fromkeys(names, ())
 
-    monkeypatch.setattr(neighbours, "look_up", look_up)
-    await neighbours.the_neighbours().refresh_if_due()
+    monkeypatch.setattr(names, "look_up", look_up)
+    await names.the_names().refresh_if_due()
     assert (await service.monitor()).status_code == 403
 
 

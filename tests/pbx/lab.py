@@ -97,6 +97,10 @@ class Lab:
         if done.returncode:
             raise RuntimeError(done.stderr.strip() or done.stdout.strip())
 
+    def down(self) -> None:
+        """Stop what `up` has started."""
+        self._script("down")
+
     def _script(self, verb: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [SCRIPT, verb, self.version],

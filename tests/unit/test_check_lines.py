@@ -11,6 +11,7 @@ import pytest
 from shared.errors import ServiceError
 from shared.operate import hostlines, lines
 from shared.operate.findings import MARKS, Line
+from tests.describe import remedies
 from tests.unit.test_readme import table
 
 ROOT = Path(__file__).parents[2]
@@ -37,11 +38,7 @@ def test_every_line_is_in_the_table() -> None:
 
 def test_every_error_of_a_pbx_that_has_a_remedy_is_in_the_table() -> None:
     """By its code, with the first sentence of its class."""
-    listed = [tuple(row) for row in table(DOCS, "code")]
-    assert listed == [
-        (f"`{kind.code}`", (kind.__doc__ or "").splitlines()[0], remedy)
-        for kind, remedy in hostlines.REMEDIES.items()
-    ]
+    assert [tuple(row) for row in table(DOCS, "code")] == list(remedies())
 
 
 def test_what_is_looked_at_is_explained() -> None:

@@ -144,6 +144,15 @@ def test_wrong_parameters_read_as_one_sentence() -> None:
     assert error.detail == "code: must be x; phone: is required"
 
 
+@pytest.mark.parametrize("error", RAISED)
+def test_a_code_is_told_of_whole(error: type[ServiceError]) -> None:
+    """Its class says in one line what it means, and what an answer's detail may be."""
+    meaning = (error.__doc__ or "").splitlines()[0]
+    assert meaning.endswith(".")
+    assert "example" in vars(error)
+    assert error.example not in {"", meaning}
+
+
 def test_drawn_tree_names_every_class() -> None:
     """The docstring's tree is complete, and draws nothing that does not exist."""
     text = errors.__doc__ or ""
@@ -155,7 +164,7 @@ def test_drawn_tree_names_every_class() -> None:
 
 def test_drawn_statuses_are_true() -> None:
     """Where the drawing gives a class a status, the class has it."""
-    drawn = re.findall(r"([A-Z]\w+) +(\d{3})  ", errors.__doc__ or "")
+    drawn = re.findall(r"([A-Z]\w+) +(\d{3})$", errors.__doc__ or "", re.MULTILINE)
     assert len(drawn) > 8
     statuses = {error.__name__: error.status for error in family(ServiceError)}
     for name, status in drawn:

@@ -384,3 +384,15 @@ def test_the_next_look_is_as_soon_as_the_busiest_call_needs(
     asked = {ID} if gone else set[UUID]()
     assert PACE.pause_s(following, asked, is_unreachable=False) == expected_s
     assert PACE.pause_s(following, asked, is_unreachable=True) == 2.0
+
+
+def test_what_nobody_settled_is_ended_by_its_record_alone() -> None:
+    """It may not have been sent at all: without a record it waits for its time."""
+    call = replace(CALL, phase="unknown", root=None, settled=False, age_s=50.0)
+    placed = NOW - timedelta(seconds=1)
+    at = placed + timedelta(seconds=50)
+    nothing = replace(look(call, cdr="none"), now=at)
+    assert list(judge(call, nothing, PACE)) == []
+    (root, end) = judge(call, replace(look(call, rows=BUSY), now=at), PACE)
+    assert (root["root_channel"], root["root_uniqueid"]) == (ROOT.channel, f"{EPOCH}.11")
+    assert (end["phase"], end["reason"]) == ("ended", "agent_busy")

@@ -39,7 +39,7 @@ ROOMS = {
         name: [f"shared.{name}.*"]
         for name in (
             *("asterisk", "ssh", "aws", "store", "pbx", "http", "auth", "following", "history"),
-            *("calls", "events", "metrics", "operate", "panel", "description", "webhooks"),
+            *("calls", "events", "metrics", "operate", "panel", "description", "webhooks", "push"),
         )
     },
 }
@@ -61,17 +61,18 @@ MAY_IMPORT = {
     "calls": ["models", "asterisk", "store", "pbx", "auth", "following"],
     "events": ["models", "http", "store", "auth", "following", "calls"],
     "webhooks": ["store", "events"],
+    "push": ["models", "aws", "store", "events"],
     "operate": ["models", "asterisk", "store", "pbx", "auth", "webhooks"],
     "metrics": ["models", "http", "store", "pbx", "auth", "following"],
     "functions": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
-        *("calls", "events", "webhooks"),
+        *("calls", "events", "webhooks", "push"),
     ],
     "panel": [
         *("models", "asterisk", "aws", "http", "store", "pbx", "auth", "following", "history"),
         *("calls", "events", "operate"),
     ],
-    "description": ["http"],
+    "description": ["http", "models"],
     "service": [
         *("functions", "panel", "http", "store", "auth", "following", "metrics", "pbx"),
         *("description", "webhooks"),
@@ -93,8 +94,8 @@ ONLY_IN = {
     "httpcore": ["shared.webhooks.posting"],
     "httptools": ["shared.http.server"],
     "asyncssh": [f"shared.ssh.{name}" for name in ("channels", "connection", "files", "login")],
-    "pg8000": ["shared.store.database"],
-    "scramp": ["shared.store.database"],
+    "pg8000": ["shared.store.database", "shared.store.connection"],
+    "scramp": ["shared.store.connection"],
     "aws_lambda_powertools": ["shared.telemetry", "shared.aws.logins"],
     "prometheus_client": ["shared.metrics.meters"],
     "boto3": ["shared.aws.clients"],

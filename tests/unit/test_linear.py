@@ -15,10 +15,11 @@ from functools import partial
 from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi import Request
 from starlette.datastructures import Headers
 
 from shared.asterisk import counts, devices, endpoints, parsers
@@ -252,10 +253,15 @@ def refusing(work: Callable[[str], object], *errors: type[Exception]) -> Callabl
 
 def secret_of(text: str) -> object:
     """Find a secret in each of its three places."""
-    bearer = HTTPAuthorizationCredentials(scheme="Bearer", credentials=text)
-    for places in ((bearer, None, None), (None, text, None), (None, None, text)):
+    query = urlencode({"clientId": text}).encode()
+    for headers, asked in (
+        ([(b"authorization", f"Bearer {text}".encode())], b""),
+        ([(b"x-client-id", text.encode())], b""),
+        ([], query),
+    ):
+        request = Request({"type": "http", "headers": headers, "query_string": asked})
         with suppress(InvalidClientId):
-            auth.check_form(asyncio.run(auth.given_secret(*places)))
+            asyncio.run(auth._SECRET(request))
     return None
 
 

@@ -24,16 +24,25 @@ from shared.asterisk.counts import Counts as Told
 from shared.asterisk.endpoints import Endpoints
 from shared.errors import LimitExceeded
 from shared.following.counting import Counted
-from shared.measures import Measure, Metric, observe, the_observer, the_readers
+from shared.measures import (
+    MEASURED,
+    PREFIX,
+    Measure,
+    Metric,
+    observe,
+    the_observer,
+    the_readers,
+)
 from shared.metrics import meters as module
 from shared.metrics.counts import Counts
 from shared.metrics.door import Attempts, Door
-from shared.metrics.families import COUNTED, FAMILIES, MEASURED, PREFIX, SHOWN, Count, State
+from shared.metrics.families import COUNTED, FAMILIES, SHOWN, Count, State
 from shared.metrics.folder import counts_file, forget_process, make_room, shared_folder
 from shared.metrics.meters import Meters
 from shared.process import forget_all
 from shared.settings import Rate, Settings, SettingsError
 from shared.telemetry import LOG
+from tests.describe import families
 from tests.unit.test_readme import ROOT, table
 
 TOKEN = "scrape-5d20c9e7b1f4"
@@ -59,20 +68,20 @@ def _anew() -> Iterator[None]:
 
 def test_the_page_has_the_families_that_are_registered() -> None:
     """Each with its type, its labels and its sentence, in order; none without a remedy."""
-    told = [tuple(row) for row in table(PAGE, "family")]
-    assert [row[:4] for row in told] == [
-        (f"`{f.full_name}`", f.kind, ", ".join(f"`{label}`" for label in f.labels), f.help)
-        for f in FAMILIES
-    ]
-    assert all(row[4] for row in told)
+    assert [tuple(row) for row in table(PAGE, "family")] == list(families())
+    assert all(family.remedy for family in FAMILIES)
     names = [f.removesuffix("_total") for f in (family.full_name for family in FAMILIES)]
     text = (Meters(None).text() + Counts(None).text()).decode()
     assert [family.name for family in text_string_to_metric_families(text)] == names
 
 
-def test_every_measure_has_a_family_but_the_watchdogs() -> None:
-    """The watchdog's is Lambda's alone; a state has one, too."""
-    assert set(MEASURED) == {*get_args(Metric), *get_args(Measure)} - {"HostsUntracked"}
+# The watchdog's, and that of who pushes to WebSockets.
+ON_LAMBDA = {"HostsUntracked", "PushesGivenUp"}
+
+
+def test_every_measure_has_a_family_but_lambdas() -> None:
+    """What Lambda alone counts has none; a state has one, too."""
+    assert set(MEASURED) == {*get_args(Metric), *get_args(Measure)} - ON_LAMBDA
     assert set(SHOWN) == set(get_args(State))
     assert set(COUNTED) == set(get_args(Count))
 
@@ -122,7 +131,7 @@ def test_whatever_is_observed_has_its_familys_labels() -> None:
     """Or it would be counted by nobody; and no family waits for what nobody says."""
     seen = list(observed())
     for where, name, labels in seen:
-        if name != "HostsUntracked":
+        if name not in ON_LAMBDA:
             assert labels == set(MEASURED[name].labels), where  # type: ignore[index] # read
     assert {name for _, name, _ in seen} >= set(MEASURED)
 

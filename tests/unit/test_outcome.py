@@ -309,3 +309,22 @@ def test_as_many_rows_as_a_call_with_sound_ever_left() -> None:
         line(phone, trunk, at=5, talks=4, application="AppDial", uniqueid=f"{EPOCH}.9"),
     )
     assert told(records(*lines)) == told(records(*lines), complete=True) == TALKED
+
+
+@given(begins=st.lists(st.integers(0, 9), max_size=12), cut=st.integers(0, 12))
+def test_a_book_that_was_added_to_is_the_book_of_all(begins: list[int], cut: int) -> None:
+    """In whatever order records began, and wherever reading on began."""
+    rows = records(
+        *(line(f"SIP/1-{n % 3}", f"SIP/2-{n % 2}", at=at) for n, at in enumerate(begins))
+    )
+    whole, grown = Book(rows), Book(rows[:cut])
+    grown.add(rows[cut:])
+    span = (BEGINNING, BEGINNING + timedelta(seconds=9))
+    by_begin = sorted(rows, key=lambda row: row.started_at)  # those of one second as written
+    assert list(whole.begun_within(*span)) == list(grown.begun_within(*span)) == by_begin
+    for channel in ("SIP/1-0", "SIP/1-1", "SIP/2-0"):
+        of_it = [row for row in by_begin if channel in {row.channel, row.dst_channel}]
+        assert list(grown.naming(channel)) == of_it
+        assert list(grown.called_by(channel)) == [r for r in of_it if r.channel == channel]
+    assert [grown.place_of(row) for row in rows] == list(range(len(rows)))
+    assert grown.dialled == {row.dst_channel for row in rows}

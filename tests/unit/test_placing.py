@@ -22,6 +22,7 @@ from shared.auth.admission import Admitted, Settlement
 from shared.auth.caller import Caller, Wishes
 from shared.aws.clients import Clients
 from shared.calls.placing import Placing, the_placing
+from shared.calls.settling import Settler
 from shared.deadline import Deadline
 from shared.errors import (
     CommandRejected,
@@ -34,8 +35,10 @@ from shared.errors import (
 )
 from shared.following.late import UnknownCall
 from shared.following.wake import Waker
+from shared.pbx.names import Names
 from shared.pbx.neighbours import Neighbours
 from shared.settings import the_settings
+from shared.store.breakers import Broken
 from shared.store.database import Database
 from shared.turns import Turn
 from tests.orders import call_order
@@ -59,6 +62,9 @@ class Pbx:
 
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
         """Know every extension."""
+
+    def heed(self, host: str, broken: Broken | None) -> None:
+        """Know nothing of others."""
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Accept it, or fail as told."""
@@ -157,10 +163,12 @@ async def phase(pbx: Pbx, wait_s: float, late: Late | None = None) -> str:
     """Place the call and tell how far it was in the end."""
     settings = the_settings()
     database, waker = Database(settings), Waker(settings, Clients())
-    neighbours = Neighbours(database, pbx)  # type: ignore[arg-type] # a fake
-    placing = Placing(settings, database, pbx, neighbours, waker, late)  # type: ignore[arg-type] # fakes
+    neighbours = Neighbours(Names(database), pbx)  # type: ignore[arg-type] # a fake
+    settler = Settler(settings, database, waker, lives_on=True)
+    placing = Placing(settings, database, pbx, neighbours, settler, late)  # type: ignore[arg-type] # fakes
     caller = Caller("secret", None, Deadline.after(27))
     placed = await placing.place(ORDER, caller, Wishes(wait_s=wait_s), field="code")
+    await settler.close()
     return placed.phase
 
 

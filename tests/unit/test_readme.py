@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from asterisk import app
+from demo.numbers import AGENTS, CUSTOMERS
 from shared import errors
 from shared.errors import ServiceError
 from shared.operate.__main__ import _parser
@@ -25,6 +26,8 @@ RUSSIAN = (ROOT / "docs" / "ru.md").read_text("utf-8")
 # Errors that no class of the tree stands for: of HTTP itself.
 FROM_HTTP = {
     "not-found": 404,
+    "not-through-edge": 403,
+    "origin-secret-unreadable": 503,
     "method-not-allowed": 405,
     "malformed-request": 400,
     "origin-not-allowed": 403,
@@ -143,6 +146,16 @@ def test_endpoints_are_those_of_the_code(text: str, head: str) -> None:
         assert named <= {parameter["name"] for parameter in existing[endpoint]}
         assert named >= {p["name"] for p in existing[endpoint] if p["required"]}
     assert sorted(listed) == sorted(existing)
+
+
+def test_the_numbers_to_try_are_those_of_the_stand_in() -> None:
+    """In both languages; that they do so is for tests/integration/test_numbers.py to prove."""
+    numbers = (*CUSTOMERS, *AGENTS)
+    assert list(table(README, "number")) == [
+        [f"`{n.number}`", n.does, f"`{n.ends}`"] for n in numbers
+    ]
+    told = [[f"`{n.number}`", n.does_ru, f"`{n.ends}`"] for n in numbers]
+    assert list(table(RUSSIAN, "номер")) == told
 
 
 def test_every_variable_that_is_named_exists() -> None:

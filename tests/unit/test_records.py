@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.asterisk import client
+from shared.asterisk.cdr.book import Book
 from shared.asterisk.cdr.files import Part, read_part
 from shared.asterisk.cdr.outcome import confirm
+from shared.asterisk.cdr.rows import Record
 from shared.deadline import Deadline
 from shared.following import records
 from shared.following.pace import Pace
@@ -177,3 +180,53 @@ async def test_records_that_cannot_be_understood_are_unreadable(text: str) -> No
         await reader.read_on()
     assert reader.state == "none"
     assert [record.channel for record in reader.seen] == ["SIP/150-1"]
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the records that books were given, each time."""
+    counts: list[int] = []
+    add = Book.add
+
+    def counted(self: Book, rows: Iterable[Record]) -> None:
+        some = list(rows)
+        counts.append(len(some))
+        add(self, some)
+
+    monkeypatch.setattr(Book, "add", counted)
+    return counts
+
+
+def rows_from(first: int, count: int) -> bytes:
+    """Make rows of so many calls."""
+    return "".join(line(f"SIP/150-{n}", at=n) for n in range(first, first + count)).encode()
+
+
+async def test_reading_on_costs_by_what_is_new_alone(added: list[int]) -> None:
+    """Nothing that was read before is put in order once more."""
+    pbx = Pbx(rows_from(0, 500))
+    reader = reader_of(pbx)
+    await reader.read_on()
+    added.clear()
+    for turn in range(5):
+        pbx.data += rows_from(500 + turn * 3, 3)
+        assert await reader.read_on()
+    assert not await reader.read_on()
+    assert added == [3] * 5
+    assert [row.channel for row in reader.seen][-1] == "SIP/150-514"
+
+
+async def test_the_oldest_records_are_forgotten_rarely(
+    added: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more are kept than is allowed, and each is put in order five times at the very most."""
+    monkeypatch.setattr(records, "_KEPT_RECORDS", 100)
+    pbx = Pbx(b"")
+    reader = reader_of(pbx)
+    for turn in range(200):
+        pbx.data += rows_from(turn * 3, 3)
+        await reader.read_on()
+        assert len(reader.seen) <= 100
+        assert reader.seen[-1].channel == f"SIP/150-{turn * 3 + 2}"
+    assert len(reader.seen) >= 75 - 3
+    assert sum(added) <= 5 * 600

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 from uuid import UUID
 
@@ -11,15 +12,16 @@ import pytest
 
 from functions.watchdog import handler
 from shared.asterisk import client
+from shared.asterisk.models import Root
 from shared.asterisk.parsers import parse_channels
 from shared.deadline import Deadline
-from shared.errors import DatabaseUnavailable
+from shared.errors import ConnectFailed, DatabaseUnavailable
 from shared.following.pace import Pace
 from shared.following.tracker import Tracker, _count
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
-from shared.store.leases import Change, Following, MalformedCall
+from shared.store.leases import Change, FollowedCall, Following, MalformedCall
 from shared.turns import Turn
 from tests.integration.records import recording
 
@@ -216,3 +218,89 @@ async def test_watchdog_counts_whom_nobody_follows(
     assert await handler.start_missing() == list(left_behind)
     assert started == list(left_behind)
     assert metrics() == ["HostsUntracked"]
+
+
+ROOT = Root("Local/150@inoffice-00000001;1", "1.0", "call", "150", "151")
+CALL = FollowedCall(ID, "call", "150", "151", "accepted", ROOT, (), (), False, None, 1.0, None)  # noqa: FBT003 - as its row
+
+
+class Turns:
+    """A database that keeps what a tracker writes in each turn; its one call goes on."""
+
+    host = "192.0.2.1"
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str | None, list[str]]] = []
+        self.call = CALL
+
+    async def write(
+        self, changes: Sequence[Change] = (), *, error_code: str | None = None, **_kwargs: object
+    ) -> Following | None:
+        """Take it."""
+        phases = [one["phase"] for one in changes if "phase" in one]
+        self.written.append((error_code, [str(phase) for phase in phases]))
+        for one in changes:
+            seen = {key: value for key, value in one.items() if key != "call_id"}
+            self.call = replace(self.call, **cast("Any", seen))
+        return Following((self.call,), wanted=False)
+
+    async def give_back(self) -> None:
+        """Take it back."""
+
+
+class Looks:
+    """A PBX whose root channel has these states, one after the other; None: it is away."""
+
+    def __init__(self, *states: str | None) -> None:
+        self.states = list(states)
+        self.tracker: Tracker | None = None
+
+    async def ask(self, _host: str, question: Any, _deadline: Deadline, turn: Turn) -> object:
+        """Answer one look, and end the following with the last."""
+        assert turn == "look"
+        if question is not client.list_channels:
+            return {"1.0": "1.0"}
+        state = self.states.pop(0)
+        if not self.states and self.tracker is not None:
+            self.tracker.end_soon()
+        if state is None:
+            raise ConnectFailed("away")
+        return parse_channels(f"{ROOT.channel}!x!1!1!{state}!AppDial2!!1!!!3!1!!1.0\n")
+
+    async def followed(self, *, is_told: bool = True) -> list[tuple[str | None, list[str]]]:
+        """Follow it to the last look; what was written."""
+        lease: Any = Turns()
+        pbx: Any = self
+        pace = Pace(busy_s=0.0, talk_s=0.0, unreachable_s=0.0, turn_s=60.0)
+        settings = Settings.from_environment({})
+        self.tracker = Tracker(lease, pbx, settings, pace, is_told=is_told)
+        async with asyncio.timeout(30):
+            assert await self.tracker.run(60) == "time"
+        written: list[tuple[str | None, list[str]]] = lease.written
+        # The first turn asks what there is to follow; being ended is news, and asks once more.
+        return written[1:-1]
+
+
+async def test_a_look_without_news_is_no_turn_at_the_database() -> None:
+    """Of a tracker that is woken by what others begin; without that it has to ask."""
+    assert await Looks(*["Down"] * 9).followed() == []
+    assert await Looks(*["Down"] * 9).followed(is_told=False) == [(None, [])] * 9
+
+
+async def test_what_a_look_has_seen_is_written_at_once() -> None:
+    """A phase, a PBX that is away, and that it is there again; each once."""
+    looks = Looks("Down", "Ringing", "Ringing", None, None, "Ringing", "Ringing")
+    assert await looks.followed() == [
+        (None, ["agent_ringing"]),
+        ("ssh-connect-failed", []),
+        (None, []),
+    ]
+
+
+async def test_a_call_grows_older_between_two_turns() -> None:
+    """What is judged by its age is, though the database is not asked meanwhile."""
+    rootless = replace(CALL, root=None)
+    ended = replace(CALL, phase="ended", ended_s=2.0, cut_s=3.0)
+    one, other = Following((rootless, ended), wanted=True).after(1.5).calls
+    assert (one.age_s, one.ended_s, one.cut_s) == (2.5, None, None)
+    assert (other.age_s, other.ended_s, other.cut_s) == (2.5, 3.5, 4.5)

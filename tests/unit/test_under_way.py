@@ -6,8 +6,9 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from fastapi import FastAPI, Request
 
-from shared.auth.credentials import collect_wishes, placed_headers
+from shared.auth.credentials import collect_dialler, placed_headers
 from shared.auth.enterprise import Enterprise
 from shared.auth.under_way import UnderWay, granted_wait_s, the_histories
 from shared.errors import LimitExceeded, PbxBusy
@@ -97,5 +98,8 @@ async def test_on_aws_no_wait_is_longer_than_five_seconds(monkeypatch: pytest.Mo
     assert granted_wait_s(25.0) == 25.0
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "calls-dev-calls")
     assert [granted_wait_s(asked) for asked in (0.0, 3.0, 25.0)] == [0.0, 3.0, 5.0]
-    wishes = await collect_wishes(None, "wait=25")
-    assert placed_headers(None, wishes)["Preference-Applied"] == "wait=5"
+    app = FastAPI()
+    app.state.request_timeout_s = 27.0
+    request = Request({"type": "http", "headers": [], "app": app})
+    dialler = await collect_dialler(request, "secret", None, None, "wait=25")
+    assert placed_headers(None, dialler.wishes)["Preference-Applied"] == "wait=5"

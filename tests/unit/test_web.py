@@ -433,6 +433,45 @@ async def test_secret_that_no_enterprise_can_have_is_refused(
     assert place.asked == []
 
 
+_ODD_HEADERS = {"X-Actor": "", "Idempotency-Key": ""}
+
+
+@pytest.mark.parametrize(
+    ("headers", "secret", "status", "code"),
+    [
+        (_ODD_HEADERS | {"Purpose": "prefetch"}, "", 403, "prefetch-refused"),
+        (_ODD_HEADERS, "", 401, "invalid-client-id"),
+        (_ODD_HEADERS, SECRET, 422, "invalid-parameter"),
+    ],
+)
+async def test_one_refusal_comes_before_another(
+    client: httpx.AsyncClient, headers: dict[str, str], secret: str, status: int, code: str
+) -> None:
+    """Nobody's click, then nobody's secret, then what is wrong: headers first, fields next."""
+    params = {"code": "x", "phone": "", "clientId": secret}
+    response = await client.get(CALL, params=params, headers=headers)
+    body = problem(response, status, code)
+    if status == 422:
+        fields = [error["field"] for error in body["errors"]]
+        assert fields == ["X-Actor", "idempotency-key", "code", "phone"]
+    posted = await client.post(
+        "/api/calls", params={"clientId": secret}, json={"from": "x"}, headers=headers
+    )
+    body = problem(posted, status, code)
+    if status == 422:
+        fields = [error["field"] for error in body["errors"]]
+        assert fields == ["X-Actor", "idempotency-key", "from", "to"]
+
+
+async def test_a_body_is_read_before_a_secret(client: httpx.AsyncClient, place: Place) -> None:
+    """What is no JSON is 422, whoever sends it."""
+    response = await client.post(
+        "/api/calls", content=b"{", headers={"Content-Type": "application/json"}
+    )
+    problem(response, 422, "invalid-parameter")
+    assert place.asked == []
+
+
 async def test_caller_is_told_by_its_address(client: httpx.AsyncClient, place: Place) -> None:
     """Where the request comes from is what wrong secrets are limited by."""
     await client.get(CALL, params=CALL_PARAMS)
@@ -1166,6 +1205,26 @@ async def test_null_is_an_origin_that_may_be_listed(
         response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": "null"})
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] in {"*", "null"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        *((f"http://localhost{port}", 200) for port in ("", ":3000", ":80")),
+        ("http://[::1]:5173", 200),
+        *((f"http://localhost{end}", 403) for end in (".evil.example", ":1x", ":123456", "x:1")),
+        ("https://localhost:3000", 403),
+        ("http://[::1", 403),
+    ],
+)
+async def test_a_listed_host_may_have_any_port(
+    place: Place, monkeypatch: pytest.MonkeyPatch, origin: str, status: int
+) -> None:
+    """`http://localhost:*` is each page that this machine serves, and no other scheme or host."""
+    async with known_to("http://localhost:*,http://[::1]:*", monkeypatch) as client:
+        response = await client.get(CALL, params=CALL_PARAMS, headers={"Origin": origin})
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == origin
 
 
 async def test_an_origin_without_a_setting_is_told_in_the_log_once(

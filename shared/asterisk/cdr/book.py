@@ -5,7 +5,7 @@ Hundreds of calls may wait for theirs among ten thousand: those are sorted once 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,23 +18,33 @@ _begin = attrgetter("started_at")
 
 
 class Book(Sequence[Record]):
-    """The records of one host in the order in which they were written; it never changes."""
+    """The records of one host in the order in which they were written.
+
+    `add` is for whoever reads on, while nobody looks: what it costs is told by what is new alone.
+    """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._records = tuple(records)
+        self._records: list[Record] = []
         self._places: dict[int, int] = {}
-        self._by_begin = sorted(self._records, key=_begin)
+        self._by_begin: list[Record] = []
         self._by_caller: defaultdict[str, list[Record]] = defaultdict(list)
         self._by_name: defaultdict[str, list[Record]] = defaultdict(list)
-        self.dialled = frozenset(row.dst_channel for row in self._records)
-        self.dispositions = frozenset(row.disposition for row in self._records)
-        for place, row in enumerate(self._records):
-            self._places[id(row)] = place
-        for row in self._by_begin:
-            self._by_caller[row.channel].append(row)
-            self._by_name[row.channel].append(row)
+        self.dialled: set[str] = set()
+        self.dispositions: set[str] = set()
+        self.add(records)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Add what was written after all that it has."""
+        for row in records:
+            self._places[id(row)] = len(self._records)
+            self._records.append(row)
+            insort(self._by_begin, row, key=_begin)
+            insort(self._by_caller[row.channel], row, key=_begin)
+            insort(self._by_name[row.channel], row, key=_begin)
             if row.dst_channel and row.dst_channel != row.channel:
-                self._by_name[row.dst_channel].append(row)
+                insort(self._by_name[row.dst_channel], row, key=_begin)
+            self.dialled.add(row.dst_channel)
+            self.dispositions.add(row.disposition)
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Book:
@@ -62,9 +72,9 @@ class Book(Sequence[Record]):
     def __getitem__(self, place: int) -> Record: ...
 
     @overload
-    def __getitem__(self, place: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, place: slice) -> list[Record]: ...
 
-    def __getitem__(self, place: int | slice) -> Record | tuple[Record, ...]:
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
         return self._records[place]
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from shared.asterisk.cdr.files import Row, born_s
@@ -55,12 +56,7 @@ class Witness(NamedTuple):
     @property
     def zone_s(self) -> int | None:
         """The zone in which that row began soonest after the birth."""
-        # One that no country has is believed where it fits to the second.
-        odd_s = (self.ahead_s + _ROUNDED_S) // _HALF_HOUR_S * _HALF_HOUR_S
-        if odd_s in _FEASIBLE_S and self.ahead_s - odd_s <= _AT_ONCE_S:
-            return odd_s
-        index = bisect_right(_ZONES_S, self.ahead_s + _ROUNDED_S)
-        return _ZONES_S[index - 1] if index else None
+        return _zone_of(self.ahead_s)
 
     @property
     def is_certain(self) -> bool:
@@ -71,6 +67,16 @@ class Witness(NamedTuple):
     def may_have(self, zone_s: int) -> bool:
         """Tell whether that row did not begin before the birth in a zone."""
         return zone_s <= self.ahead_s + _ROUNDED_S
+
+
+@lru_cache(maxsize=256)  # a thousand witnesses, asked at each reading, say the same few
+def _zone_of(ahead_s: int) -> int | None:
+    # One that no country has is believed where it fits to the second.
+    odd_s = (ahead_s + _ROUNDED_S) // _HALF_HOUR_S * _HALF_HOUR_S
+    if odd_s in _FEASIBLE_S and ahead_s - odd_s <= _AT_ONCE_S:
+        return odd_s
+    index = bisect_right(_ZONES_S, ahead_s + _ROUNDED_S)
+    return _ZONES_S[index - 1] if index else None
 
 
 class _Stretch(NamedTuple):

@@ -10,6 +10,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('enterprise_rules', ARRAY['SELECT']),
     ('cursor_key',       ARRAY['SELECT']),
     ('keys',             ARRAY['SELECT']),
+    ('sandboxes',        ARRAY['SELECT']),
     ('host_keys',        ARRAY['SELECT', 'INSERT']),
     ('call_events',      ARRAY['SELECT', 'INSERT', 'DELETE']),
     ('event_counters',   ARRAY['SELECT', 'INSERT', 'UPDATE']),
@@ -19,6 +20,8 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('claims',           ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('rate_limits',      ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('tickets',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('waits',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('broken_hosts',     ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('hosts',            ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('host_views',       ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('watches',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
@@ -28,5 +31,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('notices',          ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('webhooks',         ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
     ('webhook_deliveries', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE'])
+    ('webhook_sender',   ARRAY['SELECT', 'INSERT', 'UPDATE']),
+    ('push_connections', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+    ('push_places',      ARRAY['SELECT', 'INSERT', 'UPDATE'])
 $f$;

@@ -1,4 +1,5 @@
--- What became of a call; only the first settling counts, so sending it twice is harmless.
+-- What became of a call; only the first settling counts, so sending it twice is harmless. A tracker that
+-- has given one up as unsettled has settled nothing: its process lives, and knows better.
 -- executed: repeats until p_window_s after Asterisk has the call. unknown: for at least p_hold_s from
 -- now; an Idempotency-Key's time is never shortened. not_executed: every claim is released, the
 -- Idempotency-Key may try again.
@@ -24,7 +25,8 @@ BEGIN
          root_channel = p_root_channel, root_uniqueid = p_root_uniqueid,
          error_code = p_error_code, error_detail = p_error_detail, settled_at = clock_timestamp(),
          ended_at = CASE v_phase WHEN 'ended' THEN clock_timestamp() END
-   WHERE c.call_id = p_call AND c.state = 'placing'
+   WHERE c.call_id = p_call
+     AND (c.state = 'placing' OR c.phase = 'unknown' AND c.settled_at IS NULL)
    RETURNING c.call_id, c.enterprise, c.host, c.created_at, c.settled_at INTO s;
   settled := FOUND;
   IF settled THEN

@@ -33,6 +33,14 @@ SET search_path = pg_catalog, pg_temp AS $f$
               SELECT x.ctid FROM callapi.tickets x
                WHERE x.until < clock_timestamp() - interval '1 day'
                LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       x AS (DELETE FROM callapi.waits WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.waits x
+               WHERE x.until < clock_timestamp() - interval '1 hour'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       b AS (DELETE FROM callapi.broken_hosts WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.broken_hosts x
+               WHERE x.until < clock_timestamp() - interval '1 hour'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
        -- A PBX that nobody asks is told of for as long; its processes are long gone.
        s AS (DELETE FROM callapi.host_states WHERE ctid = ANY (ARRAY(
               SELECT x.ctid FROM callapi.host_states x
@@ -45,8 +53,14 @@ SET search_path = pg_catalog, pg_temp AS $f$
        n AS (DELETE FROM callapi.notices WHERE ctid = ANY (ARRAY(
               SELECT x.ctid FROM callapi.notices x
                WHERE x.last_at < clock_timestamp() - interval '90 days'
+               LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1),
+       -- Whoever pushes has ended them, where anybody does.
+       k AS (DELETE FROM callapi.push_connections WHERE ctid = ANY (ARRAY(
+              SELECT x.ctid FROM callapi.push_connections x
+               WHERE x.until < clock_timestamp() - interval '1 day'
                LIMIT 2000 FOR UPDATE SKIP LOCKED)) RETURNING 1)
   SELECT (SELECT count(*) FROM c) + (SELECT count(*) FROM r) + (SELECT count(*) FROM v)
          + (SELECT count(*) FROM w) + (SELECT count(*) FROM p) + (SELECT count(*) FROM t)
          + (SELECT count(*) FROM s) + (SELECT count(*) FROM h) + (SELECT count(*) FROM n)
+         + (SELECT count(*) FROM x) + (SELECT count(*) FROM b) + (SELECT count(*) FROM k)
 $f$;

@@ -1,11 +1,13 @@
 -- A tracker's one round trip a turn: write what it has seen, keep the lease, read what to follow.
--- NULL: another tracker has the host, and nothing was written. Without anything to follow the lease
+-- NULL: another tracker has the host, and nothing was written. Whoever has nothing to write renews the
+-- lease, and what was reached, each second: until then no row is written. Without anything to follow it
 -- is given back. Sending it twice is harmless: a phase only goes forward, an end is told once.
 --
 -- p_changes: [{"call_id", "phase", "reason", "ago_s", "legs", "root_channel", "root_uniqueid",
 -- "disposition", "ring_s", "talk_s", "agent", "customer", "cdr", "cut"}], what is missing stays as it is.
 -- "agent", "customer": {"answered_by", "ring_s", "talk_s"}, and so on. "cut": true, we end the call
--- because it lasts too long; false, that was not sent. p_reached_s: how long ago the PBX was
+-- because it lasts too long; false, that was not sent. "candidates": roots that may be its own, of a
+-- call that nobody has settled; its root, or its phase, settles it. p_reached_s: how long ago the PBX was
 -- looked at, NULL: not yet; what was open then was known to be. "ended" answers the ends that were
 -- written now, and those that a record has corrected, as they are told.
 CREATE OR REPLACE FUNCTION callapi.take_turn(
@@ -21,12 +23,19 @@ DECLARE
   c record; v_at timestamptz; v_told jsonb; v_calls jsonb; v_wanted boolean;
   v_watched boolean; v_ended jsonb := '[]';
 BEGIN
-  UPDATE callapi.trackers
-     SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s),
-         reached_at = greatest(
-           reached_at, clock_timestamp() - make_interval(secs => p_reached_s))
-   WHERE host = p_host AND owner = p_owner AND fence = p_fence;
-  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF p_changes <> '[]' OR p_view IS NOT NULL OR NOT EXISTS (
+       SELECT 1 FROM callapi.trackers
+        WHERE host = p_host AND owner = p_owner AND fence = p_fence
+          AND lease_until > clock_timestamp() + make_interval(secs => p_lease_s - 1)
+          AND (p_reached_s IS NULL
+               OR reached_at > clock_timestamp() - make_interval(secs => p_reached_s + 1))) THEN
+    UPDATE callapi.trackers
+       SET lease_until = clock_timestamp() + make_interval(secs => p_lease_s),
+           reached_at = greatest(
+             reached_at, clock_timestamp() - make_interval(secs => p_reached_s))
+     WHERE host = p_host AND owner = p_owner AND fence = p_fence;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+  END IF;
 
   -- The tracker, the calls, the counters, in this order, as in callapi.settle_order.
   PERFORM 1 FROM callapi.calls k
@@ -37,12 +46,12 @@ BEGIN
            CASE WHEN coalesce(k.cancelled_at, k.cut_at) IS NOT NULL AND x.reason = ANY (ends_by_api)
                 THEN 'cancelled' ELSE x.reason END AS reason,
            x.root_channel, x.root_uniqueid, x.disposition, x.ring_s, x.talk_s, x.cdr, x.cut,
-           x.agent, x.customer,
+           x.agent, x.customer, x.candidates,
            array_position(order_of, x.phase) > array_position(order_of, k.phase) AS forward
       FROM ROWS FROM (jsonb_to_recordset(p_changes) AS (
              call_id uuid, phase text, reason text, ago_s float8, legs jsonb, root_channel text,
              root_uniqueid text, disposition text, ring_s integer, talk_s integer, cdr text,
-             cut boolean, agent jsonb, customer jsonb))
+             cut boolean, agent jsonb, customer jsonb, candidates jsonb))
            WITH ORDINALITY x
       JOIN callapi.calls k ON k.call_id = x.call_id AND k.host = p_host
      ORDER BY k.enterprise, x.ordinality
@@ -51,8 +60,15 @@ BEGIN
     v_told := CASE WHEN c.was = 'ended' THEN callapi.told(c.call_id) END;
     UPDATE callapi.calls k
        SET phase = CASE WHEN c.forward THEN c.phase ELSE k.phase END,
-           state = CASE WHEN c.forward AND c.phase IN ('unknown', 'ended') AND k.state = 'placing'
+           state = CASE WHEN k.settled_at IS NULL AND (
+                          c.root_uniqueid IS NOT NULL OR c.forward AND c.phase = 'accepted')
+                        THEN 'executed'
+                        WHEN c.forward AND c.phase IN ('unknown', 'ended') AND k.state = 'placing'
                         THEN 'unknown' ELSE k.state END,
+           settled_at = CASE WHEN c.root_uniqueid IS NOT NULL OR c.forward AND c.phase = 'accepted'
+                             THEN coalesce(k.settled_at, clock_timestamp()) ELSE k.settled_at END,
+           candidates = CASE WHEN k.settled_at IS NULL
+                             THEN coalesce(c.candidates, k.candidates) ELSE k.candidates END,
            -- An end that is told already may yet be corrected, by a record that came late.
            reason = CASE WHEN c.forward OR c.was = 'ended' THEN coalesce(c.reason, k.reason)
                          ELSE k.reason END,
@@ -108,6 +124,7 @@ BEGIN
            'call_id', k.call_id, 'kind', k.kind, 'code', k.code, 'phone', k.phone,
            'phase', k.phase, 'reason', k.reason, 'root_channel', k.root_channel,
            'root_uniqueid', k.root_uniqueid, 'candidates', k.candidates, 'legs', k.legs,
+           'settled', k.settled_at IS NOT NULL,
            'transferred', k.transferred_at IS NOT NULL, 'cdr', k.cdr,
            'age_s', extract(epoch FROM clock_timestamp() - k.created_at),
            'cut_s', extract(epoch FROM clock_timestamp() - k.cut_at),

@@ -1,11 +1,9 @@
 """The cold start of the built functions, beside a bare FastAPI + Mangum function.
 
-    python -m bench.cold_start [--runs 7]
-
 The artifact is built as SAM does and runs under the genuine runtime interface emulator and client,
 each function in turn, so that a slow moment of the machine hits all of them; then the same without
 the layer's bytecode. INIT is what the emulator reports, until the handler is imported; the first
-answer is the whole first invocation, whose event needs neither database nor PBX. Prints the
+answer is the whole first invocation, whose event needs neither database nor PBX. Told is the
 minimum of several runs, since whatever disturbs a start only adds to it, and ratios.
 """
 
@@ -22,11 +20,19 @@ from typing import NamedTuple, TypeAlias
 
 import anyio
 
+from bench import bare_function
+from bench.machine import versions
+from bench.part import Found, Parameter
+from bench.progress import Progress
+from bench.report import Table
+from bench.stage import LeftOut
 from tests.emulator.artifact import Artifact, build
 from tests.emulator.platform import Platform
 from tests.emulator.runtime import load_runtime
 from tests.integration.gateway import load
 
+SUMMARY = "the cold start of the built functions beside a bare one"
+PARAMETERS = {"runs": Parameter(7, 1, "starts of each function")}
 BARE = "bare"
 EVENTS = {BARE: "health", "health": "health", "makecallexternal": "makecallexternal-bad-phone"}
 
@@ -53,7 +59,7 @@ class WithBare(Artifact):
         """Pack it like any function."""
         package = self.function(BARE) / "functions" / BARE
         package.mkdir(parents=True)
-        shutil.copy(Path(__file__).with_name("bare_function.py"), package / "handler.py")
+        shutil.copy(bare_function.__file__, package / "handler.py")
 
     def without_bytecode(self, folder: Path) -> WithBare:
         """Copy it as it would be if nobody had compiled it."""
@@ -73,12 +79,14 @@ async def start(platform: Platform, name: str) -> Start:
     return Start(float(init_ms), first_ms)
 
 
-async def measure(artifacts: dict[str, WithBare], folder: Path, runs: int) -> dict[str, Least]:
+async def measure(
+    artifacts: dict[str, WithBare], folder: Path, runs: int, progress: Progress
+) -> dict[str, Least]:
     """Start every function of every artifact several times, in turn; the least of each."""
     taken: dict[str, dict[str, list[Start]]] = {
         title: {name: [] for name in EVENTS} for title in artifacts
     }
-    for _ in range(runs):
+    for _ in progress.over(range(runs), "starts"):
         for title, artifact in artifacts.items():
             platform = Platform(load_runtime(), artifact, folder)
             for name in EVENTS:
@@ -92,20 +100,10 @@ async def measure(artifacts: dict[str, WithBare], folder: Path, runs: int) -> di
     }
 
 
-def show(title: str, least: Least) -> None:
-    """Print a table."""
-    print(f"\n{title:>20}  INIT ms   / bare   first answer ms   / bare")
-    bare = least[BARE]
-    for name, it in least.items():
-        init = f"{it.init_ms:8.0f} {it.init_ms / bare.init_ms:8.2f}"
-        print(f"{name:>20} {init} {it.first_ms:17.0f} {it.first_ms / bare.first_ms:8.2f}")
-
-
-def main() -> None:
-    """Build, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=7)
-    runs = parser.parse_args().runs
+def run(asked: argparse.Namespace, progress: Progress) -> Found:
+    """Build and measure."""
+    if shutil.which("make") is None:
+        raise LeftOut("The functions are built by make: apt-get install make")
     interpreter = load_runtime().interpreter
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -113,15 +111,21 @@ def main() -> None:
         compiled.add_bare()
         plain = compiled.without_bytecode(folder / "plain")
         artifacts = {"with bytecode": compiled, "without": plain}
-        least = anyio.run(measure, artifacts, folder, runs)
-    print(f"Python {interpreter.version}, the least of {runs} runs")
-    for title in artifacts:
-        show(title, least[title])
-    print(f"\n{'':>20}  INIT without bytecode / with")
-    for name in EVENTS:
-        ratio = least["without"][name].init_ms / least["with bytecode"][name].init_ms
-        print(f"{name:>20} {ratio:8.2f}")
-
-
-if __name__ == "__main__":
-    main()
+        least = anyio.run(measure, artifacts, folder, asked.runs, progress)
+    table = Table(
+        f"The least of {asked.runs} starts",
+        ("function", "INIT ms", "/ bare", "first answer ms", "/ bare", "INIT without / with"),
+        [
+            (
+                name,
+                it.init_ms,
+                it.init_ms / least["with bytecode"][BARE].init_ms,
+                it.first_ms,
+                it.first_ms / least["with bytecode"][BARE].first_ms,
+                least["without"][name].init_ms / it.init_ms,
+            )
+            for name, it in least["with bytecode"].items()
+        ],
+        "The last column compares an artifact without the bytecode that is built into it.",
+    )
+    return Found([table], versions(f"the functions' Python {interpreter.version}"))

@@ -1,11 +1,8 @@
-"""How late a call's phases are told, beside AMI's own events, and what looking costs the PBX.
-
-    sudo python -m bench.following [--version 16|22] [--rounds 10]
+"""How late a call's phases are told, beside AMI's own events.
 
 Real Asterisk, real sshd, real PostgreSQL. A client waits for each phase by long polls, as a page
 would, two more listen to all events, by long polls and over a WebSocket; beside them a listener
-hears Asterisk's events over AMI, which needs a user on the PBX. Prints how much later each knew,
-and Asterisk's processor time with calls that are followed and with calls that are not.
+hears Asterisk's events over AMI, which needs a user on the PBX.
 """
 
 from __future__ import annotations
@@ -14,27 +11,32 @@ import argparse
 import contextlib
 import http.client
 import json
-import math
-import os
 import socket
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from bench.hot_path import SECRET, prepared, serving
+from bench.figures import percentile
+from bench.machine import versions
+from bench.part import Found, Parameter
+from bench.progress import Progress
+from bench.report import Table
+from bench.stage import SECRET, LeftOut, chosen, serving, stage
 from tests.pbx.lab import Lab
 
+SUMMARY = "how much later than AMI's events a phase is told"
+PARAMETERS = {
+    "pbx": Parameter("auto", "auto", "16 or 22, the lab's Asterisk", ("auto", "16", "22")),
+    "rounds": Parameter(10, 2, "calls"),
+}
 AGENT, CUSTOMER = "154", "+375290000001"
 PHASES = ("agent_ringing", "agent_answered", "customer_ringing", "talking", "ended")
-LOAD_CALLS, LOAD_S = 20, 20.0
 HEARD_LIMIT_S = 10.0
 
 
@@ -171,8 +173,22 @@ class Socket(Feed):
                 self._is_in.set()  # what comes first is a heartbeat
 
 
-def delays(client: Client, port: int, events: Events, rounds: int) -> None:
-    """Print how much later than AMI each phase was known: to who waits, and to who listens."""
+def run(asked: argparse.Namespace, progress: Progress) -> Found:
+    """Measure."""
+    if chosen(asked.pbx) == "standin":
+        raise LeftOut("It needs real Asterisk's AMI: root, and tests/pbx/lab")
+    with (
+        stage(asked.pbx) as on,
+        serving("asterisk:app", on.environment | {"DIALPLAN_CONTEXT": "inoffice"}) as service,
+    ):
+        assert on.lab is not None
+        tables = delays(on.lab, service.port, asked.rounds, progress)
+        return Found(list(tables), versions(on.versions))
+
+
+def delays(lab: Lab, port: int, rounds: int, progress: Progress) -> Iterator[Table]:
+    """Tell how much later than AMI each phase was known: to who waits, and to who listens."""
+    client, events = Client(port), Events(lab)
     waiter = "GET /api/calls/ID"
     feeds: dict[str, Feed] = {"GET /api/events": Polls(client), "WebSocket": Socket(port)}
     late: dict[str, dict[str, list[float]]] = {
@@ -183,7 +199,7 @@ def delays(client: Client, port: int, events: Events, rounds: int) -> None:
         if phase in events.seen:
             late[name][phase].append((at - events.seen[phase]) * 1000)
 
-    for number in range(rounds):
+    for _ in progress.over(range(rounds), "calls"):
         events.seen.clear()
         for feed in feeds.values():
             feed.begin()
@@ -193,80 +209,21 @@ def delays(client: Client, port: int, events: Events, rounds: int) -> None:
             feed.has_ended.wait(HEARD_LIMIT_S)
             for phase, at in feed.told.items():
                 note(name, phase, at)
-        progress(f"call {number + 1} of {rounds}")
     for name, of_phases in late.items():
-        table(name, of_phases, rounds)
-
-
-def table(name: str, late: dict[str, list[float]], rounds: int) -> None:
-    """Print how late one of them knew each phase."""
-    every = [value for values in late.values() for value in values]
-    print(f"{name:>18}   p50 ms   p95 ms   max ms   later than AMI, of {rounds} calls")
-    for phase, values in {**late, "all": every}.items():
-        if values:
-            print(
-                f"{phase:>18} {statistics.median(values):8.0f} {p95(values):8.0f}"
-                f" {max(values):8.0f}   {len(values)}"
-            )
-
-
-def p95(values: list[float]) -> float:
-    """Tell what nineteen of twenty do not exceed."""
-    return sorted(values)[max(0, math.ceil(len(values) * 0.95) - 1)]
-
-
-def cost(lab: Lab, client: Client) -> None:
-    """Print the processor time that Asterisk takes for calls, followed and not."""
-    used = {}
-    for name in ("not followed", "followed"):
-        for number in range(LOAD_CALLS):
-            phone = f"+3752901{number:05}"
-            if name == "followed":
-                client.place(phone)
-            else:
-                lab.rx(
-                    f"channel originate LOCAL/{AGENT}@inoffice"
-                    f" application Dial LOCAL/{phone}@inoffice"
+        every = [value for values in of_phases.values() for value in values]
+        yield Table(
+            f"{name}: later than AMI",
+            ("phase", "p50 ms", "p90 ms", "p99 ms", "told"),
+            [
+                (
+                    phase,
+                    statistics.median(values),
+                    percentile(values, 0.9),
+                    percentile(values, 0.99),
+                    len(values),
                 )
-        progress(f"{LOAD_CALLS} calls, {name}: {LOAD_S:.0f} s")
-        time.sleep(5)
-        before = processor_s(lab)
-        time.sleep(LOAD_S)
-        used[name] = (processor_s(lab) - before) / LOAD_S * 100
-        lab.hangup_all()
-        lab.wait_idle()
-        time.sleep(3)
-    print(f"\n{f'{LOAD_CALLS} calls talk':>18}   Asterisk's share of a core")
-    for name, share in used.items():
-        print(f"{name:>18} {share:8.2f} %")
-
-
-def processor_s(lab: Lab) -> float:
-    """Read how much processor time Asterisk has taken so far."""
-    fields = Path(f"/proc/{lab.pid()}/stat").read_text("utf-8").rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def progress(text: str) -> None:
-    """Tell a person at a terminal how far it is."""
-    if sys.stderr.isatty():
-        print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
-
-
-def main() -> None:
-    """Measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--version", choices=["16", "22"], default="16")
-    parser.add_argument("--rounds", type=int, default=10)
-    options = parser.parse_args()
-    with (
-        prepared(options.version) as (lab, environment),
-        serving("asterisk:app", environment) as port,
-    ):
-        client = Client(port)
-        delays(client, port, Events(lab), options.rounds)
-        cost(lab, client)
-
-
-if __name__ == "__main__":
-    main()
+                for phase, values in {**of_phases, "all": every}.items()
+                if values
+            ],
+            f"Of {rounds} calls.",
+        )

@@ -1,7 +1,5 @@
 """What sweeping old calls costs the calls that are placed meanwhile: admission and settling.
 
-    python -m bench.retention [--old 200000] [--orders 400]
-
 Real PostgreSQL, default durability, in this process; no PBX. Orders are admitted one after another,
 half of them while old calls and their notes are swept, in alternating blocks.
 """
@@ -10,10 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import time
 from uuid import uuid4
 
+from bench.figures import percentile, ratio_of
+from bench.machine import versions
+from bench.part import Found, Parameter
+from bench.progress import Progress
+from bench.report import Cell, Table
+from bench.stage import database as running_database
 from shared.asterisk.models import CallOrder, Extension, Phone
 from shared.auth.admission import Settlement, admit, settle
 from shared.auth.caller import Caller
@@ -21,10 +24,15 @@ from shared.deadline import Deadline
 from shared.settings import Settings
 from shared.store.database import Database
 from shared.store.expired import Kept, remove_expired
-from tests.postgres import Postgres
 
+SUMMARY = "placing calls while old ones are swept"
+PARAMETERS = {
+    "old": Parameter(200_000, 5_000, "calls that are old enough"),
+    "orders": Parameter(400, 80, "orders, half of them beside a sweep"),
+}
 SECRET = "bench-4b7d0c91e2f85a36"
 BLOCKS = 8
+QUIET_S = 1.0
 KEPT = Kept(events_days=7, calls_days=400, audit_days=400)
 
 FILL = """
@@ -63,26 +71,25 @@ async def sweep(database: Database, stop: asyncio.Event) -> int:
     return removed
 
 
-def told(name: str, took: list[float]) -> str:
-    """One line of the table."""
-    in_ms = sorted(1000 * each for each in took)
-    p95 = in_ms[int(len(in_ms) * 0.95)]
-    return f"{name:<24}{statistics.median(in_ms):>8.2f}{p95:>8.2f}{in_ms[-1]:>8.2f}"
+def run(asked: argparse.Namespace, progress: Progress) -> Found:
+    """Measure."""
+    return asyncio.run(measure(asked.old, asked.orders, progress))
 
 
-async def measure(old: int, orders: int) -> None:
-    """Run all, and print it."""
-    with Postgres.running(durable=True) as postgres:
+async def measure(old: int, orders: int, progress: Progress) -> Found:
+    """Run all."""
+    with running_database() as postgres:
         postgres.seed_enterprise("0367", "bench", "192.0.2.10", SECRET)
         rates = dict.fromkeys(("rate_limit_extension", "rate_limit_enterprise"), "100000/1")
         settings = postgres.settings(**rates)
         database = Database(settings)
-        print(f"{postgres.execute(FILL, count=old)[0]['n']} old calls, each with its note")
+        postgres.execute(FILL, count=old)
         quiet: list[float] = []
         beside: list[float] = []
         removed = 0
-        for block in range(BLOCKS):
+        for block in progress.over(range(BLOCKS), "blocks"):
             first = block * orders
+            await asyncio.sleep(QUIET_S)
             if block % 2 == 0:
                 quiet += await place(database, settings, orders // BLOCKS, first)
                 continue
@@ -92,16 +99,15 @@ async def measure(old: int, orders: int) -> None:
             stop.set()
             removed += await sweeping
         database.close()
-        print(f"{'':<24}{'p50':>8}{'p95':>8}{'max':>8}  ms")
-        print(told("nothing is swept", quiet))
-        print(told("beside a sweep", beside))
-        ratio = statistics.median(beside) / statistics.median(quiet)
-        print(f"{ratio:.2f} of it at the median; {removed} rows were removed meanwhile")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--old", type=int, default=200_000)
-    parser.add_argument("--orders", type=int, default=400)
-    asked = parser.parse_args()
-    asyncio.run(measure(asked.old, asked.orders))
+        rows: list[list[Cell]] = [
+            [name, *(1000 * percentile(took, share) for share in (0.5, 0.9, 0.99))]
+            for name, took in (("nothing is swept", quiet), ("beside a sweep", beside))
+        ]
+        table = Table(
+            "Admitting and settling an order",
+            ("", "p50 ms", "p90 ms", "p99 ms"),
+            rows,
+            f"Beside a sweep it is {ratio_of(beside, quiet)} of it at the median;"
+            f" {removed} rows were removed meanwhile.",
+        )
+        return Found([table], versions(postgres.version()))

@@ -1,7 +1,5 @@
 """What listeners cost one process: memory of each, and how late an event reaches all of them.
 
-    python -m bench.listeners [--listeners 2000|10000] [--rounds 10]
-
 The whole service in a process of its own, real PostgreSQL, WebSockets of one enterprise over real
 connections. The time runs from the writing of an event, as a tracker writes it, until the median
 and the last listener have it.
@@ -11,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
 import resource
 import statistics
 import tempfile
@@ -21,11 +17,20 @@ from pathlib import Path
 
 import anyio
 
+from bench.machine import resident_bytes, versions
+from bench.part import Found, Parameter
+from bench.progress import Progress
+from bench.report import Table
+from bench.stage import database
 from demo.postgres import free_port
 from tests.integration.service import SECRET, environment, run_process, seed
 from tests.integration.test_feed import tell
-from tests.postgres import Postgres
 
+SUMMARY = "what listeners to events cost a process"
+PARAMETERS = {
+    "listeners": Parameter(10_000, 500, "WebSockets of one enterprise at once"),
+    "rounds": Parameter(10, 3, "events that are told to all of them"),
+}
 HANDSHAKE = (
     "GET /api/events HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
@@ -67,16 +72,16 @@ class Listener(asyncio.Protocol):
                 self.is_in.set_exception(ConnectionError(self._begun.decode(errors="replace")))
 
 
-def resident_bytes(pid: int) -> int:
-    """What a process has in memory."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def run(asked: argparse.Namespace, progress: Progress) -> Found:
+    """Measure."""
+    return asyncio.run(measure(asked.listeners, asked.rounds, progress))
 
 
-async def measure(count: int, rounds: int) -> None:
-    """Run all, and print it."""
+async def measure(count: int, rounds: int, progress: Progress) -> Found:
+    """Run all."""
     files = count + 1000  # of each of the two processes
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    with Postgres.running() as postgres, tempfile.TemporaryDirectory() as folder:
+    with database() as postgres, tempfile.TemporaryDirectory() as folder:
         seed(postgres)
         settings = environment(postgres, free_port(), "") | {
             "MAX_CONNECTIONS": str(2 * count + 100),
@@ -97,11 +102,11 @@ async def measure(count: int, rounds: int) -> None:
                 for _, listener in some:
                     await listener.is_in
                     listeners.append(listener)
-            print(f"{count} listeners, all in after {time.perf_counter() - begun:.1f} s")
+                progress.show(f"{count} listeners", len(listeners) / count)
+            in_s = time.perf_counter() - begun
             each = (resident_bytes(process.process.pid) - before) / count
-            print(f"memory: {before / 1e6:.0f} MB before, {each / 1e3:.1f} kB each")
             medians, lasts = [], []
-            for _ in range(rounds):
+            for _ in progress.over(range(rounds), "events"):
                 await asyncio.sleep(1)
                 told = time.perf_counter()
                 await anyio.to_thread.run_sync(tell, postgres, "0367", 1)
@@ -110,16 +115,16 @@ async def measure(count: int, rounds: int) -> None:
                 delays = sorted(listener.told_at - told for listener in listeners)
                 medians.append(statistics.median(delays))
                 lasts.append(delays[-1])
-            print(
-                f"an event is with half of them after {statistics.median(medians):.3f} s,"
-                f" with the last after {statistics.median(lasts):.3f} s (medians of {rounds})"
+            table = Table(
+                f"{count} listeners of one process",
+                ("", "value"),
+                [
+                    ("memory of the process before, MB", before / 1e6),
+                    ("memory of each listener, kB", each / 1e3),
+                    ("all are in after, s", in_s),
+                    ("an event is with half of them after, s", statistics.median(medians)),
+                    ("and with the last one after, s", statistics.median(lasts)),
+                ],
+                f"Medians of {rounds} events. The listeners are on the same machine.",
             )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--listeners", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=10)
-    asked = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(measure(asked.listeners, asked.rounds))
+            return Found([table], versions(postgres.version()))

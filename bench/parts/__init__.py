@@ -1,0 +1,1 @@
+"""One module a measurement: SUMMARY, PARAMETERS and `run`, which gives its tables."""

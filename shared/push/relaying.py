@@ -1,0 +1,114 @@
+"""Whoever writes events puts them into the outbox, after their commit.
+
+Whoever does puts all that is due, others' too: what one could not put any more the next one does,
+and the watchdog once a minute. Nobody waits for another: the outbox itself refuses what comes late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio.to_thread
+
+from shared.asterisk.models import CallElsewhere
+from shared.errors import DatabaseUnavailable, EventsGone
+from shared.events.feed import Event, PbxNotice, Told, Wanted, WebhookNotice, read_feed
+from shared.events.messages import message_of
+from shared.process import once
+from shared.push.outbox import Batch, Letter
+from shared.push.tables import Tables, the_tables
+from shared.store.calls import Call
+from shared.store.database import Door, the_database
+from shared.store.push import Due, load_due, note_done
+from shared.telemetry import LOG
+
+_ANY = Wanted(scope="all")
+_MOST_EVENTS = 100
+# An item has at most 400 kB, of which each character may be some bytes.
+_MOST_CHARACTERS = 80_000
+# Of an enterprise that was told very much the next one puts the rest.
+_MOST_BATCHES = 10
+
+
+class Relay:
+    """Puts into the outbox what PostgreSQL has, in order and without a gap."""
+
+    def __init__(self, database: Door, tables: Tables) -> None:
+        self._database = database
+        self._tables = tables
+
+    async def put_due(self, within_s: float, *, all_of_them: bool = False) -> None:
+        """Put what is due, and fail nobody: what is not put within the time is put later."""
+        try:
+            async with asyncio.timeout(within_s):
+                for due in await load_due(self._database, all_of_them=all_of_them):
+                    await self._put(due)
+        except (TimeoutError, DatabaseUnavailable):
+            LOG.warning("⚠️ События для WebSocket пока не переданы, их передаст следующий")
+        except Exception:  # noqa: BLE001 - whatever boto3 raises: no call fails by it
+            LOG.exception("⚠️ События для WebSocket не переданы, их передаст следующий")
+
+    async def _put(self, due: Due) -> None:
+        after, ended = due.after, due.ended
+        for _ in range(_MOST_BATCHES):
+            try:
+                told = await read_feed(
+                    self._database, due.enterprise, after, _ANY, most=_MOST_EVENTS
+                )
+            except EventsGone as gone:
+                # As after a restored backup: who pings learns that his number is none any more.
+                batch = Batch(due.enterprise, gone.newest, gone.newest, ended=ended)
+                await self._into_outbox(batch, back=True)
+                await note_done(self._database, due.enterprise, gone.newest, ended, back=True)
+                return
+            batch, is_all = batch_of(due.enterprise, after, told, ended)
+            stands = await self._into_outbox(batch)
+            if stands is None:
+                await note_done(self._database, due.enterprise, batch.seq, ended)
+                after, ended = batch.seq, ()
+                if is_all:
+                    return
+            else:  # another one was quicker
+                after = stands
+                if after >= due.newest and not ended:
+                    await note_done(self._database, due.enterprise, after, ())
+                    return
+
+    async def _into_outbox(self, batch: Batch, *, back: bool = False) -> int | None:
+        # Whoever is frozen while it is under way puts it later: in order, or not at all.
+        return await anyio.to_thread.run_sync(
+            lambda: self._tables.put(batch, back=back), abandon_on_cancel=True
+        )
+
+
+def batch_of(enterprise: str, after: int, told: Told, ended: tuple[str, ...]) -> tuple[Batch, bool]:
+    """Make a batch of what was told, as much as one may have; and tell whether that is all."""
+    letters: list[Letter] = []
+    size = 0
+    for letter in map(letter_of, told.events):
+        size += len(letter.text)
+        if letters and size > _MOST_CHARACTERS:
+            return Batch(enterprise, after, letters[-1].seq, tuple(letters), ended), False
+        letters.append(letter)
+    return Batch(enterprise, after, told.next, tuple(letters), ended), told.is_all
+
+
+def letter_of(event: Event) -> Letter:
+    """Write an event as every door tells it, and by what a connection chooses it."""
+    text = message_of(event).model_dump_json(by_alias=True)
+    match event.about:
+        case Call() as call:
+            rings = (call.code, call.to) if call.kind == "monitor" else (call.code,)
+            return Letter(event.seq, text, rings, str(call.call_id))
+        case CallElsewhere(took_part=took_part):
+            return Letter(event.seq, text, tuple(took_part), is_of_host=True)
+        case PbxNotice():
+            return Letter(event.seq, text, is_of_host=True)
+        case WebhookNotice():
+            return Letter(event.seq, text)
+
+
+@once
+def the_relay() -> Relay:
+    """That of this process."""
+    return Relay(the_database().reads, the_tables())
