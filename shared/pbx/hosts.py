@@ -236,15 +236,18 @@ class Pbx:
         deadline: Deadline,
         *,
         turn: Turn = "read",
+        after: asyncio.Event | None = None,
     ) -> FileSlice:
         """Read a part of the host's call records; a negative offset counts from the file's end.
+
+        Not before `after` is set: what is on its way meanwhile is only the way to the file.
 
         Raises:
             CdrUnreadable: the host has no such file, or does not let us read it.
         """
 
         async def read(connection: Connection, until: Deadline) -> FileSlice:
-            return await connection.read_file(path, offset, length, until)
+            return await connection.read_file(path, offset, length, until, after=after)
 
         return await self._ask_files(host, path, read, deadline, turn)
 
