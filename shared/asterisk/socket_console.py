@@ -139,6 +139,10 @@ class SocketConsole(Console):
             stream.close()
         raise SocketRefused("Asterisk is starting again and again")
 
+    def takes(self, *commands: str) -> bool:
+        """See `Console.takes`: as many as one write may have."""
+        return next(in_writes(commands)) == commands
+
 
 async def _read_banner(stream: Stream, deadline: Deadline) -> Banner:
     """Read the first line. Closing after a failure here is proven to execute nothing."""
