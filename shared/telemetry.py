@@ -39,7 +39,8 @@ class Ending:
     `enterprise` is the number of whose it is; `refusal` the code of the error that it was answered
     with, of which `is_unknown` says that a phone may be ringing; `is_repeat` that it did nothing
     but tell of an earlier request. `limit` is the one that refused it; `is_secret_in_url` tells
-    that its secret stood where logs and proxies keep it.
+    that its secret stood where logs and proxies keep it; `is_sandbox` that a stand-in answers it,
+    by an operator's word.
     """
 
     enterprise: str = ""
@@ -48,6 +49,7 @@ class Ending:
     is_repeat: bool = False
     limit: str = ""
     is_secret_in_url: bool = False
+    is_sandbox: bool = False
 
 
 ENDING: ContextVar[Ending | None] = ContextVar("ending", default=None)
@@ -238,10 +240,19 @@ class Sparing:
         return told
 
 
-def note_enterprise(number: str) -> None:
-    """Have the last line of this request say whose it is; only whoever showed a right secret."""
+def note_enterprise(number: str, *, sandbox: bool = False) -> None:
+    """Have the last line of this request say whose it is; only whoever showed a right secret.
+
+    Of a `sandbox` its answer says that nobody is rung.
+    """
     if ending := ENDING.get():
-        ending.enterprise = number
+        ending.enterprise, ending.is_sandbox = number, sandbox
+
+
+def in_sandbox() -> bool:
+    """Tell whether whoever asks has a stand-in for a PBX, as far as it is known by now."""
+    ending = ENDING.get()
+    return ending is not None and ending.is_sandbox
 
 
 def note_repeat() -> None:

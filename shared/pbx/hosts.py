@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from shared.asterisk import client
+from shared.asterisk.client import Phones
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, Exchange
 from shared.asterisk.devices import Device, Tap, channels_of
@@ -43,9 +45,10 @@ from shared.measures import observe
 from shared.pbx.addresses import canonical, checked_host
 from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
+from shared.pbx.readiness import Readiness
 from shared.pbx.sharing import Send, Sharing
 from shared.pbx.state import Failure, HostState, Observed
-from shared.pbx.transports import Line, Lines
+from shared.pbx.transports import Line, Lines, may_be_ahead
 from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.ssh.connection import Connection, Target
@@ -56,6 +59,7 @@ from shared.store.breakers import Broken
 from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
+from shared.store.sandboxes import find_port
 from shared.telemetry import LOG
 from shared.turns import Turn
 
@@ -102,6 +106,7 @@ class Pbx:
         self._blocked: Counter[str] = Counter()
         self._sharing = Sharing()
         self._breakers = Breakers(settings, pool, database)
+        self._readiness = Readiness(self._open_ahead, is_on=may_be_ahead(settings))
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Send an originate to a host, at most once.
@@ -152,7 +157,7 @@ class Pbx:
             )
 
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
-        """Refuse an extension that the dialplan certainly does not know.
+        """Refuse an extension that the dialplan certainly does not know; its call follows.
 
         Asterisk would accept the call and report nothing. Only the good answer is remembered, so
         that a new extension works at once.
@@ -165,7 +170,7 @@ class Pbx:
         if self._settings.precheck == "off" or self._known_until.get(key, 0) > now:
             return
         question = partial(client.is_known, extension=extension, context=self._context)
-        if not await self.ask(host, question, deadline):
+        if not await self.ask(host, question, deadline, then=1):
             raise UnknownExtension(
                 f"extension {extension.number} is not in the dialplan of this PBX"
                 f" (context {self._context.name})"
@@ -197,19 +202,28 @@ class Pbx:
         """Find an extension's phone and what it does, for who reads; None: the host has none."""
 
         async def find(line: Line, until: Deadline) -> Device | None:
-            known = await self._technologies_of(line, until)
-            return await client.find_device(line.console, known, extension, until)
+            phones = await self._load_phones(line, extension, until)
+            return next(iter(phones.found), None)
 
         return await self._ask_line(host, find, deadline, "read")
 
     async def find_tap(self, host: str, extension: Extension, deadline: Deadline) -> Tap:
-        """Find the channel by which an extension can be heard."""
+        """Find the channel by which an extension can be heard; a monitoring follows."""
 
         async def find(line: Line, until: Deadline) -> Tap:
-            known = await self._technologies_of(line, until)
-            return await client.find_tap(line.console, known, extension, self._context, until)
+            phones = await self._load_phones(line, extension, until)
+            return await client.find_tap(line.console, phones, extension, self._context, until)
 
-        return await self._ask_line(host, find, deadline)
+        return await self._ask_line(host, find, deadline, then=1)
+
+    async def _load_phones(self, line: Line, extension: Extension, deadline: Deadline) -> Phones:
+        """Ask for an extension's phones, and once a connection for the drivers."""
+        is_known = self._settings.channel_technology != "auto" or line.technologies is not None
+        known = await self._technologies_of(line, deadline) if is_known else None
+        phones = await client.load_phones(line.console, known, extension, deadline)
+        line.technologies = frozenset(phones.technologies)
+        await self._technologies_of(line, deadline)
+        return phones
 
     async def _technologies_of(self, line: Line, deadline: Deadline) -> tuple[Technology, ...]:
         """Tell which drivers a host has, in the order of the table; asked once a connection."""
@@ -279,9 +293,17 @@ class Pbx:
             raise CdrUnreadable("The host opens no SFTP session for us") from error
 
     async def ask(
-        self, host: str, question: Question[T], deadline: Deadline, *, turn: Turn = "call"
+        self,
+        host: str,
+        question: Question[T],
+        deadline: Deadline,
+        *,
+        turn: Turn = "call",
+        then: int = 0,
     ) -> T:
         """Put a question to a host's Asterisk: what changes nothing, or is sent at most once.
+
+        So many exchanges follow `then`: the way for them is made ready beside.
 
         Raises:
             PbxError: as far as things had got.
@@ -290,7 +312,7 @@ class Pbx:
         async def ask(line: Line, until: Deadline) -> T:
             return await question(line.console, deadline=until)
 
-        answer = await self._ask_line(host, ask, deadline, turn)
+        answer = await self._ask_line(host, ask, deadline, turn, then=then)
         if question is client.list_channels and isinstance(answer, tuple):
             self._observed_of(host).note_live(len(answer))
         return answer
@@ -301,6 +323,8 @@ class Pbx:
         question: Callable[[Line, Deadline], Awaitable[T]],
         deadline: Deadline,
         turn: Turn = "call",
+        *,
+        then: int = 0,
     ) -> T:
         refusals = 0
 
@@ -309,13 +333,28 @@ class Pbx:
             line = self._lines.get(connection)
             line = await self._choose.choose(line, connection, refusals, deadline)
             self._lines[connection] = line
+            if then:
+                line.console.expect(1 + then, deadline)
             try:
                 return await self._question(host, connection, line, question, deadline)
             except SocketRefused:
                 refusals += 1
                 raise
 
-        return await self.use(host, deadline, ask, turn=turn)
+        try:
+            return await self.use(host, deadline, ask, turn=turn)
+        finally:
+            self._readiness.note_use(host)
+
+    def _open_ahead(self, host: str) -> None:
+        """Make the way ready for the next call, unless somebody asks at this moment."""
+        connection = self._met.get(host)
+        line = None if connection is None else self._lines.get(connection)
+        if connection is None or line is None:
+            return
+        gate = self._pool.gate(connection.target)
+        if self._pool.connection(connection.target) is connection and gate.is_free:
+            line.console.open_ahead()
 
     async def use(
         self,
@@ -474,9 +513,20 @@ class Pbx:
         """Tell where a host is connected. Raises ConnectFailed: it is neither address nor name."""
         return Target(checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
 
+    async def place(self, host: str) -> Target:
+        """Tell the same as it is now: a sandbox has a port of its own.
+
+        Raises ConnectFailed, DatabaseUnavailable.
+        """
+        target = self.target(host)
+        return replace(target, port=await find_port(self._database, target.host) or target.port)
+
     async def close(self) -> None:
         """End every connection, and forget what was known of the hosts."""
         self._known_until.clear()
+        self._readiness.close()
+        for line in self._lines.values():
+            line.console.close()
         await self._pool.close()
 
     def __repr__(self) -> str:
@@ -501,7 +551,13 @@ def open_pbx(settings: Settings, database: Database) -> Pbx:
         "known_hosts": Path(settings.ssh_known_hosts_file),
         "off": None,
     }
-    return Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]), database)
+    pool = open_pool(
+        settings,
+        trust[settings.ssh_host_keys],
+        find_sandbox=partial(find_port, database),
+        pinned=PinnedKeys(database),
+    )
+    return Pbx(settings, pool, database)
 
 
 @closed_by(Pbx.close)

@@ -17,7 +17,16 @@ from shared.store.database import Door
 
 By: TypeAlias = Literal["client", "operator", "panel"]
 Action: TypeAlias = Literal[
-    "call", "monitor", "transfer", "hang-up", "rules", "keys", "host-key", "webhooks", "purge"
+    "call",
+    "monitor",
+    "transfer",
+    "hang-up",
+    "rules",
+    "keys",
+    "host-key",
+    "webhooks",
+    "sandbox",
+    "purge",
 ]
 
 _NOTES = """

@@ -41,6 +41,13 @@ POLICIES = {
     "ReadSshSecret": {"secretsmanager:GetSecretValue"},
     "ReadOriginSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
+    "PutEvents": {"dynamodb:PutItem"},
+    "KeepConnections": {"dynamodb:PutItem", "dynamodb:DeleteItem"},
+    "PushEvents": {
+        *("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+        *("dynamodb:ListStreams", "dynamodb:Query", "dynamodb:DeleteItem"),
+        "execute-api:ManageConnections",
+    },
 }
 # A secret's key is used by Secrets Manager alone, for whoever may read the secret.
 _KEY = [
@@ -57,9 +64,13 @@ _KEY = [
     },
     {"Ref": "AWS::NoValue"},
 ]
+# What of its resource no policy can name: an action that knows none, and the WebSockets' ids.
+ANY = (("dynamodb:ListStreams", "*"), ("execute-api:ManageConnections", "/events/*/@connections/*"))
 AWS_METRICS = {
-    "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency"},
-    "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
+    "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency", "ConnectCount", "MessageCount"},
+    "AWS/Lambda": {
+        *("ConcurrentExecutions", "Duration", "Errors", "Invocations", "IteratorAge", "Throttles"),
+    },
 }
 # None of them can hold a caller's words, but routeKey: one of our own routes.
 LOGGED = {
@@ -75,9 +86,9 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
-# Of those that answer nobody.
 _MOST_NETWORKS = 5  # commas that a pattern permits, and one
-_RUNS_S = {"tracker": 900, "watchdog": 90}
+# Of those that answer nobody.
+_RUNS_S = {"tracker": 900, "watchdog": 90, "push": 30}
 
 
 @pytest.fixture
@@ -138,6 +149,9 @@ def check_roles(template: Template) -> Iterator[str]:
         wanted |= {"ReadDatabaseSecret"} if reaches.database else set()
         wanted |= {"ReadSshSecret"} if reaches.ssh else set()
         wanted |= {"StartTracker"} if reaches.tracker else set()
+        wanted |= {"PutEvents"} if reaches.puts else set()
+        wanted |= {"KeepConnections"} if reaches.keeps else set()
+        wanted |= {"PushEvents"} if reaches.pushes else set()
         wanted |= {"ReadOriginSecret"} if template.routes(folder) else set()
         if template.policies(folder) != wanted:
             yield f"{folder}: {template.policies(folder) ^ wanted}"
@@ -157,7 +171,10 @@ def check_policies(template: Template) -> Iterator[str]:
             if statement["Effect"] == "Allow":
                 actions = statement["Action"]
                 allowed |= {actions} if isinstance(actions, str) else set(actions)
-                if "*" in str(statement["Resource"]) and name != "JoinVpc":
+                resource = statement["Resource"]
+                text = resource.get("Fn::Sub", "") if isinstance(resource, dict) else resource
+                known = next((end for action, end in ANY if action == actions), "")
+                if "*" in text.removesuffix(known) and name != "JoinVpc":
                     yield f"{name}: any resource"
         if allowed != POLICIES.get(name):
             yield f"{name}: {allowed}"
@@ -181,6 +198,7 @@ def check_network(template: Template) -> Iterator[str]:
         reaches = reach(folder)
         wanted = {"StoreAccess"} if reaches.database else set()
         wanted |= {"PbxAccess"} if reaches.ssh else set()
+        wanted |= {"OutboxAccess"} if reaches.puts or reaches.keeps else set()
         if template.groups(folder) != wanted:
             yield f"{folder}: {template.groups(folder) ^ wanted}"
     egress = {
@@ -188,7 +206,9 @@ def check_network(template: Template) -> Iterator[str]:
             (
                 rule["FromPort"],
                 rule["ToPort"],
-                rule.get("CidrIp") or rule["DestinationSecurityGroupId"],
+                rule.get("CidrIp")
+                or rule.get("DestinationPrefixListId")
+                or rule["DestinationSecurityGroupId"],
             )
             for rule in group["SecurityGroupEgress"]
         ]
@@ -201,6 +221,7 @@ def check_network(template: Template) -> Iterator[str]:
             (443, 443, {"Ref": "EndpointsSecurityGroupId"}),
         ],
         "PbxAccess": [(ssh, ssh, _network(0, {"Ref": "PbxCidr"}))],
+        "OutboxAccess": [(443, 443, {"Ref": "DynamoDbPrefixListId"})],
     }:
         yield f"egress: {egress}"
     more = template.of_type("AWS::EC2::SecurityGroupEgress")
@@ -233,6 +254,9 @@ def check_variables(template: Template) -> Iterator[str]:
             ("POSTGRES_SECRET_ARN", reaches.database),
             ("SSH_SECRET_ARN", reaches.ssh),
             ("TRACKER_FUNCTION", reaches.tracker),
+            ("OUTBOX_TABLE", reaches.puts),
+            ("CONNECTIONS_TABLE", reaches.keeps or reaches.pushes),
+            ("PUSH_ENDPOINT", reaches.pushes),
         ):
             if (name in variables) != needed:
                 yield f"{folder}: {name}"
@@ -242,7 +266,7 @@ def check_timeouts(template: Template) -> Iterator[str]:
     """Yield each function that is killed before it can answer, or answers nobody."""
     for folder, function in template.functions.items():
         timeout = function["Timeout"]
-        if template.routes(folder):
+        if template.routes(folder) or folder == "sockets":
             # A handler takes a second more than its deadline to settle and to answer.
             least_s = Settings().request_timeout_s + request_edge._LAMBDA_RESERVE_S
             if not least_s <= timeout < GATEWAY_TIMEOUT_S:
@@ -302,7 +326,7 @@ def check_watched_functions(template: Template) -> Iterator[str]:
     watched: dict[str, list[str]] = {"Errors": [], "Throttles": []}
     for alarm in template.of_type("AWS::CloudWatch::Alarm").values():
         for metric in metrics_of(alarm):
-            if metric["Namespace"] == "AWS/Lambda" and len(metric["Dimensions"]) == 1:
+            if metric["MetricName"] in watched and len(metric["Dimensions"]) == 1:
                 watched[metric["MetricName"]].append(str(metric["Dimensions"][0]["Value"]))
     functions = sorted(str(function["FunctionName"]) for function in template.functions.values())
     yield from (name for name, found in watched.items() if sorted(found) != functions)
@@ -323,9 +347,13 @@ def check_roll_back(template: Template) -> Iterator[str]:
             yield "an emergency waits"
         own = f"{function['Logical']}VersionAlarm"
         guards = [{"Ref": own}, {"Ref": "ReleaseDefectsAlarm"}]
-        if function["DeploymentPreference"] != {
+        wanted: dict[str, Any] = {
             "Alarms": {"Fn::If": ["IsEmergency", [{"Ref": "AWS::NoValue"}], guards]}
-        }:
+        }
+        if template.is_optional(function["Logical"]):
+            # Else the deployment of a function would be there without it.
+            wanted["PassthroughCondition"] = True
+        if function["DeploymentPreference"] != wanted:
             yield f"{folder}: rolled back by {function['DeploymentPreference']}"
         of_version = {
             "FunctionName": function["FunctionName"],
@@ -403,6 +431,9 @@ def reserved(template: Template, folder: str, values: Mapping[str, Any]) -> int:
     """Tell how many of a function may run at once with these parameters, 0: as the account has."""
     limit = reservation(template, folder)
     assert limit is not None
+    is_optional = template.is_optional(template.functions[folder]["Logical"])
+    if is_optional and not values["DynamoDbPrefixListId"]:
+        return 0
     if isinstance(limit, str):
         return int(values[limit])
     return limit if int(values["TrackerConcurrency"]) else 0
@@ -542,12 +573,18 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "CallsRole")["ManagedPolicyArns"].append({"Ref": "ReadSshSecret"}),
         lambda t: _function(t, "MonitorRole")["ManagedPolicyArns"].pop(),
         lambda t: _function(t, "StatusRole").update(Policies=[]),
+        lambda t: _function(t, "HangupRole")["ManagedPolicyArns"].pop(),
+        lambda t: _function(t, "PushRole")["ManagedPolicyArns"].append({"Ref": "PutEvents"}),
         lambda t: _function(t, "ReadOriginSecret")["Roles"].append({"Ref": "TrackerRole"}),
     ],
     check_policies: [
         lambda t: _statement(t, "StartTracker").update(Action="lambda:*"),
         lambda t: _statement(t, "ReadSshSecret").update(Resource="*"),
         lambda t: _function(t, "JoinVpc")["PolicyDocument"]["Statement"].pop(),
+        lambda t: _statement(t, "PutEvents").update(Resource="*"),
+        lambda t: _function(t, "PushEvents")["PolicyDocument"]["Statement"][3].update(
+            Resource={"Fn::Sub": "arn:${AWS::Partition}:execute-api:*:*:*"}
+        ),
     ],
     check_network: [
         lambda t: _function(t, "Calls")["VpcConfig"]["SecurityGroupIds"].append(
@@ -592,6 +629,7 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: t.globals["DeploymentPreference"].update(Type={"Ref": "DeploymentType"}),
         lambda t: _guards(t, "Health").append({"Ref": "UnknownOutcomesAlarm"}),
         lambda t: _guards(t, "Health").pop(0),
+        lambda t: _function(t, "Push")["DeploymentPreference"].pop("PassthroughCondition"),
         lambda t: _metric(t, "CallsVersionAlarm")["Dimensions"].pop(),
         lambda t: _metric(t, "CallsVersionAlarm")["Dimensions"][-1].update(
             Value={"Fn::GetAtt": ["Events", "Version.Version"]}
@@ -694,7 +732,7 @@ def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
     assert watched == {
         *("5xx", "Count", "Errors", "Invocations", "Throttles", "InternalErrors"),
         *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked", "PlacingMs"),
-        *("CallsAccepted", "CallsFailed", "ReleaseDefects"),
+        *("CallsAccepted", "CallsFailed", "ReleaseDefects", "IteratorAge", "PushesGivenUp"),
     }
     assert alarms["SlowCallsAlarm"]["ExtendedStatistic"] == "p90"
     # A watchdog that does not look counts nothing: that is when nobody follows.
