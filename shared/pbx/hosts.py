@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from shared.asterisk import client, originating
+from shared.asterisk import client
 from shared.asterisk.client import Phones
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, Exchange
@@ -46,6 +46,7 @@ from shared.pbx.addresses import canonical, checked_host
 from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
 from shared.pbx.readiness import Readiness
+from shared.pbx.sharing import Send, Sharing
 from shared.pbx.state import Failure, HostState, Observed
 from shared.pbx.transports import Line, Lines, may_be_ahead
 from shared.process import closed_by
@@ -103,6 +104,7 @@ class Pbx:
         )
         self._known_until: dict[tuple[str, str], float] = {}
         self._blocked: Counter[str] = Counter()
+        self._sharing = Sharing()
         self._breakers = Breakers(settings, pool, database)
         self._readiness = Readiness(self._open_ahead, is_on=may_be_ahead(settings))
 
@@ -127,18 +129,16 @@ class Pbx:
                 retry_after_s=self._settings.pbx_queue_s,
             ) from None
 
-        async def send(line: Line, until: Deadline) -> Originated:
-            if self._blocked[host] >= line.transport.most_blocked:
-                raise PbxBusy(
-                    f"{self._blocked[host]} calls ring on this host, each on a console of its own"
-                    " until it is answered, as up to Asterisk 11",
-                    retry_after_s=self._settings.pbx_queue_s,
-                )
-            sent.append(await originating.originate(line.console, command, until))
-            return sent[0]
+        async def use(send: Send) -> Originated:
+            async def ask(line: Line, until: Deadline) -> Originated:
+                self._check_blocked(host, line)
+                sent.append(await send(line.console, until))
+                return sent[0]
+
+            return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._ask_line(host, send, deadline)
+            return await self._sharing.originate(host, command, deadline, use)
         except Exception:
             if not sent:
                 raise
@@ -146,6 +146,15 @@ class Pbx:
             return sent[0]
         finally:
             lock.release()
+
+    def _check_blocked(self, host: str, line: Line) -> None:
+        """Refuse one more call where each blocks a console, and as many do as may."""
+        if self._blocked[host] >= line.transport.most_blocked:
+            raise PbxBusy(
+                f"{self._blocked[host]} calls ring on this host, each on a console of its own until"
+                " it is answered, as up to Asterisk 11",
+                retry_after_s=self._settings.pbx_queue_s,
+            )
 
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
         """Refuse an extension that the dialplan certainly does not know; its call follows.
