@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from shared.settings import Settings
-from tests.deploy.template import ROOT, Template, load_template
+from tests.deploy.template import ROOT, Template, load_template, parse
 from tests.deploy.test_template import metrics_of, reserved
 from tests.unit.test_readme import table
 
@@ -102,6 +102,8 @@ def test_parameters_and_resources_are_called_by_their_names() -> None:
     """What is written in code style and looks like one is one."""
     template = load_template()
     known = {*template.parameters, *template.resources, *template.outputs}
+    for example in (ROOT / "deploy/examples").glob("*.yaml"):
+        known |= parse(example)["Parameters"].keys()
     written = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)(?:=\w+)?`", DOCS))
     assert len(written) > 10
     assert written <= known
