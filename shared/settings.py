@@ -152,6 +152,13 @@ class Settings(BaseModel):
     pbx_concurrency: int = Field(
         3, ge=1, le=8, description="exchanges at once with one host, a process; 3 are clean"
     )
+    pbx_ahead_s: float = Field(
+        30,
+        ge=0,
+        le=300,
+        description="how old a control socket may be that was opened before it is needed;"
+        " 0: none is, as on Lambda",
+    )
     pbx_queue_s: Seconds = Field(5, description="longest wait for a turn at one host, then 503")
 
     dialplan_context: str = Field(

@@ -148,9 +148,11 @@ def answer_of(told: Told) -> str:
 
 def _connection(connection: str, enterprise: str, filters: Filters) -> Connection:
     call_id = None if filters.call_id is None else str(filters.call_id)
-    until_s = int(time.time() + LASTS_S)
+    since_s = int(time.time())
     return Connection(
-        enterprise, connection, filters.extension, call_id, filters.sees_host, until_s
+        *(enterprise, connection, filters.extension, call_id, filters.sees_host),
+        since_s=since_s,
+        until_s=since_s + int(LASTS_S),
     )
 
 

@@ -31,6 +31,8 @@ from shared.telemetry import LOG, REQUEST_ID, count
 _PAUSES_S = (0.2, 0.6)
 # How long a connection may owe what others have got.
 OWED_S = 20.0
+# API Gateway does not know a connection yet whose opening is not answered.
+_OPENS_S = 10.0
 # Whom this process has sent what; of more of them the oldest is forgotten, and gets some twice.
 _MOST_KNOWN = 20_000
 
@@ -136,6 +138,8 @@ class Pusher:
             if self._clock() >= until_s:
                 break
             outcome = ask(name)
+            if outcome == "gone" and self._clock() - errand.connection.since_s < _OPENS_S:
+                outcome = "later"
             if outcome != "later" or pause_s is None:
                 break
             self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret

@@ -45,7 +45,7 @@ class Switchboard:
         self.replies = replies
         self.fails = fails
 
-    async def ask(self, _host: str, end: Ending, deadline: Deadline) -> bool:
+    async def ask(self, _host: str, end: Ending, deadline: Deadline, then: int) -> bool:
         """Ask again where an answer was lost, as that of a PBX's hosts does."""
         is_done = False
         for reply in self.replies:

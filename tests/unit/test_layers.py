@@ -23,6 +23,7 @@ GROUND = [
             "notices",
             "process",
             "turns",
+            "together",
             "numbering",
         ),
     )
