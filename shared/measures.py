@@ -25,6 +25,7 @@ Metric: TypeAlias = Literal[
     "ChannelsUnaskable",
     "RecordsSkipped",
     "HostsUntracked",
+    "PushesGivenUp",
     "InternalErrors",
     "ReleaseDefects",
 ]

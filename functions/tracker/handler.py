@@ -22,6 +22,7 @@ from shared.following.tracker import Tracker
 from shared.following.unsettled import command_of
 from shared.following.wake import the_waker
 from shared.pbx.hosts import the_pbx
+from shared.push.afterwards import put_due
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
 from shared.store.leases import FollowedCall, Lease, NoPlace, hosts_due
@@ -35,6 +36,8 @@ _TURN_S = 30.0
 # A process that follows calls (ROLE=follower) looks for such hosts five times a second: where there
 # is one, it takes what a function gives back.
 _OTHERS_S = 0.5
+# How long putting what was written for WebSockets may take; no look waits for it.
+_PUT_S = 3.0
 
 if on_lambda():
     begin_environment()
@@ -65,14 +68,22 @@ async def follow(host: str, seconds: float) -> dict[str, Any]:
         return {"host": host, "end": "no-place"}
     if lease is None:
         return {"host": host, "end": "replaced"}
-    tracker = Tracker(lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch)
-    giving_way = asyncio.create_task(_give_way(tracker, lease))
+    written = asyncio.Event()
+    tracker = Tracker(
+        lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch, on_written=written.set
+    )
+    beside = [
+        asyncio.create_task(_give_way(tracker, lease)),
+        asyncio.create_task(_put_what_is_written(written)),
+    ]
     try:
         end = await tracker.run(seconds)
     finally:
-        giving_way.cancel()
-        await asyncio.gather(giving_way, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await the_late_calls().close()
+        await put_due(_PUT_S)
     if end == "time":
         await asyncio.sleep(_OTHERS_S)
     if end != "replaced":
@@ -97,6 +108,13 @@ async def _give_way(tracker: Tracker, lease: Lease) -> None:
         with suppress(DatabaseUnavailable):
             if await lease.gives_way(the_settings().trackers_at_once, _TURN_S):
                 tracker.end_soon()
+
+
+async def _put_what_is_written(written: asyncio.Event) -> None:
+    while True:
+        await written.wait()
+        written.clear()
+        await put_due(_PUT_S)
 
 
 def _watch(host: str, call: FollowedCall) -> None:

@@ -126,3 +126,17 @@ class Console(ABC):
             raise
         exchange.close()
         return replies
+
+    async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
+        """Do the same with commands that change nothing."""
+        return await self.ask(*commands, deadline=deadline)
+
+    def expect(self, count: int, deadline: Deadline) -> None:
+        """Be told that so many exchanges follow, so that none of them waits for its way there."""
+        del count, deadline
+
+    def open_ahead(self) -> None:  # noqa: B027 - a way that costs nothing is always ready
+        """Make the way ready for the next exchange, whenever that is; nothing waits for it."""
+
+    def close(self) -> None:  # noqa: B027 - likewise
+        """Let go of what was made ready."""

@@ -57,7 +57,7 @@ async def hang_up(
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
         end.is_handed_over = await calls.cancel(database, call.call_id, at, doer)
-        await pbx.ask(call.host, end, deadline)
+        await pbx.ask(call.host, end, deadline, then=1)
     except BaseException as error:
         if not end.may_be_sent:
             await _take_back(database, call, at)

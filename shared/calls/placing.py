@@ -58,6 +58,7 @@ from shared.process import once
 from shared.settings import Settings, on_lambda, the_settings
 from shared.store.database import Database, the_database
 from shared.telemetry import CALL_ID, LOG, count, count_call, cut_secret, note_repeat
+from shared.together import together
 
 _RING_POLL_S = 0.15
 # One question is let finish: to cut it short would cost the host its connection.
@@ -123,8 +124,7 @@ class Placing:
         may_ring = False
         try:
             LOG.info("🔗 SSH подключение к %s: %s", admitted.host, order)
-            await self._check_extension(order, admitted, caller.deadline, field)
-            command = await self._command(order, admitted.host, caller.deadline)
+            command = await self._prepare(order, admitted, caller.deadline, field)
             may_ring = True
             originated = await self.pbx.originate(admitted.host, command, caller.deadline)
         except ServiceError as error:
@@ -213,16 +213,29 @@ class Placing:
             enterprise = await identify(self.database, self.settings, caller, learn=learn)
             enterprise.check_prefix(order.target.number)
 
-    async def _check_extension(
+    async def _prepare(
         self, order: Order, admitted: Admitted, deadline: Deadline, field: str
-    ) -> None:
-        """Refuse an extension that the dialplan does not know, by the name of the field.
+    ) -> Originate:
+        """Make sure that the order can be, and make the command of it; nothing is sent.
 
         Raises what has made the host unreachable already.
         """
         if admitted.failure is not None:
             raise admitted.failure
         self.pbx.heed(admitted.host, admitted.broken)
+        if isinstance(order, CallOrder):  # whose command asks nothing
+            await self._check_extension(order, admitted, deadline, field)
+            return await self._command(order, admitted.host, deadline)
+        _, command = await together(
+            self._check_extension(order, admitted, deadline, field),
+            self._command(order, admitted.host, deadline),
+        )
+        return command
+
+    async def _check_extension(
+        self, order: Order, admitted: Admitted, deadline: Deadline, field: str
+    ) -> None:
+        """Refuse an extension that the dialplan does not know, by the name of the field."""
         try:
             await self.pbx.check_extension(admitted.host, order.extension, deadline)
         except UnknownExtension as error:

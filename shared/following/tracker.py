@@ -59,9 +59,10 @@ class Tracker:
     """The tracker of one host.
 
     `on_unknown(host, call)` is called once for each call of unknown outcome, for whoever looks for
-    those; the process that sent it does that itself where it lives on. `is_told` says that somebody
-    wakes it whenever something was begun: then it asks the database each second, and when it has
-    something to write, not at each look. `sleep` is a test's clock.
+    those; the process that sent it does that itself where it lives on. `on_written()` is called
+    after each write that may have told anything. `is_told` says that somebody wakes it whenever
+    something was begun: then it asks the database each second, and when it has something to write,
+    not at each look. `sleep` is a test's clock.
 
     `seen_at` is when it last saw all that it was to see, by `time.monotonic`.
     """
@@ -74,6 +75,7 @@ class Tracker:
         pace: Pace,
         *,
         on_unknown: Callable[[str, FollowedCall], None] | None = None,
+        on_written: Callable[[], object] = lambda: None,
         is_told: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -101,6 +103,7 @@ class Tracker:
         self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
+        self._on_written = on_written
         self._unknown: set[UUID] = set()
         self._malformed: set[MalformedCall] = set()
 
@@ -192,6 +195,8 @@ class Tracker:
                 if following is not None:
                     _count(changes)
                     self._tell(following)
+                    if changes:
+                        self._on_written()
                 return following
 
     def _tell(self, following: Following) -> None:
@@ -225,9 +230,11 @@ class Tracker:
             self._watching.forget()
             return True
         try:
-            return await self._watching.tell(seen, error_code)
+            is_ours = await self._watching.tell(seen, error_code)
         except DatabaseUnavailable:
             return True  # the write that follows waits until it answers
+        self._on_written()
+        return is_ours
 
     async def _look(self, following: Following) -> tuple[list[Change], tuple[PbxCall, ...] | None]:
         """Ask the PBX what is new of these calls, and of all calls where somebody wants them."""
@@ -328,6 +335,7 @@ class Tracker:
         self._linkedids = {u: root for u, root in self._linkedids.items() if u in live}
         self._tell_of_unaskable(channels)
         oldest_s = max((call.age_s for call in following.calls), default=0.0) + _AGE_SLACK_S
+        oldest_s += time.monotonic() - self._turn_at
         new = [
             channel
             for channel in channels

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from shared.asterisk import client, originating
+from shared.asterisk.client import Phones
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, Exchange
 from shared.asterisk.devices import Device, Tap, channels_of
@@ -44,8 +45,9 @@ from shared.measures import observe
 from shared.pbx.addresses import canonical, checked_host
 from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
+from shared.pbx.readiness import Readiness
 from shared.pbx.state import Failure, HostState, Observed
-from shared.pbx.transports import Line, Lines
+from shared.pbx.transports import Line, Lines, may_be_ahead
 from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.ssh.connection import Connection, Target
@@ -102,6 +104,7 @@ class Pbx:
         self._known_until: dict[tuple[str, str], float] = {}
         self._blocked: Counter[str] = Counter()
         self._breakers = Breakers(settings, pool, database)
+        self._readiness = Readiness(self._open_ahead, is_on=may_be_ahead(settings))
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Send an originate to a host, at most once.
@@ -145,7 +148,7 @@ class Pbx:
             lock.release()
 
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
-        """Refuse an extension that the dialplan certainly does not know.
+        """Refuse an extension that the dialplan certainly does not know; its call follows.
 
         Asterisk would accept the call and report nothing. Only the good answer is remembered, so
         that a new extension works at once.
@@ -158,7 +161,7 @@ class Pbx:
         if self._settings.precheck == "off" or self._known_until.get(key, 0) > now:
             return
         question = partial(client.is_known, extension=extension, context=self._context)
-        if not await self.ask(host, question, deadline):
+        if not await self.ask(host, question, deadline, then=1):
             raise UnknownExtension(
                 f"extension {extension.number} is not in the dialplan of this PBX"
                 f" (context {self._context.name})"
@@ -190,19 +193,28 @@ class Pbx:
         """Find an extension's phone and what it does, for who reads; None: the host has none."""
 
         async def find(line: Line, until: Deadline) -> Device | None:
-            known = await self._technologies_of(line, until)
-            return await client.find_device(line.console, known, extension, until)
+            phones = await self._load_phones(line, extension, until)
+            return next(iter(phones.found), None)
 
         return await self._ask_line(host, find, deadline, "read")
 
     async def find_tap(self, host: str, extension: Extension, deadline: Deadline) -> Tap:
-        """Find the channel by which an extension can be heard."""
+        """Find the channel by which an extension can be heard; a monitoring follows."""
 
         async def find(line: Line, until: Deadline) -> Tap:
-            known = await self._technologies_of(line, until)
-            return await client.find_tap(line.console, known, extension, self._context, until)
+            phones = await self._load_phones(line, extension, until)
+            return await client.find_tap(line.console, phones, extension, self._context, until)
 
-        return await self._ask_line(host, find, deadline)
+        return await self._ask_line(host, find, deadline, then=1)
+
+    async def _load_phones(self, line: Line, extension: Extension, deadline: Deadline) -> Phones:
+        """Ask for an extension's phones, and once a connection for the drivers."""
+        is_known = self._settings.channel_technology != "auto" or line.technologies is not None
+        known = await self._technologies_of(line, deadline) if is_known else None
+        phones = await client.load_phones(line.console, known, extension, deadline)
+        line.technologies = frozenset(phones.technologies)
+        await self._technologies_of(line, deadline)
+        return phones
 
     async def _technologies_of(self, line: Line, deadline: Deadline) -> tuple[Technology, ...]:
         """Tell which drivers a host has, in the order of the table; asked once a connection."""
@@ -272,9 +284,17 @@ class Pbx:
             raise CdrUnreadable("The host opens no SFTP session for us") from error
 
     async def ask(
-        self, host: str, question: Question[T], deadline: Deadline, *, turn: Turn = "call"
+        self,
+        host: str,
+        question: Question[T],
+        deadline: Deadline,
+        *,
+        turn: Turn = "call",
+        then: int = 0,
     ) -> T:
         """Put a question to a host's Asterisk: what changes nothing, or is sent at most once.
+
+        So many exchanges follow `then`: the way for them is made ready beside.
 
         Raises:
             PbxError: as far as things had got.
@@ -283,7 +303,7 @@ class Pbx:
         async def ask(line: Line, until: Deadline) -> T:
             return await question(line.console, deadline=until)
 
-        answer = await self._ask_line(host, ask, deadline, turn)
+        answer = await self._ask_line(host, ask, deadline, turn, then=then)
         if question is client.list_channels and isinstance(answer, tuple):
             self._observed_of(host).note_live(len(answer))
         return answer
@@ -294,6 +314,8 @@ class Pbx:
         question: Callable[[Line, Deadline], Awaitable[T]],
         deadline: Deadline,
         turn: Turn = "call",
+        *,
+        then: int = 0,
     ) -> T:
         refusals = 0
 
@@ -302,13 +324,28 @@ class Pbx:
             line = self._lines.get(connection)
             line = await self._choose.choose(line, connection, refusals, deadline)
             self._lines[connection] = line
+            if then:
+                line.console.expect(1 + then, deadline)
             try:
                 return await self._question(host, connection, line, question, deadline)
             except SocketRefused:
                 refusals += 1
                 raise
 
-        return await self.use(host, deadline, ask, turn=turn)
+        try:
+            return await self.use(host, deadline, ask, turn=turn)
+        finally:
+            self._readiness.note_use(host)
+
+    def _open_ahead(self, host: str) -> None:
+        """Make the way ready for the next call, unless somebody asks at this moment."""
+        connection = self._met.get(host)
+        line = None if connection is None else self._lines.get(connection)
+        if connection is None or line is None:
+            return
+        gate = self._pool.gate(connection.target)
+        if self._pool.connection(connection.target) is connection and gate.is_free:
+            line.console.open_ahead()
 
     async def use(
         self,
@@ -478,6 +515,9 @@ class Pbx:
     async def close(self) -> None:
         """End every connection, and forget what was known of the hosts."""
         self._known_until.clear()
+        self._readiness.close()
+        for line in self._lines.values():
+            line.console.close()
         await self._pool.close()
 
     def __repr__(self) -> str:

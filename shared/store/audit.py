@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from shared.store.database import Door, Rows
+from shared.store.connection import Rows
+from shared.store.database import Door
 
 By: TypeAlias = Literal["client", "operator", "panel"]
 Action: TypeAlias = Literal[

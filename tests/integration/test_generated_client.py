@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.describe import WRITTEN
-from tests.integration.service import PHONE, SECRET, Service
+from tests.integration.followed import BUSY, NO_ANSWER, follow
+from tests.integration.service import PHONE, SECRET, Service, Services
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +68,45 @@ async def test_a_generated_client_places_a_call_and_finds_it(service: Service, l
     stranger = module.AuthenticatedClient("http://service", "nobody", httpx_args=transport)
     refused = await one.asyncio_detailed(placed.call_id, client=stranger)
     assert refused.parsed.code == "invalid-client-id"
+
+
+async def test_a_generated_client_follows_a_call_and_lists_everything(
+    start: Services, load: Any
+) -> None:
+    """By waiting for each next phase; of several pages each call once, of the feed each event."""
+    service = await follow(start)
+    transport = {"transport": httpx.ASGITransport(service.app)}
+    client = load("client").AuthenticatedClient("http://service", SECRET, httpx_args=transport)
+    create, models = load("api.calls.create_call"), load("models")
+    placed = []
+    for number in (BUSY, NO_ANSWER):
+        order = models.NewCall(from_="150", to=number)
+        placed.append((await create.asyncio(client=client, body=order)).call_id)
+    get, ends = load("api.following.get_call"), []
+    for call_id in placed:
+        state = await get.asyncio(call_id, client=client)
+        while state.phase != "ended":
+            phase = load("models.get_call_phase_type_0").GetCallPhaseType0(state.phase)
+            state = await get.asyncio(call_id, client=client, wait=20, phase=phase)
+        ends.append((state.reason, state.customer.talk_s))
+    assert ends == [("busy", 0), ("no_answer", 0)]
+
+    listed, cursor = [], None
+    while True:
+        page = await load("api.following.list_calls").asyncio(client=client, limit=1, cursor=cursor)
+        listed += [str(call.call_id) for call in page.calls]
+        if (cursor := page.next_) is None:
+            break
+    assert listed == placed[::-1]
+    told, after = [], 0
+    while events := await load("api.following.list_events").asyncio(
+        client=client, after=after, limit=3
+    ):
+        told += [(str(event.call.call_id), event.call.phase) for event in events.events]
+        if not events.events:
+            break
+        after = events.next_
+    assert [call_id for call_id, phase in told if phase == "ended"] == placed
 
 
 def test_a_generated_client_takes_words_that_are_to_come(load: Any) -> None:

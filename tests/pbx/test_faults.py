@@ -11,9 +11,9 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from shared.asterisk import socket_console
+from shared.asterisk import openings
 from shared.asterisk.models import Banner
-from shared.asterisk.socket_console import Stream
+from shared.asterisk.openings import Stream
 from shared.deadline import Deadline
 from tests.pbx.lab import Lab
 from tests.pbx.service import BUSY, LIMIT_S, TALKS, Phones, Services, until
@@ -56,7 +56,7 @@ async def test_frozen_after_its_banner_asterisk_dials_once(
     service = await start(COMMAND_TIMEOUT_S=4, LATE_CALL="keep")
     await service.call("152", WARM_UP)
     await phones.in_the_end()
-    read_banner = socket_console._read_banner
+    read_banner = openings._read_banner
 
     async def read_banner_then_freeze(stream: Stream, deadline: Deadline) -> Banner:
         banner = await read_banner(stream, deadline)
@@ -64,7 +64,7 @@ async def test_frozen_after_its_banner_asterisk_dials_once(
         return banner
 
     with monkeypatch.context() as patch:
-        patch.setattr(socket_console, "_read_banner", read_banner_then_freeze)
+        patch.setattr(openings, "_read_banner", read_banner_then_freeze)
         answer = await service.call("152", TALKS)
     assert verdict(answer) == (500, "outcome-unknown", "unknown")
     repeat = (await service.call("152", TALKS)).json()

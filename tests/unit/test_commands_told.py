@@ -34,6 +34,7 @@ RUN_BY = {
 NOT_RUN = {
     "docker": "there is no registry to push to",
     "aws": "nothing here asks AWS",
+    "task=$(aws": "nothing here asks AWS",
     "export": "sets what the command after it reads",
     "curl https://ID.execute-api": "nothing here asks AWS",
     "systemctl": "no systemd runs where tests do; test_deployed_files.py reads the units",

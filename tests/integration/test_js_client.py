@@ -1,0 +1,94 @@
+"""clients/js in Node.js, against a real process of the service; tests/browser has it in a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import to_thread
+
+from tests.integration import node
+from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, Play, playing
+from tests.integration.service import SECRET, seed
+from tests.postgres import Postgres
+
+pytestmark = pytest.mark.anyio
+
+_DRIVER = Path(__file__).with_name("js_client.mjs")
+
+
+@pytest.fixture(scope="module")
+async def running(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Play]:
+    """One process for all tests here."""
+    node.program("node")
+    async with playing(postgres, tmp_path_factory.mktemp("client")) as play:
+        yield play
+
+
+@pytest.fixture
+def play(running: Play) -> Play:
+    """The same, with an empty database and a PBX that has rung nobody."""
+    seed(running.postgres)
+    running.pbx.invites.clear()
+    return running
+
+
+async def does(play: Play, test: str) -> Any:
+    """Have the client do one of the driver's tests; what it tells."""
+    told = await to_thread.run_sync(lambda: node.run("node", _DRIVER, test, play.url, SECRET))
+    return json.loads(told)
+
+
+async def test_a_call_is_placed_watched_and_found(play: Play) -> None:
+    """Of several pages each call once; the feed tells the phases that the call's own answers do."""
+    told = await does(play, "call")
+    assert (told["placed"]["success"], told["placed"]["from_ext"]) == (True, AGENT)
+    for phases in (told["watched"], told["followed"]):
+        assert phases[-3:] == ["customer_ringing", "talking", "ended"]
+        assert len(set(phases)) == len(phases)
+    assert told["listed"] == [NO_ANSWER, IS_BUSY, TALKS]
+    rows = play.postgres.execute("SELECT actor FROM callapi.audit WHERE actor IS NOT NULL")
+    assert rows == [{"actor": "Юля"}]
+
+
+async def test_an_answer_that_was_lost_rings_once(play: Play) -> None:
+    """So do a gateway's errors: all attempts of a click have one key."""
+    told = await does(play, "lost")
+    assert told["repeated"]
+    assert (len(told["asked"]), len(set(told["asked"]))) == (4, 1)
+    assert len(play.postgres.execute("SELECT FROM callapi.calls")) == 1
+
+
+async def test_what_may_ring_is_never_asked_again(play: Play) -> None:
+    """`dialled: unknown` of the service, and the lost answer to a transfer, which has no key."""
+    told = await does(play, "unknown")
+    ids = {"requestId": "r", "callId": "c"}
+    assert told["placing"] == {
+        "status": 500,
+        "code": "outcome-unknown",
+        "dialled": "unknown",
+        **ids,
+    }
+    assert (told["transfer"]["dialled"], told["transfer"]["code"]) == ("unknown", None)
+    assert told["asked"] == 2
+
+
+async def test_the_feed_misses_nothing_while_things_break(play: Play) -> None:
+    """By long polls, since this Node.js may have no WebSocket; a gap is an event."""
+    told = await does(play, "feed")
+    assert told["numbers"] == list(range(1, len(told["numbers"]) + 1))
+    assert told["left"] == 0
+    assert (told["ahead"]["type"], told["ahead"]["seq"]) == ("events.gone", told["numbers"][-1])
+
+
+async def test_a_button_rings_once_for_three_clicks(play: Play) -> None:
+    """While its call goes on it is disabled, and tells how far the call is."""
+    told = await does(play, "button")
+    assert told["phases"][-1] == "ended"
+    assert told["dataset"] == {"phase": "ended", "reason": "busy"}
+    assert len(play.postgres.execute("SELECT FROM callapi.calls")) == 1
