@@ -861,9 +861,9 @@ async def test_one_limit_that_is_off_is_the_only_one_named(check: Check, name: s
 
 @pytest.mark.parametrize("name", TOLLS)
 def test_what_is_recommended_may_be_set(name: str) -> None:
-    """Each figure is one that its setting takes, and README recommends the same."""
+    """Each figure is one that its setting takes, and docs/security.md recommends the same."""
     assert getattr(Settings.from_environment({name.upper(): TOLLS[name]}), name) is not None
-    assert f"{name.upper()}={TOLLS[name]}" in (ROOT / "README.md").read_text("utf-8")
+    assert f"{name.upper()}={TOLLS[name]}" in (ROOT / "docs" / "security.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("number", ["0376", " 0376 ", "9999"])
