@@ -60,7 +60,7 @@ from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
 from shared.store.sandboxes import find_port
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_host, of_pbx
 from shared.turns import Turn
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ class Pbx:
         except Exception:
             if not sent:
                 raise
-            LOG.exception("❌ %s: звонок принят, соединение не отпущено", host)
+            LOG.exception("❌ %s: звонок принят, соединение не отпущено", host, extra=of_pbx(host))
             return sent[0]
         finally:
             lock.release()
@@ -245,15 +245,18 @@ class Pbx:
         deadline: Deadline,
         *,
         turn: Turn = "read",
+        after: asyncio.Event | None = None,
     ) -> FileSlice:
         """Read a part of the host's call records; a negative offset counts from the file's end.
+
+        Not before `after` is set: what is on its way meanwhile is only the way to the file.
 
         Raises:
             CdrUnreadable: the host has no such file, or does not let us read it.
         """
 
         async def read(connection: Connection, until: Deadline) -> FileSlice:
-            return await connection.read_file(path, offset, length, until)
+            return await connection.read_file(path, offset, length, until, after=after)
 
         return await self._ask_files(host, path, read, deadline, turn)
 
@@ -366,13 +369,14 @@ class Pbx:
         of: Use = "console",
     ) -> T:
         """Use a host's connection, again only while nothing was executed. Raises PbxError."""
-        try:
-            return await self._use(host, deadline, use, turn, of)
-        except PbxError as error:
-            if of == "console":
-                self._observed_of(host).note_away(error)
-            await self._note_broken(host, error)
-            raise
+        with of_host(host):
+            try:
+                return await self._use(host, deadline, use, turn, of)
+            except PbxError as error:
+                if of == "console":
+                    self._observed_of(host).note_away(error)
+                await self._note_broken(host, error)
+                raise
 
     async def _use(
         self,
@@ -437,12 +441,18 @@ class Pbx:
         try:
             await note_asterisk(self._database, host, identity)
         except DatabaseUnavailable as error:
-            LOG.warning("⚠️ АТС %s: не записано, какой это Asterisk: %s", host, error)
+            LOG.warning(
+                "⚠️ АТС %s: не записано, какой это Asterisk: %s", host, error, extra=of_pbx(host)
+            )
             return  # the next answer tries again
         except TextRefused:  # the database has another encoding than UTF-8
-            LOG.warning("⚠️ АТС %s: не записано, какой это Asterisk: в базе нет таких букв", host)
+            LOG.warning(
+                "⚠️ АТС %s: не записано, какой это Asterisk: в базе нет таких букв",
+                host,
+                extra=of_pbx(host),
+            )
         except Exception:  # noqa: BLE001 - told in the log: a call may have been placed
-            LOG.exception("❌ АТС %s: не записано, какой это Asterisk", host)
+            LOG.exception("❌ АТС %s: не записано, какой это Asterisk", host, extra=of_pbx(host))
         self._asterisks[host] = identity
 
     def _keep(self, host: str, connection: Connection, blocked: Exchange) -> None:
