@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from shared.settings import Settings
-from tests.deploy.template import ROOT, Template, load_template
+from tests.deploy.template import ROOT, Template, load_template, parse
 from tests.deploy.test_template import metrics_of, reserved
+from tests.unit.test_readme import table
 
 DOCS = (ROOT / "docs/deploy.md").read_text("utf-8")
 
@@ -101,6 +102,27 @@ def test_parameters_and_resources_are_called_by_their_names() -> None:
     """What is written in code style and looks like one is one."""
     template = load_template()
     known = {*template.parameters, *template.resources, *template.outputs}
+    for example in (ROOT / "deploy/examples").glob("*.yaml"):
+        known |= parse(example)["Parameters"].keys()
     written = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)(?:=\w+)?`", DOCS))
     assert len(written) > 10
     assert written <= known
+
+
+def test_the_price_of_listeners_is_the_sum_of_its_parts() -> None:
+    """And its units are those of the arithmetic beside them."""
+    section = DOCS.partition("**What 1,000 listeners cost**")[2].partition("The same by long")[0]
+    rows = {row[0]: float(row[2].strip("*")) for row in table(section, "a month")}
+    total = rows.pop("**sum**")
+    assert round(sum(rows.values()), 2) == total
+    gb_s = 0.0000166667
+    assert rows == {
+        "connections": round(1_000 * 43_200 * 0.25e-6, 2),
+        "pings, one in nine minutes, and their answers": round(2 * 4.8, 2),
+        "pings, Lambda": round(4.8 * 0.20 + 48_000 * gb_s, 2),
+        "events": 1.40,
+        "outbox": round(700_000 * 2 * 0.625e-6, 2),
+        "connections found": round(0.7 * 0.125, 2),
+        "push, Lambda": round(0.7 * 0.20 + 17_500 * gb_s, 2),
+        "opened anew, once in two hours": round(0.72 * 0.20 + 7_200 * gb_s + 0.72 * 0.625, 2),
+    }

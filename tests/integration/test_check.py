@@ -166,7 +166,7 @@ async def test_a_healthy_check_asks_each_thing_once(check: Check, pbx: StandIn) 
     await check()
     # Which logs in: sshd penalises whoever does not, and with him the service, of one address.
     assert pbx.connections - before[0] == 1
-    assert pbx.opens - before[1] == 6  # five questions, and one whether Asterisk has booted
+    assert pbx.opens - before[1] == 5  # five questions, the first beside whether it has booted
     # `true` after the log-in, the file and the disk by SFTP, `date`.
     assert pbx.sessions - before[2] == 4
     sentinel = "core show uptime seconds"
