@@ -41,10 +41,10 @@ POINTS = (
     Point("shared.auth.admission", "admit", "it is admitted: one statement", 1),
     Point("shared.pbx.hosts", "Pbx.check_extension", "its extension is checked, if not known", 1),
     Point("shared.pbx.hosts", "Pbx.originate", "the PBX is asked to originate", 1),
-    Point("shared.ssh.connection", "Connection.open_socket", "a channel to the socket opens", 2),
-    Point("shared.asterisk.socket_console", "_read_banner", "Asterisk's banner comes", 2),
+    Point("shared.asterisk.openings", "Openings.take", "an open control socket is taken", 2),
     Point("shared.asterisk.socket_console", "SocketExchange.replies", "the replies come", 2),
     Point("shared.auth.admission", "settle", "it is settled: one statement"),
+    Point("shared.ssh.connection", "Connection.open_socket", "a socket is opened, maybe ahead"),
 )
 FIRST, LAST = "the answer begins", "the answer has gone out"
 

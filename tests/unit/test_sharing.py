@@ -211,7 +211,7 @@ async def test_whoever_has_less_time_is_not_taken_along(asterisk: Asterisk) -> N
     async with host.turn:
         calls = asyncio.gather(host.call("150"), host.call("151", host.until_s / 2))
         assert await host.call("152", 0.02) == "pbx-busy"
-    assert await calls == ["17.150", "17.151"]
+    assert list(await calls) == ["17.150", "17.151"]
     assert [len(commands) for commands in asterisk.asked] == [3, 3]
     assert asterisk.dialled == ["150", "151"]
 
