@@ -16,7 +16,9 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 
 import asterisk
+from shared.asterisk.models import PHASE_MEANINGS, REASON_MEANINGS
 from shared.description.document import describing
+from shared.description.problem import KINDS
 from shared.errors import ServiceError
 from shared.metrics.families import FAMILIES
 from shared.operate import hostlines
@@ -24,6 +26,40 @@ from shared.operate import hostlines
 _ROOT = Path(__file__).parents[1]
 METRICS = _ROOT / "docs" / "metrics.md"
 CHECK = _ROOT / "docs" / "check.md"
+API = _ROOT / "docs" / "api.md"
+# Errors that no class of the tree stands for: of HTTP itself, and of the edge.
+OF_HTTP = {
+    "malformed-request": (
+        400,
+        "No HTTP/1.1 that can be read in one way only; nothing was dialled.",
+    ),
+    "origin-not-allowed": (
+        403,
+        "`CORS_ORIGINS` names other pages than this one; nothing was dialled.",
+    ),
+    "not-through-edge": (
+        403,
+        "On AWS: the request went round the CloudFront before the API; nothing was dialled.",
+    ),
+    "not-found": (404, "There is no such endpoint."),
+    "method-not-allowed": (405, "`Allow` says which method is; HEAD places no calls either."),
+    "request-timeout": (408, "Head or body came too slowly; nothing was dialled."),
+    "body-too-large": (413, "A body has at most 16 kB."),
+    "target-too-long": (414, "Path and query have at most 8,192 bytes; nothing was dialled."),
+    "head-too-large": (431, "A request's line and headers have at most 32 kB."),
+    "origin-secret-unreadable": (
+        503,
+        "`ORIGIN_SECRET_ARN` cannot be read, or is malformed: an operator must look.",
+    ),
+}
+# Where a code's page says more than a line can.
+_SEE = {
+    "destination-denied": "[Rules](security.md#rules)",
+    "shared-host": "[Shared PBXs](security.md#shared-pbxs)",
+    "too-many-open-calls": "[Tolls](security.md#tolls)",
+    "ssh-host-key-changed": "[Host keys](security.md#host-keys)",
+    "outcome-unknown": "[Late calls](operate.md#late-calls)",
+}
 WRITTEN = _ROOT / "docs" / "openapi.json"
 RELEASED = Path(__file__).parent / "unit" / "openapi-released.json"
 
@@ -73,6 +109,33 @@ def remedies() -> Iterable[tuple[str, ...]]:
         yield f"`{kind.code}`", meaning_of(kind), remedy
 
 
+def codes() -> Iterable[tuple[str, ...]]:
+    """Give each code its line of docs/api.md, by its status and then as the tree has it."""
+    told = {code: (kind.status, meaning_of(kind)) for code, kind in KINDS.items()} | OF_HTTP
+    for code, (status, meaning) in sorted(told.items(), key=lambda one: one[1][0]):
+        see = f" See {_SEE[code]}." if code in _SEE else ""
+        yield f"`{code}`", str(status), meaning + see
+
+
+def phases() -> Iterable[tuple[str, ...]]:
+    """Give each phase its line of docs/api.md."""
+    return ((f"`{phase}`", meaning) for phase, meaning in PHASE_MEANINGS.items())
+
+
+def reasons() -> Iterable[tuple[str, ...]]:
+    """Give each reason its line of docs/api.md."""
+    return ((f"`{reason}`", meaning) for reason, meaning in REASON_MEANINGS.items())
+
+
+TABLES = (
+    (METRICS, "family", families),
+    (CHECK, "code", remedies),
+    (API, "code", codes),
+    (API, "`phase`", phases),
+    (API, "`reason`", reasons),
+)
+
+
 def rewrite(page: str, first: str, rows: Iterable[tuple[str, ...]]) -> str:
     """Give that table of a page whose first column is named `first` these rows."""
     lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -86,8 +149,8 @@ def rewrite(page: str, first: str, rows: Iterable[tuple[str, ...]]) -> str:
 
 def main() -> None:
     """Write it."""
-    for page, first, rows in ((METRICS, "family", families()), (CHECK, "code", remedies())):
-        page.write_text(rewrite(page.read_text("utf-8"), first, rows), "utf-8")
+    for page, first, rows in TABLES:
+        page.write_text(rewrite(page.read_text("utf-8"), first, rows()), "utf-8")
     text = render(described())
     WRITTEN.write_text(text, "utf-8")
     if sys.argv[1:] == ["--release"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from shared import errors
 from shared.errors import ServiceError
 from shared.operate.__main__ import _parser
 from shared.settings import Rate, Settings
+from tests.describe import OF_HTTP, TABLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -27,20 +28,6 @@ API, SETTINGS, OPERATE, SECURITY = (
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUSSIAN = (ROOT / "docs" / "ru.md").read_text("utf-8")
-
-# Errors that no class of the tree stands for: of HTTP itself.
-FROM_HTTP = {
-    "not-found": 404,
-    "not-through-edge": 403,
-    "origin-secret-unreadable": 503,
-    "method-not-allowed": 405,
-    "malformed-request": 400,
-    "origin-not-allowed": 403,
-    "request-timeout": 408,
-    "body-too-large": 413,
-    "target-too-long": 414,
-    "head-too-large": 431,
-}
 
 
 def table(text: str, head: str) -> Iterator[list[str]]:
@@ -100,7 +87,7 @@ def raised() -> set[str]:
 
 def codes() -> dict[str, int]:
     """Collect every code that an answer may have, with its status."""
-    found = dict(FROM_HTTP)
+    found = {code: status for code, (status, _) in OF_HTTP.items()}
     waiting: list[type[ServiceError]] = [ServiceError]
     names = raised()
     while waiting:
@@ -119,13 +106,20 @@ def test_error_codes_are_those_of_the_code() -> None:
     listed = {row[0].strip("`"): int(row[1]) for row in rows}
     assert listed == codes()
     assert len(rows) == len(listed)
-    assert all(len(row) == 3 and row[2] for row in rows)
+
+
+@pytest.mark.parametrize(("page", "first", "rows"), TABLES)
+def test_a_table_is_what_the_code_says(
+    page: Path, first: str, rows: Callable[[], Iterable[tuple[str, ...]]]
+) -> None:
+    """`python -m tests.describe` writes it anew."""
+    assert [tuple(row) for row in table(page.read_text("utf-8"), first)] == list(rows())
 
 
 def test_codes_from_http_are_those_of_the_code() -> None:
     """Those that are not HTTP's own phrases are written out in the code."""
     text = "".join(p.read_text("utf-8") for p in (ROOT / "shared" / "http").glob("*.py"))
-    for code in set(FROM_HTTP) - {"not-found", "method-not-allowed"}:
+    for code in set(OF_HTTP) - {"not-found", "method-not-allowed"}:
         assert f'"{code}"' in text
 
 
