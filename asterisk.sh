@@ -54,7 +54,7 @@ Usage: ./asterisk.sh COMMAND
              forget a person's number; without --yes only say how much there is
 
 Settings are environment variables; those of .env, a NAME=VALUE a line, come before them (ENV_FILE
-names another such file). README.md lists them.
+names another such file). docs/settings.md lists them.
 TEXT
 }
 

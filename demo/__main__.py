@@ -41,7 +41,7 @@ AGENT, CUSTOMER = "154", "+375290000001"
 _BETWEEN_CALLERS_S = 15.0
 # A page that somebody writes on this machine may call the demo, whatever port serves it.
 _PAGES = ",".join(f"http://{host}:*" for host in ("localhost", "127.0.0.1", "[::1]"))
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path.cwd()
 _FOLDER = _ROOT / ".run" / "demo"
 _LOG = _FOLDER / "asterisk_service.log"
 _START_LIMIT_S = 30.0

@@ -18,6 +18,8 @@ from bench.part import Found, Parameter
 from bench.progress import Progress
 from bench.report import Cell, Table
 from bench.stage import Durable, Service, serving, stage
+from shared.store.database import Database
+from shared.store.expired import Kept, remove_expired
 
 SUMMARY = "many thousand calls through one process"
 PARAMETERS = {
@@ -34,6 +36,7 @@ SELECT (SELECT count(*) FROM callapi.calls WHERE ended_at IS NULL OR cdr = 'pend
        (SELECT count(*) FROM callapi.call_events) AS events
 """
 _OVER_S = 60.0
+_KEPT = Kept(events_days=7, calls_days=400, audit_days=400)
 COLUMNS = (
     *("calls", "calls/s", "memory MB", "descriptors", "threads", "CPU ms a call"),
     *("a session's memory MB", "open calls", "claims", "limits", "events a call"),
@@ -52,7 +55,7 @@ def run(asked: argparse.Namespace, progress: Progress) -> Found:
             COLUMNS,
             rows,
             "The first row is before any call; a session's memory is the mean of those of the"
-            " database that are open.",
+            " database that are open. What has expired is swept at each step, as each hour.",
         )
         return Found([table], versions(on.versions))
 
@@ -60,6 +63,7 @@ def run(asked: argparse.Namespace, progress: Progress) -> Found:
 async def _soak(
     postgres: Durable, service: Service, asked: argparse.Namespace, progress: Progress
 ) -> list[list[Cell]]:
+    database = Database(postgres.settings())
     clients = [Client(service.port) for _ in range(asked.clients)]
     await asyncio.gather(*(client.get("/api/calls") for client in clients))
     rows = [_row(postgres, service, 0, None, None)]
@@ -76,11 +80,13 @@ async def _soak(
         await asyncio.gather(*map(call, clients))
         seconds = time.monotonic() - began
         await _over(postgres)
+        await remove_expired(database, _KEPT)
         used = processor_s(service.pid) - used
         told = (made / seconds, 1000 * used / made)
         rows.append(_row(postgres, service, (step + 1) * made, *told))
     for client in clients:
         client.close()
+    database.close()
     return rows
 
 

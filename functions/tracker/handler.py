@@ -26,7 +26,7 @@ from shared.push.afterwards import put_due
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
 from shared.store.leases import FollowedCall, Lease, NoPlace, hosts_due
-from shared.telemetry import LOG, configure_logging
+from shared.telemetry import LOG, configure_logging, of_pbx
 
 # What is left of the invocation's time for the last turn, giving the lease back and the hand-over,
 # each of which has a limit of its own: also while the database or the PBX answers nothing.
@@ -55,7 +55,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         return run_pinned(follow(host, left_s))
     except ServiceError as error:
-        LOG.error("❌ Трекер %s: %s", host, error)
+        LOG.error("❌ Трекер %s: %s", host, error, extra=of_pbx(host))
         return {"host": host, "end": error.code}
 
 
@@ -64,7 +64,7 @@ async def follow(host: str, seconds: float) -> dict[str, Any]:
     try:
         lease = await Lease.take_place(the_database(), host, the_settings().trackers_at_once)
     except NoPlace:
-        LOG.warning("⚠️ Трекер %s: все места заняты, хост ждёт очереди", host)
+        LOG.warning("⚠️ Трекер %s: все места заняты, хост ждёт очереди", host, extra=of_pbx(host))
         return {"host": host, "end": "no-place"}
     if lease is None:
         return {"host": host, "end": "replaced"}
@@ -88,7 +88,7 @@ async def follow(host: str, seconds: float) -> dict[str, Any]:
         await asyncio.sleep(_OTHERS_S)
     if end != "replaced":
         await start_due()
-    LOG.info("👁 Трекер %s: %s", host, end)
+    LOG.info("👁 Трекер %s: %s", host, end, extra=of_pbx(host))
     return {"host": host, "end": end}
 
 

@@ -238,22 +238,13 @@ async def load_linkedids(
     return found
 
 
-async def load_legs(
-    console: Console, root_uniqueid: str, deadline: Deadline
-) -> tuple[Channel, ...]:
-    """Find every live channel of a call, by asking each channel whose it is.
-
-    One that cannot be asked is of the call that it is bridged with. Raises NotExecuted.
-    """
-    return await legs_among(
-        console, root_uniqueid, await list_channels(console, deadline), deadline
-    )
-
-
 async def legs_among(
     console: Console, root_uniqueid: str, channels: tuple[Channel, ...], deadline: Deadline
 ) -> tuple[Channel, ...]:
-    """Find those of a call among all live channels. Raises NotExecuted."""
+    """Find those of a call among all live channels, by asking each channel whose it is.
+
+    One that cannot be asked is of the call that it is bridged with. Raises NotExecuted.
+    """
     linkedids = await load_linkedids(console, channels, deadline)
     legs = {c.uniqueid: c.bridge for c in channels if linkedids.get(c.uniqueid) == root_uniqueid}
     bridges = set(legs.values()) - {""}

@@ -107,6 +107,11 @@ class Console(ABC):
             Exception: whatever it is, certainly none of them was executed.
         """
 
+    def takes(self, *commands: str) -> bool:
+        """Tell whether so many commands, of different callers, are one exchange here."""
+        del commands
+        return False
+
     async def ask(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """Run the commands in order and return the reply of each.
 

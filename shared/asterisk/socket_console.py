@@ -120,6 +120,10 @@ class SocketConsole(Console):
             greeted.stream.close()
         raise SocketRefused("Asterisk is starting again and again")
 
+    def takes(self, *commands: str) -> bool:
+        """See `Console.takes`: as many as one write may have."""
+        return _length(commands) <= _MAX_WRITE_BYTES
+
     async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """See `Console.read`; the first time in the exchange that waits for Asterisk's boot."""
         if self._booted_pid is not None or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:

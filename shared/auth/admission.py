@@ -155,7 +155,7 @@ async def admit(
             log_wrong_secret(address)
             raise InvalidClientId from None
         if rows[0]["number"] is not None:
-            note_enterprise(rows[0]["number"], sandbox=rows[0]["sandbox"])
+            note_enterprise(rows[0]["number"], rows[0]["host"], sandbox=rows[0]["sandbox"])
         return rows[0]
 
     row = await ask(settings.shared_hosts)

@@ -57,7 +57,7 @@ from shared.pbx.neighbours import Neighbours, the_neighbours
 from shared.process import once
 from shared.settings import Settings, on_lambda, the_settings
 from shared.store.database import Database, the_database
-from shared.telemetry import CALL_ID, LOG, count, count_call, cut_secret, note_repeat
+from shared.telemetry import CALL_ID, LOG, count, count_call, cut_secret, note_repeat, of_pbx
 from shared.together import together
 
 _RING_POLL_S = 0.15
@@ -123,7 +123,9 @@ class Placing:
             return await self._repeat(order, admitted, caller.deadline, field)
         may_ring = False
         try:
-            LOG.info("🔗 SSH подключение к %s: %s", admitted.host, order)
+            LOG.info(
+                "🔗 SSH подключение к %s: %s", admitted.host, order, extra=of_pbx(admitted.host)
+            )
             command = await self._prepare(order, admitted, caller.deadline, field)
             may_ring = True
             originated = await self.pbx.originate(admitted.host, command, caller.deadline)
@@ -152,7 +154,9 @@ class Placing:
             raise
         count_call(is_accepted=True)
         count("PlacingMs", round((time.monotonic() - began) * 1000))
-        LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, order)
+        LOG.info(
+            "✅ CLI команда выполнена на %s: %s", admitted.host, order, extra=of_pbx(admitted.host)
+        )
         roots = originated.roots
         await self.settler.settle_accepted(admitted, Settlement("executed", roots))
         if originated.blocked is not None:
@@ -338,8 +342,8 @@ def _tell_failure(error: ServiceError, order: Order, host: str) -> None:
     level = _level(error)
     is_operators = level == logging.ERROR
     # By this field AWS counts which PBX's calls fail.
-    extra = {"failed_host": host} if is_operators else None
-    LOG.log(level, "❌ %s на %s: %s", order, host, error, extra=extra)
+    failed: dict[str, object] = {"failed_host": host} if is_operators else {}
+    LOG.log(level, "❌ %s на %s: %s", order, host, error, extra=of_pbx(host) | failed)
     if is_operators and error.dialled == "no":
         count_call(is_accepted=False)
 

@@ -37,7 +37,7 @@ from shared.measures import observe
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
 from shared.store.leases import Change, FollowedCall, Following, Lease, MalformedCall
-from shared.telemetry import LOG, count, of_call
+from shared.telemetry import LOG, count, of_call, of_host, of_pbx
 
 End: TypeAlias = Literal["idle", "replaced", "time"]
 
@@ -124,9 +124,11 @@ class Tracker:
         or the PBX may answer nothing: the turn of it that may yet come keeps no lease.
         """
         self._ends_at = time.monotonic() + until_s
+        last_s = None if until_s == float("inf") else until_s + _LAST_TURN_S
         try:
-            async with asyncio.timeout(None if until_s == float("inf") else until_s + _LAST_TURN_S):
-                end = await self._follow()
+            with of_host(self._lease.host):
+                async with asyncio.timeout(last_s):
+                    end = await self._follow()
         except TimeoutError:
             if time.monotonic() < self._ends_at:  # somebody else's
                 raise
@@ -167,7 +169,11 @@ class Tracker:
             async with asyncio.timeout(_GIVE_BACK_S):
                 await self._lease.give_back()
         except (TimeoutError, DatabaseUnavailable):
-            LOG.warning("⚠️ Трекер %s: аренда не возвращена, истечёт сама", self._lease.host)
+            LOG.warning(
+                "⚠️ Трекер %s: аренда не возвращена, истечёт сама",
+                self._lease.host,
+                extra=of_pbx(self._lease.host),
+            )
 
     async def _write(
         self, changes: Sequence[Change] = (), view: Sequence[PbxCall] | None = None
@@ -208,12 +214,18 @@ class Tracker:
                     "🔚 %s на %s: %s -> %s, %s, разговор %s",
                     "Итог звонка уточнён" if end.corrected else "Звонок окончен",
                     *(self._lease.host, end.code, end.to, end.reason, talk),
+                    extra=of_pbx(self._lease.host),
                 )
         for bad in set(following.malformed) - self._malformed:
             self._malformed.add(bad)
             count("InternalErrors")
             with of_call(bad.call_id):
-                LOG.error("❌ Трекер %s, звонок не читается: %s", self._lease.host, bad.why)
+                LOG.error(
+                    "❌ Трекер %s, звонок не читается: %s",
+                    self._lease.host,
+                    bad.why,
+                    extra=of_pbx(self._lease.host),
+                )
         for call in following.calls:
             if call.phase == "unknown" and call.call_id not in self._unknown and self._on_unknown:
                 self._unknown.add(call.call_id)
@@ -369,11 +381,12 @@ class Tracker:
             LOG.warning(
                 "⚠️ Трекер %s: каналов, о которых Asterisk не спросить: %d, например %a",
                 *(self._lease.host, len(new), new[0][:80]),
+                extra=of_pbx(self._lease.host),
             )
 
     def _unreachable(self, error: PbxError | DatabaseUnavailable) -> None:
         if self._error_code != error.code:
-            LOG.warning("⚠️ Трекер %s: %s", self._lease.host, error)
+            LOG.warning("⚠️ Трекер %s: %s", self._lease.host, error, extra=of_pbx(self._lease.host))
         self._error_code = error.code
 
     async def _pause(self, following: Following) -> None:

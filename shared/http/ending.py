@@ -125,6 +125,7 @@ def _log(scope: Scope, ending: Ending, answer: Answer, duration_ms: float) -> No
         "status": answer.status,
         "duration_ms": round(duration_ms, 1),
         "enterprise": ending.enterprise or None,
+        "host": ending.host or None,
         "sandbox": ending.is_sandbox or None,
     }
     LOG.log(_level(answer.status), "%s", line, extra=fields | ({} if is_kept else CONSOLE_ONLY))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from shared.asterisk import client, originating
+from shared.asterisk import client
 from shared.asterisk.client import Phones
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, Exchange
@@ -46,6 +46,7 @@ from shared.pbx.addresses import canonical, checked_host
 from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
 from shared.pbx.readiness import Readiness
+from shared.pbx.sharing import Send, Sharing
 from shared.pbx.state import Failure, HostState, Observed
 from shared.pbx.transports import Line, Lines, may_be_ahead
 from shared.process import closed_by
@@ -59,7 +60,7 @@ from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
 from shared.store.sandboxes import find_port
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_host, of_pbx
 from shared.turns import Turn
 
 T = TypeVar("T")
@@ -103,6 +104,7 @@ class Pbx:
         )
         self._known_until: dict[tuple[str, str], float] = {}
         self._blocked: Counter[str] = Counter()
+        self._sharing = Sharing()
         self._breakers = Breakers(settings, pool, database)
         self._readiness = Readiness(self._open_ahead, is_on=may_be_ahead(settings))
 
@@ -127,25 +129,32 @@ class Pbx:
                 retry_after_s=self._settings.pbx_queue_s,
             ) from None
 
-        async def send(line: Line, until: Deadline) -> Originated:
-            if self._blocked[host] >= line.transport.most_blocked:
-                raise PbxBusy(
-                    f"{self._blocked[host]} calls ring on this host, each on a console of its own"
-                    " until it is answered, as up to Asterisk 11",
-                    retry_after_s=self._settings.pbx_queue_s,
-                )
-            sent.append(await originating.originate(line.console, command, until))
-            return sent[0]
+        async def use(send: Send) -> Originated:
+            async def ask(line: Line, until: Deadline) -> Originated:
+                self._check_blocked(host, line)
+                sent.append(await send(line.console, until))
+                return sent[0]
+
+            return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._ask_line(host, send, deadline)
+            return await self._sharing.originate(host, command, deadline, use)
         except Exception:
             if not sent:
                 raise
-            LOG.exception("❌ %s: звонок принят, соединение не отпущено", host)
+            LOG.exception("❌ %s: звонок принят, соединение не отпущено", host, extra=of_pbx(host))
             return sent[0]
         finally:
             lock.release()
+
+    def _check_blocked(self, host: str, line: Line) -> None:
+        """Refuse one more call where each blocks a console, and as many do as may."""
+        if self._blocked[host] >= line.transport.most_blocked:
+            raise PbxBusy(
+                f"{self._blocked[host]} calls ring on this host, each on a console of its own until"
+                " it is answered, as up to Asterisk 11",
+                retry_after_s=self._settings.pbx_queue_s,
+            )
 
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
         """Refuse an extension that the dialplan certainly does not know; its call follows.
@@ -236,15 +245,18 @@ class Pbx:
         deadline: Deadline,
         *,
         turn: Turn = "read",
+        after: asyncio.Event | None = None,
     ) -> FileSlice:
         """Read a part of the host's call records; a negative offset counts from the file's end.
+
+        Not before `after` is set: what is on its way meanwhile is only the way to the file.
 
         Raises:
             CdrUnreadable: the host has no such file, or does not let us read it.
         """
 
         async def read(connection: Connection, until: Deadline) -> FileSlice:
-            return await connection.read_file(path, offset, length, until)
+            return await connection.read_file(path, offset, length, until, after=after)
 
         return await self._ask_files(host, path, read, deadline, turn)
 
@@ -357,13 +369,14 @@ class Pbx:
         of: Use = "console",
     ) -> T:
         """Use a host's connection, again only while nothing was executed. Raises PbxError."""
-        try:
-            return await self._use(host, deadline, use, turn, of)
-        except PbxError as error:
-            if of == "console":
-                self._observed_of(host).note_away(error)
-            await self._note_broken(host, error)
-            raise
+        with of_host(host):
+            try:
+                return await self._use(host, deadline, use, turn, of)
+            except PbxError as error:
+                if of == "console":
+                    self._observed_of(host).note_away(error)
+                await self._note_broken(host, error)
+                raise
 
     async def _use(
         self,
@@ -428,12 +441,18 @@ class Pbx:
         try:
             await note_asterisk(self._database, host, identity)
         except DatabaseUnavailable as error:
-            LOG.warning("⚠️ АТС %s: не записано, какой это Asterisk: %s", host, error)
+            LOG.warning(
+                "⚠️ АТС %s: не записано, какой это Asterisk: %s", host, error, extra=of_pbx(host)
+            )
             return  # the next answer tries again
         except TextRefused:  # the database has another encoding than UTF-8
-            LOG.warning("⚠️ АТС %s: не записано, какой это Asterisk: в базе нет таких букв", host)
+            LOG.warning(
+                "⚠️ АТС %s: не записано, какой это Asterisk: в базе нет таких букв",
+                host,
+                extra=of_pbx(host),
+            )
         except Exception:  # noqa: BLE001 - told in the log: a call may have been placed
-            LOG.exception("❌ АТС %s: не записано, какой это Asterisk", host)
+            LOG.exception("❌ АТС %s: не записано, какой это Asterisk", host, extra=of_pbx(host))
         self._asterisks[host] = identity
 
     def _keep(self, host: str, connection: Connection, blocked: Exchange) -> None:

@@ -27,6 +27,7 @@ from shared.ssh.files import (
     FileSlice,
     FileUnreadable,
     Space,
+    open_sftp,
     read_slice,
     read_space,
     why_unreadable,
@@ -195,10 +196,19 @@ class Connection:
             raise self._not_begun(opening.exception() if opening.done() else None)
         return Running(self, session, opening)
 
-    async def read_file(self, path: str, offset: int, length: int, deadline: Deadline) -> FileSlice:
+    async def read_file(
+        self,
+        path: str,
+        offset: int,
+        length: int,
+        deadline: Deadline,
+        *,
+        after: asyncio.Event | None = None,
+    ) -> FileSlice:
         """Read at most `length` bytes from `offset`; a negative one counts from the file's end.
 
-        The SFTP session lives no longer than this: it is one of sshd's MaxSessions.
+        It is opened before, but not looked into until `after` is set. The SFTP session lives no
+        longer than this: it is one of sshd's MaxSessions.
 
         Raises:
             FileUnreadable: says why.
@@ -206,7 +216,7 @@ class Connection:
             ConnectionLost: this connection is of no more use.
         """
         return await self._ask_files(
-            lambda sftp: read_slice(sftp, path, offset, length), length, deadline
+            lambda sftp: read_slice(sftp, path, offset, length, after), length, deadline
         )
 
     async def load_space(self, path: str, deadline: Deadline) -> Space:
@@ -231,7 +241,7 @@ class Connection:
         end = self._intake.expect(length + MAX_BYTES)
         try:
             async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
-                sftp = await self._connection.start_sftp_client()
+                sftp = await open_sftp(self._connection)
             async with deadline.enforce():
                 return await ask(sftp)
         except TimeoutError:

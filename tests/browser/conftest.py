@@ -79,6 +79,14 @@ class Site:
             await page.screenshot(path=self.shots / f"{name}.png", full_page=True)
 
 
+def chromium() -> str:
+    """Find the browser."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.fail("chromium is missing: apt-get install chromium")
+    return program
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL with `enterprises` and our migrations."""
@@ -91,9 +99,7 @@ async def running(
     postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
     """A service, its PBX, and a browser; all of it is ended."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.fail("chromium is missing: apt-get install chromium")
+    program = chromium()
     folder = tmp_path_factory.mktemp("panel")
     install(folder)
     port = free_port()

@@ -39,6 +39,27 @@ _GROUP = arn("ec2", "security-group/sg-1")
 # What each kind of resource is made, changed and removed by, and the name of one.
 NEEDED: dict[str, tuple[str, str]] = {
     "AWS::ApiGatewayV2::Api": ("apigateway:POST PUT PATCH GET DELETE", _API),
+    "AWS::ApiGatewayV2::Integration": ("apigateway:POST PATCH DELETE", f"{_API}/integrations"),
+    "AWS::ApiGatewayV2::Route": ("apigateway:POST PATCH DELETE", f"{_API}/routes"),
+    "AWS::ApiGatewayV2::RouteResponse": (
+        "apigateway:POST PATCH DELETE",
+        f"{_API}/routes/abc/routeresponses",
+    ),
+    "AWS::DynamoDB::Table": (
+        "dynamodb:CreateTable DescribeTable UpdateTable UpdateTimeToLive DeleteTable",
+        arn("dynamodb", f"table/{STACK}-Outbox-AbC"),
+    ),
+    "AWS::EC2::VPCEndpoint": (
+        "ec2:CreateVpcEndpoint ModifyVpcEndpoint DeleteVpcEndpoints",
+        arn("ec2", "vpc-endpoint/vpce-1"),
+    ),
+    "AWS::Lambda::EventSourceMapping": (
+        (
+            "lambda:CreateEventSourceMapping GetEventSourceMapping UpdateEventSourceMapping"
+            " DeleteEventSourceMapping"
+        ),
+        arn("lambda", "event-source-mapping:1-2-3"),
+    ),
     "AWS::ApiGatewayV2::Stage": ("apigateway:POST PATCH GET DELETE", f"{_API}/stages"),
     "AWS::CloudWatch::Alarm": (
         "cloudwatch:PutMetricAlarm DeleteAlarms",
@@ -134,7 +155,7 @@ NEEDED: dict[str, tuple[str, str]] = {
 # Names that CloudFormation, or AWS itself, chooses, or that have none.
 _ANY = {
     *("cloudformation:GetTemplateSummary", "cloudformation:ValidateTemplate"),
-    *("sns:GetSubscriptionAttributes", "sns:Unsubscribe"),
+    *("sns:GetSubscriptionAttributes", "sns:Unsubscribe", "lambda:CreateEventSourceMapping"),
     *("logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:GetLogDelivery"),
     *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery"),
 }

@@ -68,6 +68,7 @@ _KEY = [
 ANY = (("dynamodb:ListStreams", "*"), ("execute-api:ManageConnections", "/events/*/@connections/*"))
 AWS_METRICS = {
     "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency", "ConnectCount", "MessageCount"},
+    "AWS/Logs": {"IncomingBytes"},
     "AWS/Lambda": {
         *("ConcurrentExecutions", "Duration", "Errors", "Invocations", "IteratorAge", "Throttles"),
     },

@@ -27,6 +27,7 @@ QUICK = {
     "PBX_RETRY_S": 0.05,
     "REPEAT_WINDOW_S": 0.05,
     "UNKNOWN_HOLD_S": 20,
+    "PBX_AHEAD_S": 0,  # the link dies before a socket is opened, or after
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from functions.tracker import handler as function
 from shared.following.pace import Pace
 from shared.following.wake import Waker
+from tests.integration.playing import Play
 from tests.integration.service import Service, Services, make_pbx, until
 
 BUSY, NO_ANSWER, TALKS_ON, TALKS_RTP = (f"+37529000000{digit}" for digit in "2356")
@@ -106,7 +107,7 @@ def allow_audit(service: Service, number: str = "0367") -> None:
 WEBHOOK = "5d2f3a0e-8c53-4b1c-9a43-9f1d6f0f2b11"
 
 
-def allow_webhooks(service: Service, number: str = "0367") -> None:
+def allow_webhooks(service: Service | Play, number: str = "0367") -> None:
     """Let an enterprise have webhooks, as an operator does; it has one that is off."""
     service.postgres.execute(
         "INSERT INTO callapi.enterprise_rules (enterprise, webhooks) VALUES (:number, true)"

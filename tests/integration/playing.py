@@ -14,7 +14,7 @@ from tests.postgres import Postgres
 TALKS, IS_BUSY, NO_ANSWER, TALKS_ON = (f"+37529000000{digit}" for digit in "1235")
 AGENT = "154"
 # Phones ring for long enough that each phase is seen, by five looks a second.
-_TIME_SCALE = 0.3
+TIME_SCALE = 0.3
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Play:
 async def playing(postgres: Postgres, folder: Path, **settings: str) -> AsyncIterator[Play]:
     """Run it until the block ends; one enterprise is there."""
     seed(postgres)
-    async with make_pbx(time_scale=_TIME_SCALE) as pbx:
+    async with make_pbx(time_scale=TIME_SCALE) as pbx:
         own = environment(postgres, pbx.port, str(folder / "service.log")) | settings
         async with run_process(folder, own) as process:
             yield Play(process.url, pbx, postgres)

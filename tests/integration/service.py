@@ -145,7 +145,7 @@ def _headers(secret: str, others: dict[str, str | None]) -> dict[str, str]:
 class FreezesAfterBanner(StandIn):
     """A stand-in whose Asterisk stops right after one banner, before it reads the command.
 
-    `spared` are let pass before, of the questions that come first.
+    `spared` are answered before, of the questions that come first: it stops after the last of them.
     """
 
     armed = False
@@ -153,10 +153,10 @@ class FreezesAfterBanner(StandIn):
 
     def strikes_drop(self, stage: Stage, text: str = "") -> bool:
         """Freeze where a dropped connection would be cut."""
-        if self.armed and stage is Stage.BANNER:
-            self.armed = self.spared > 0
+        if self.armed and stage is (Stage.EXECUTED if self.spared else Stage.BANNER):
             self.spared = max(0, self.spared - 1)
-            if not self.armed:
+            if not self.spared:
+                self.armed = False
                 self.freeze()
         return super().strikes_drop(stage, text)
 

@@ -1,0 +1,168 @@
+"""Bitrix24 by a local application: a click there rings here, and each call ends as a record there.
+
+    CALLS_URL=... CALLS_SECRET=... CALLS_WEBHOOK_SECRET=whsec_... EXTENSIONS=7:154,8:151 \
+    BITRIX_CLIENT_ID=... BITRIX_CLIENT_SECRET=... uvicorn bitrix24:app --port 8102
+
+In the portal: a local application without an interface, of the scope `telephony`, whose handler and
+installer is `https://.../bitrix24`; once it is installed bind ONEXTERNALCALLSTART to that address
+(`event.bind`). Here: `POST /api/webhooks` with `https://.../calls` and `scope=all`. `EXTENSIONS`
+maps the portal's users.
+
+Bitrix24 sends an event once, and of one click maybe two: its CALL_ID is the click's name. A webhook
+comes again until it is accepted, so whatever fails here is not lost.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import sqlite3
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+from asterisk_calls import AsyncCalls, CallsError
+from fastapi import FastAPI, HTTPException, Request, Response
+from standardwebhooks import Webhook, WebhookVerificationError
+
+OAUTH = "https://oauth.bitrix.info/oauth/token/"
+INCOMING = 2
+USERS = dict(pair.split(":") for pair in os.environ["EXTENSIONS"].split(","))
+STATUS = {"answered": "200", "busy": "486", "agent_busy": "486", "cancelled": "603-S"}
+STATUS |= {"no_answer": "480", "agent_no_answer": "480", "failed": "404", "rejected": "503"}
+
+app = FastAPI(openapi_url=None)
+calls = AsyncCalls(os.environ["CALLS_URL"], os.environ["CALLS_SECRET"])
+webhook = Webhook(os.environ["CALLS_WEBHOOK_SECRET"])
+bitrix = httpx.AsyncClient(timeout=20)
+kept = sqlite3.connect(os.environ.get("BITRIX_FILE", "bitrix24.sqlite"), isolation_level=None)
+kept.executescript(
+    "CREATE TABLE IF NOT EXISTS portal (one INTEGER PRIMARY KEY CHECK (one = 1), auth TEXT);"
+    "CREATE TABLE IF NOT EXISTS calls (ours TEXT PRIMARY KEY, theirs TEXT, user TEXT)"
+)
+
+
+class PortalRefused(Exception):
+    """The portal refused a method."""
+
+
+@app.post("/bitrix24")
+async def take_event(request: Request) -> Response:
+    """Take what the portal sends: its installation, and clicks."""
+    form = dict(parse_qsl((await request.body()).decode()))
+    token = form.get("auth[application_token]", "")
+    auth = {name[5:-1]: text for name, text in form.items() if name.startswith("auth[")}
+    if form.get("event") == "ONAPPINSTALL":
+        # Only the first is believed: the token in it proves all that comes after.
+        kept.execute("INSERT OR IGNORE INTO portal VALUES (1, ?)", [json.dumps(auth)])
+        return Response()
+    if not hmac.compare_digest(token.encode(), _portal().get("application_token", "").encode()):
+        raise HTTPException(403)
+    if form.get("event") == "ONEXTERNALCALLSTART":
+        data = {name[5:-1]: text for name, text in form.items() if name.startswith("data[")}
+        await click(data)
+    return Response()
+
+
+async def click(data: dict[str, str]) -> None:
+    """Ring the user's extension, then the number. The portal has registered the call already."""
+    user, theirs = data["USER_ID"], data["CALL_ID"]
+    number = data.get("PHONE_NUMBER_INTERNATIONAL") or data["PHONE_NUMBER"]
+    try:
+        key = f"bitrix24-{theirs}"
+        placed = await calls.create_call(
+            USERS.get(user, ""), number, key=key, actor=f"bitrix24 {user}"
+        )
+    except CallsError as error:
+        code = "OTHER" if error.dialled == "unknown" else "503"
+        await finish(theirs, user, 0, code, error.detail)
+    else:
+        row = [placed["call_id"], theirs, user]
+        kept.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", row)
+        # It may have ended, and the webhook have come, before that was known here.
+        await end(placed["call_id"], dict(await calls.get_call(placed["call_id"])))
+
+
+@app.post("/calls")
+async def take_webhook(request: Request) -> Response:
+    """Take what the API tells. Whatever fails is a 500 here, and comes again."""
+    try:
+        event = webhook.verify(await request.body(), dict(request.headers))
+    except WebhookVerificationError:
+        raise HTTPException(401) from None
+    if call := event.get("call"):
+        await end(call["call_id"], call)
+    elif (call := event.get("pbx_call")) and call["direction"] == "incoming":
+        if call["phase"] == "ringing":
+            await show(call)
+        await end(call["pbx_call_id"], call)
+    return Response()
+
+
+async def show(call: dict[str, Any]) -> None:
+    """Register an incoming call once: its card opens at whose phone rings."""
+    user = next((user for user, number in USERS.items() if number in call["extensions"]), None)
+    known = kept.execute("SELECT 1 FROM calls WHERE ours = ?", [call["pbx_call_id"]]).fetchone()
+    if user is None or known or not call["from"]:
+        return
+    registered = await ask(
+        "telephony.externalCall.register",
+        USER_ID=user,
+        PHONE_NUMBER=call["from"],
+        TYPE=INCOMING,
+        CALL_START_DATE=call["times"]["began"],
+        CRM_CREATE=1,
+        SHOW=1,
+        EXTERNAL_CALL_ID=call["pbx_call_id"],  # without it two calls in 30 minutes are one there
+    )
+    row = [call["pbx_call_id"], registered["CALL_ID"], user]
+    kept.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", row)
+
+
+async def end(ours: str, call: dict[str, Any]) -> None:
+    """Finish a call that the portal knows, once; it becomes a record there."""
+    row = kept.execute("SELECT theirs, user FROM calls WHERE ours = ?", [ours]).fetchone()
+    if row is None or call["phase"] != "ended":
+        return
+    talk_s = call["talk_s"] or 0
+    missed = "200" if talk_s else "304"
+    code = STATUS.get(call["reason"] or "", "OTHER") if "reason" in call else missed
+    theirs, user = row
+    await finish(theirs, user, talk_s, code)
+    kept.execute("DELETE FROM calls WHERE ours = ?", [ours])
+
+
+async def finish(theirs: str, user: str, talk_s: int, code: str, why: str = "") -> None:
+    """Tell the portal how a call ended."""
+    what = {"CALL_ID": theirs, "USER_ID": user, "DURATION": talk_s, "STATUS_CODE": code}
+    await ask("telephony.externalCall.finish", **what, **({"FAILED_REASON": why} if why else {}))
+
+
+def _portal() -> dict[str, str]:
+    row = kept.execute("SELECT auth FROM portal").fetchone()
+    found: dict[str, str] = json.loads(row[0]) if row else {}
+    return found
+
+
+async def ask(method: str, **params: Any) -> Any:
+    """Have a method of the portal's done; an access token that has ended is renewed once."""
+    for attempt in range(2):
+        portal = _portal()
+        url, body = (
+            f"{portal['client_endpoint']}{method}",
+            {**params, "auth": portal["access_token"]},
+        )
+        answer = (await bitrix.post(url, json=body)).json()
+        if answer.get("error") != "expired_token" or attempt:
+            break
+        grant = {"grant_type": "refresh_token", "refresh_token": portal["refresh_token"]}
+        ours = {
+            "client_id": os.environ["BITRIX_CLIENT_ID"],
+            "client_secret": os.environ["BITRIX_CLIENT_SECRET"],
+        }
+        renewed = (await bitrix.post(OAUTH, data=grant | ours)).raise_for_status().json()
+        kept.execute("UPDATE portal SET auth = ?", [json.dumps(portal | renewed)])
+    if "error" in answer:
+        raise PortalRefused(answer["error"], answer.get("error_description"))
+    return answer["result"]

@@ -1,0 +1,387 @@
+"""docs/examples against a real process of the service: each runs as it stands there.
+
+Bitrix24, amoCRM and Telegram are stand-ins here, held to lists of their fields: what only a real
+portal can prove (its installation, its limits, what its cards show) is not proved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlencode
+
+import anyio
+import httpx
+import pytest
+import uvicorn
+from asterisk_calls import AsyncCalls
+
+from tests.integration.followed import allow_webhooks
+from tests.integration.playing import AGENT, IS_BUSY, TALKS, Play, playing
+from tests.integration.service import LIMIT_S, PHONE, SECRET, seed, until
+from tests.postgres import Postgres
+
+pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+CONTRACTS = json.loads(Path(__file__).with_name("crm_contracts.json").read_text("utf-8"))
+CALLER = "+375290000007"
+Load = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+async def running(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Play]:
+    """One process for all tests here; it may send webhooks to this machine."""
+    folder = tmp_path_factory.mktemp("examples")
+    async with playing(postgres, folder, WEBHOOKS_ALLOW_PRIVATE="127.0.0.1/32") as play:
+        yield play
+
+
+@pytest.fixture
+def play(running: Play) -> Play:
+    """The same, with an empty database and a PBX that has rung nobody."""
+    seed(running.postgres)
+    running.pbx.invites.clear()
+    return running
+
+
+@pytest.fixture
+def load(play: Play, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load an example as `python NAME.py` does, with the environment that it asks for."""
+
+    def load(name: str, **environment: str) -> ModuleType:
+        own = {"CALLS_URL": play.url, "CALLS_SECRET": SECRET} | environment
+        for variable, value in own.items():
+            monkeypatch.setenv(variable, value)
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    """Serve an app until the block ends; where it is."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
+    )
+    task = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def test_the_specifications_function_works_to_the_letter(play: Play) -> None:
+    """Only the host is another; success and error are told as it expects."""
+    text = (EXAMPLES / "specification.py").read_text("utf-8").replace("https://<HOST>", play.url)
+    names: dict[str, Any] = {}
+    exec(compile(text, "specification.py", "exec"), names)
+    call = names["make_call_from_bot"]
+    told = await call("150", PHONE, SECRET)
+    assert (told["success"], told["from_ext"], told["to_phone"]) == (True, "150", PHONE)
+    assert (await call("150", PHONE, "nobody"))["detail"] == "Invalid clientId"
+    await until(lambda: play.pbx.invites[PHONE] == 1)
+
+
+# Telegram
+
+
+class BotApi:
+    """What `https://api.telegram.org/bot<TOKEN>/` does, as far as the bot asks for it."""
+
+    def __init__(self) -> None:
+        self.updates: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.fails = 0
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer, or want to be asked later."""
+        method, what = request.url.path.rsplit("/", 1)[1], json.loads(request.content)
+        if method == "getUpdates":
+            self.updates = [one for one in self.updates if one["update_id"] >= what["offset"]]
+            if not self.updates:
+                await asyncio.sleep(0.05)
+            return httpx.Response(200, json={"ok": True, "result": self.updates})
+        if self.fails:
+            self.fails -= 1
+            later = {"ok": False, "error_code": 429, "parameters": {"retry_after": 0}}
+            return httpx.Response(429, json=later)
+        self.asked.append((method, what))
+        return httpx.Response(200, json={"ok": True, "result": {"message_id": 7}})
+
+    def of(self, method: str) -> list[dict[str, Any]]:
+        """What was asked of a method."""
+        return [what for name, what in self.asked if name == method]
+
+    def press(self, update_id: int, data: str, user: int = 1001) -> None:
+        """Somebody presses a button."""
+        message = {"message_id": 7, "chat": {"id": 55}}
+        pressed = {"id": str(update_id), "from": {"id": user}, "message": message, "data": data}
+        self.updates.append({"update_id": update_id, "callback_query": pressed})
+
+    @contextlib.asynccontextmanager
+    async def bot(self, module: ModuleType, play: Play) -> AsyncIterator[None]:
+        """Run the bot until the block ends, as suddenly as if it were killed."""
+        transport = httpx.MockTransport(self.answer)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="https://telegram/botT/") as http,
+            AsyncCalls(play.url, SECRET) as calls,
+        ):
+            bot = module.Bot(http, calls, {1001: AGENT})
+            task = asyncio.create_task(bot.run())
+            try:
+                yield
+            finally:
+                for one in (task, *bot._watching):
+                    one.cancel()
+                await asyncio.gather(task, *bot._watching, return_exceptions=True)
+
+
+async def test_a_bot_calls_and_its_message_follows_the_call(play: Play, load: Load) -> None:
+    """A number becomes a button, the button a call; the message tells each phase, then the end."""
+    api, module = BotApi(), load("telegram_bot")
+    asks = {"from": {"id": 1001}, "chat": {"id": 55}, "text": "Позвони +375 29 000-00-01"}
+    api.updates = [{"update_id": 1, "message": asks}, {"update_id": 2, "poll": {}}]
+    async with api.bot(module, play):
+        await until(lambda: bool(api.of("sendMessage")))
+        ((button,),) = api.of("sendMessage")[0]["reply_markup"]["inline_keyboard"]
+        assert button["callback_data"] == f"call:{TALKS}"
+        api.fails = 2
+        api.press(3, button["callback_data"])
+        api.press(4, button["callback_data"], user=666)
+        await until(lambda: "☎️" in str(api.of("editMessageText")[-1:]))
+    texts = [what["text"] for what in api.of("editMessageText")]
+    assert "поговорили" in texts[-1]
+    assert 1 < len(texts) == len(set(texts))
+    assert api.of("answerCallbackQuery") == [{"callback_query_id": "3", "text": "Звоним"}]
+    assert play.pbx.invites[TALKS] == 1
+
+
+async def test_an_update_that_comes_again_rings_once(play: Play, load: Load) -> None:
+    """So does one that a bot which died had not confirmed: the next one is sent it again."""
+    api, module = BotApi(), load("telegram_bot")
+    api.press(8, f"call:{IS_BUSY}")
+    (update,) = api.updates
+    for _ in range(2):
+        api.updates = [update]
+        api.asked.clear()
+        async with api.bot(module, play):
+            await until(lambda: "занято" in str(api.of("editMessageText")))
+    assert api.of("answerCallbackQuery")[0]["text"] == "Уже звоним"
+    assert len(play.postgres.execute("SELECT FROM callapi.calls")) == 1
+    keyboard = api.of("editMessageText")[-1]["reply_markup"]["inline_keyboard"]
+    assert keyboard == []
+
+
+async def test_a_bot_hangs_up(play: Play, load: Load) -> None:
+    """By the button that its message has while the call goes on."""
+    api, module = BotApi(), load("telegram_bot")
+    async with api.bot(module, play):
+        api.press(1, "call:+375290000005")
+        await until(lambda: "Разговор" in str(api.of("editMessageText")[-1:]))
+        ((button,),) = api.of("editMessageText")[-1]["reply_markup"]["inline_keyboard"]
+        assert len(button["callback_data"].encode()) <= 64
+        api.press(2, button["callback_data"])
+        await until(lambda: "☎️" in str(api.of("editMessageText")[-1:]))
+    async with AsyncCalls(play.url, SECRET) as calls:
+        (call,) = [call async for call in calls.list_calls()]
+    assert dict(call)["ended_by"] == "api"
+
+
+# Bitrix24
+
+
+class Portal:
+    """Bitrix24's side: what it refuses by its contract fails the test."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.token = "access-1"
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer a method, or a request for another access token."""
+        if request.url.host == "oauth.bitrix.info":
+            given = httpx.QueryParams(request.content.decode())
+            assert given["grant_type"] == "refresh_token"
+            assert (given["client_id"], given["refresh_token"]) == ("local.1", "refresh-1")
+            self.token = "access-2"
+            return httpx.Response(200, json={"access_token": self.token})
+        method, what = request.url.path.removeprefix("/rest/"), json.loads(request.content)
+        if what.pop("auth") != self.token:
+            return httpx.Response(401, json={"error": "expired_token"})
+        contract = CONTRACTS["bitrix24"][method]
+        assert set(what) <= set(contract["fields"])
+        assert set(contract["required"]) <= set(what)
+        assert set(contract["one_of"]) & set(what)
+        if "STATUS_CODE" in what:
+            assert what["STATUS_CODE"] in contract["status_codes"]
+        self.asked.append((method.rsplit(".", 1)[1], what))
+        return httpx.Response(200, json={"result": {"CALL_ID": f"theirs-{len(self.asked)}"}})
+
+
+def event_of(name: str, token: str = "app-token", **data: str) -> dict[str, str]:
+    """An event as Bitrix24 writes it, with every field of its contract."""
+    fields = CONTRACTS["bitrix24"]["ONEXTERNALCALLSTART"]
+    auth = dict.fromkeys(fields["auth"], "") | {
+        "access_token": "access-1",
+        "refresh_token": "refresh-1",
+        "client_endpoint": "https://demo.bitrix24.test/rest/",
+        "application_token": token,
+    }
+    filled = dict.fromkeys(fields["data"], "") | data if data else {}
+    return (
+        {"event": name, "ts": "1795683602"}
+        | {f"data[{field}]": text for field, text in filled.items()}
+        | {f"auth[{field}]": text for field, text in auth.items()}
+    )
+
+
+@contextlib.asynccontextmanager
+async def installed(play: Play, load: Load, folder: Path) -> AsyncIterator[tuple[Portal, Any]]:
+    """Run the application, told of by a webhook; what sends it events of the portal."""
+    allow_webhooks(play)
+    portal = Portal()
+    module = load(
+        "bitrix24",
+        CALLS_WEBHOOK_SECRET="whsec_" + "A" * 32,
+        EXTENSIONS=f"7:{AGENT},8:151",
+        BITRIX_CLIENT_ID="local.1",
+        BITRIX_CLIENT_SECRET="made-up",
+        BITRIX_FILE=str(folder / "bitrix24.sqlite"),
+    )
+    module.bitrix = httpx.AsyncClient(transport=httpx.MockTransport(portal.answer))
+    async with (
+        served(module.app) as url,
+        AsyncCalls(play.url, SECRET) as calls,
+        httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
+    ):
+        wanted = {"url": f"{url}/calls", "scope": "all"}
+        made = await calls.request("POST", "/api/webhooks", json=wanted)
+        module.webhook = module.Webhook(made["secret"])
+
+        async def send(form: dict[str, str]) -> int:
+            kind = {"Content-Type": "application/x-www-form-urlencoded"}
+            return (await http.post("/bitrix24", content=urlencode(form), headers=kind)).status_code
+
+        assert await send(event_of("ONAPPINSTALL")) == 200
+        yield portal, send
+        await calls.request("DELETE", f"/api/webhooks/{made['webhook']['webhook_id']}")
+
+
+async def test_a_click_in_bitrix24_calls_and_becomes_a_record(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """Twice the same click rings once; a stranger's rings nobody; an old token is renewed."""
+    number = {"PHONE_NUMBER": "80290000001", "PHONE_NUMBER_INTERNATIONAL": TALKS}
+    click = event_of("ONEXTERNALCALLSTART", USER_ID="7", CALL_ID="externalCall.a1", **number)
+    async with installed(play, load, tmp_path) as (portal, send):
+        portal.token = "access-0"
+        stranger = event_of("ONEXTERNALCALLSTART", "guessed", USER_ID="7", CALL_ID="x", **number)
+        assert await send(stranger) == 403
+        assert [await send(click), await send(click)] == [200, 200]
+        await until(lambda: bool(portal.asked))
+    ((method, record),) = portal.asked
+    assert (method, record.pop("DURATION") > 0) == ("finish", True)
+    assert record == {"CALL_ID": "externalCall.a1", "USER_ID": "7", "STATUS_CODE": "200"}
+    assert play.pbx.invites[TALKS] == 1
+
+
+async def test_a_click_that_cannot_be_is_finished_at_once(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """A user without an extension: the portal is told why, instead of a call that never ends."""
+    click = event_of("ONEXTERNALCALLSTART", USER_ID="9", CALL_ID="a2", PHONE_NUMBER=TALKS)
+    async with installed(play, load, tmp_path) as (portal, send):
+        assert await send(click) == 200
+    ((_, record),) = portal.asked
+    assert (record["STATUS_CODE"], record["DURATION"]) == ("503", 0)
+    assert "from" in record["FAILED_REASON"]
+
+
+async def test_an_incoming_call_opens_its_card_in_bitrix24(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """It is registered once, while the phone rings, and finished at its end."""
+    async with installed(play, load, tmp_path) as (portal, _):
+        async with AsyncCalls(play.url, SECRET) as calls:
+            async for event in calls.follow(after=0, scope="all"):
+                if event["type"] == "pbx.watched":
+                    break
+        play.pbx.call_in(CALLER, AGENT)
+        await until(lambda: len(portal.asked) == 1)
+        play.pbx.hang_up_all()
+        await until(lambda: len(portal.asked) == 2)
+    (first, card), (last, record) = portal.asked
+    assert (first, last) == ("register", "finish")
+    assert (card["USER_ID"], card["PHONE_NUMBER"], card["TYPE"]) == ("7", CALLER, 2)
+    assert card["CALL_START_DATE"].endswith("Z")
+    assert record["CALL_ID"] == "theirs-1"
+
+
+# amoCRM
+
+
+def script_of(answer: httpx.Response) -> Any:
+    """What the widget's script is called with."""
+    found = re.fullmatch(r"asterisk_cb\((.*)\);", answer.text)
+    assert found is not None
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    return json.loads(found[1])
+
+
+async def test_the_stock_widget_of_amocrm_is_answered(play: Play, load: Load) -> None:
+    """It places a call, sees whose phone rings by whom, and reads what became of all calls."""
+    module = load("amocrm_widget", WIDGET_LOGIN="amo", WIDGET_SECRET="widget-0a1b2c3d4e5f")
+    ours = {"_login": "amo", "_secret": "widget-0a1b2c3d4e5f"}
+    async with (
+        served(module.app) as url,
+        httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
+    ):
+
+        async def ask(action: str, **what: str) -> httpx.Response:
+            return await http.get("/amo", params={**ours, "_action": action, **what})
+
+        wrong = await http.get("/amo", params={**ours, "_secret": "x", "_action": "call"})
+        assert script_of(wrong)["status"] == "error"
+        assert script_of(await ask("status")) == {"status": "ok", "action": "status", "data": []}
+        async with AsyncCalls(play.url, SECRET) as calls:
+            async for event in calls.follow(after=0, scope="all"):
+                if event["type"] == "pbx.watched":
+                    break
+        placed = script_of(await ask("call", **{"from": "150", "to": IS_BUSY, "as": "Юля"}))
+        assert (placed["status"], placed["data"]["response"]) == ("ok", "Success")
+        assert script_of(await ask("call", **{"from": "x", "to": "y"}))["status"] == "error"
+        play.pbx.call_in(CALLER, "153")
+        with anyio.fail_after(LIMIT_S):
+            data: list[dict[str, str]] = []
+            while not data:
+                await asyncio.sleep(0.05)
+                data = script_of(await ask("status"))["data"]
+        assert set(data[0]) == set(CONTRACTS["amocrm"]["status"])
+        assert (data[0]["calleridnum"], data[0]["connectedlinenum"]) == ("153", CALLER)
+        with anyio.fail_after(LIMIT_S):
+            rows: list[dict[str, Any]] = []
+            while len(rows) < 2:
+                await asyncio.sleep(0.2)
+                rows = (await ask("cdr", date_from="1", date_to="0")).json()["data"]
+    assert all(list(row) == CONTRACTS["amocrm"]["cdr"] for row in rows)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", rows[0]["calldate"])
