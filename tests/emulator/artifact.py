@@ -49,8 +49,8 @@ def function_names() -> list[str]:
 
 
 def logical_id(content: Path) -> str:
-    """Return what the template calls this folder's resource: its Makefile has one target."""
-    (found,) = re.findall(r"^build-(\w+):", (content / "Makefile").read_text(), re.MULTILINE)
+    """Return what the template calls this folder's resource: its Makefile makes that alone."""
+    (found,) = set(re.findall(r"^build-(\w+):", (content / "Makefile").read_text(), re.MULTILINE))
     return str(found)
 
 
