@@ -2,7 +2,7 @@
 
 python asterisk.py                 serves on SERVICE_PORT (8018), by SERVICE_WORKERS processes
 python deploy/serve.py             has it serve so, and lets new code take its place
-uvicorn asterisk:app ...           likewise, without the bounds of shared/http/server.py: see README
+uvicorn asterisk:app ...           likewise, without shared/http/server.py's bounds: docs/operate.md
 
 ROLE=follower leaves out the API, ROLE=api the following of calls, which a follower does.
 """

@@ -29,6 +29,9 @@ Usage: ./asterisk.sh COMMAND
   demo       a call through a stand-in PBX, told phase by phase: its own database, its own service on
              port 8018; Ctrl-C stops them. --port N takes another port, --once stops after the call,
              --version 11, 13, 16 or 22 is the Asterisk that the stand-in imitates
+  sandbox [NUMBER [start|stop|status|remove] [--version V] [--incoming S]]
+             have one enterprise ring nobody: a stand-in PBX on its ip, a process of its own beside the
+             service; every answer to it says so. Without NUMBER: list them
   check [NUMBER] [--json]
              look at an enterprise's PBX end to end, or at all of them; rings nobody. Each line is
              good or has its remedy; exit 0 if nothing is bad
@@ -51,7 +54,7 @@ Usage: ./asterisk.sh COMMAND
              forget a person's number; without --yes only say how much there is
 
 Settings are environment variables; those of .env, a NAME=VALUE a line, come before them (ENV_FILE
-names another such file). README.md lists them.
+names another such file). docs/settings.md lists them.
 TEXT
 }
 
@@ -280,6 +283,11 @@ case "${1:-}" in
     environment && ensure_environment "$root/demo/requirements.txt"
     shift
     exec "$python" -m demo "$@"
+    ;;
+  sandbox)
+    prepare && ensure_environment "$root/demo/requirements.txt"
+    shift
+    exec "$python" -m demo.sandbox "$@"
     ;;
   check | migrate | renew-cursor-key | host-keys | forget-host-key | accept-host-key | rules | keys | webhooks | audit | purge | sweep)
     prepare && exec "$python" -m shared.operate "$@"

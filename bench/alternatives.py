@@ -30,6 +30,7 @@ from bench.ami import Ami, Following
 from shared.asterisk.models import CallOrder, Extension, Phone
 from shared.auth import admission
 from shared.auth.caller import Caller
+from shared.calls.settling import the_settler
 from shared.deadline import Deadline
 from shared.settings import the_settings
 from shared.store.database import the_database
@@ -177,8 +178,7 @@ def _service(originate: Originate, lifespan: Callable[[FastAPI], object] | None 
             await originate(admitted.host, code, phone, admitted.call_id)
         except (OSError, asyncssh.Error, httpx.HTTPError) as error:
             raise HTTPException(500, f"Call initiation failed: {error}") from error
-        settlement = admission.Settlement("executed")
-        await admission.settle(database, settings, admitted.call_id, settlement)
+        await the_settler().settle_accepted(admitted, admission.Settlement("executed"))
         return {"success": True, "call_id": str(admitted.call_id)}
 
     return app

@@ -50,6 +50,11 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+def threads(pid: int) -> int:
+    """Count a process's threads."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def _line(file: str, pattern: str) -> str | None:
     """Find the first line of a file of /proc that matches; what its group is."""
     lines = Path("/proc", file).read_text("utf-8").splitlines()

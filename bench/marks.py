@@ -41,16 +41,16 @@ POINTS = (
     Point("shared.auth.admission", "admit", "it is admitted: one statement", 1),
     Point("shared.pbx.hosts", "Pbx.check_extension", "its extension is checked, if not known", 1),
     Point("shared.pbx.hosts", "Pbx.originate", "the PBX is asked to originate", 1),
-    Point("shared.ssh.connection", "Connection.open_socket", "a channel to the socket opens", 2),
-    Point("shared.asterisk.socket_console", "_read_banner", "Asterisk's banner comes", 2),
+    Point("shared.asterisk.openings", "Openings.take", "an open control socket is taken", 2),
     Point("shared.asterisk.socket_console", "SocketExchange.replies", "the replies come", 2),
-    Point("shared.auth.admission", "settle", "it is settled: one statement", 1),
+    Point("shared.auth.admission", "settle", "it is settled: one statement"),
+    Point("shared.ssh.connection", "Connection.open_socket", "a socket is opened, maybe ahead"),
 )
 FIRST, LAST = "the answer begins", "the answer has gone out"
 
 Mark = tuple[str, float, float]
 _marks: ContextVar[list[Mark] | None] = ContextVar("marks", default=None)
-_requests: list[list[Mark]] = []
+_requests: list[tuple[float, list[Mark]]] = []
 
 
 def _marked(point: Point, function: Callable[..., Awaitable[object]]) -> Callable[..., Any]:
@@ -83,7 +83,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await service(scope, receive, send)
         return
     if scope["path"] == "/marks":
-        body = json.dumps(_requests).encode()
+        told = [
+            [(what, begin - first, end - first) for what, begin, end in marks]
+            for first, marks in _requests
+        ]
+        body = json.dumps(told).encode()
         _requests.clear()
         headers = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -99,4 +103,4 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         marks.append((what, began, time.perf_counter()))
 
     await service(scope, receive, noted)
-    _requests.append([(what, begin - began, end - began) for what, begin, end in marks])
+    _requests.append((began, marks))  # what goes on after the answer is yet to be marked

@@ -54,9 +54,16 @@ NAMES = (
     "calls",
     "trips",
     "hops",
+    "hosts",
+    "channels",
     "following",
+    "follower",
+    "records",
+    "memory",
     "listeners",
+    "rows",
     "retention",
+    "soak",
     "cold_start",
 )
 

@@ -55,10 +55,12 @@ async def delaying(far_port: int, delay_s: float) -> AsyncIterator[int]:
     """Relay to a port, each direction delayed, until the block ends; the port to connect to."""
     loop = asyncio.get_running_loop()
     connecting: set[asyncio.Task[None]] = set()
+    ends: list[_End] = []
 
     async def connect(near: _End) -> None:
         _, far = await loop.create_connection(lambda: _End(delay_s), "127.0.0.1", far_port)
         near.join(far)
+        ends.extend((near, far))
 
     def accept() -> _End:
         near = _End(delay_s)
@@ -72,3 +74,6 @@ async def delaying(far_port: int, delay_s: float) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for end in ends:
+            end.transport.abort()
+        await asyncio.sleep(0)  # they are told so

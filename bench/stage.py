@@ -210,6 +210,7 @@ def serving(app: str, environment: dict[str, str], *, workers: int = 1) -> Itera
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log"]
     command += ["--http", "httptools", "--loop", "asyncio", "--workers", str(workers)]
+    command += ["--lifespan", "on"]
     command += ["--timeout-keep-alive", "75"]  # whoever has its turn rarely keeps its connection
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

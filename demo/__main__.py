@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import http.client
-import itertools
 import json
 import os
 import shutil
@@ -25,21 +24,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from demo.numbers import CALLERS
+from demo.numbers import call_in
 from demo.pbx.profiles import PROFILES
 from demo.postgres import Postgres, PostgresFailed, PostgresMissing
 from demo.standin import StandIn
 from demo.telling import describe
+from shared.operate.command import operator
+from shared.operate.sandboxes import set_sandbox
 from shared.settings import Settings
 from shared.store.database import Database
 from shared.store.migrations import migrate
 
 SECRET = "demo-secret-0001"
+_ENTERPRISE = "0001"
 AGENT, CUSTOMER = "154", "+375290000001"
 _BETWEEN_CALLERS_S = 15.0
 # A page that somebody writes on this machine may call the demo, whatever port serves it.
 _PAGES = ",".join(f"http://{host}:*" for host in ("localhost", "127.0.0.1", "[::1]"))
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path.cwd()
 _FOLDER = _ROOT / ".run" / "demo"
 _LOG = _FOLDER / "asterisk_service.log"
 _START_LIMIT_S = 30.0
@@ -69,12 +71,13 @@ async def main(port: int, version: str, *, once: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres())
-        pbx = await stack.enter_async_context(StandIn(password=SECRET, version=version))
+        pbx = await stack.enter_async_context(StandIn(is_open=True, version=version))
         say(
             f"[2/4] A stand-in PBX on SSH port {pbx.port}: an imitation of Asterisk"
             f" {PROFILES[version].version}, recorded from a real one; no phone rings"
         )
-        await stack.enter_async_context(running_service(postgres, pbx, port))
+        await asyncio.to_thread(_mark_sandbox, postgres, pbx)
+        await stack.enter_async_context(running_service(postgres, port))
         listener = Listener(port)
         await place_call(port, listener)
         if not once:
@@ -111,26 +114,35 @@ def _seed(postgres: Postgres) -> None:
             "(number text PRIMARY KEY, name text, ip text, secret text, active boolean)"
         )
         execute(
-            "INSERT INTO public.enterprises VALUES ('0001', 'demo', '127.0.0.1', :secret, true) "
+            "INSERT INTO public.enterprises VALUES (:number, 'demo', '127.0.0.1', :secret, true) "
             "ON CONFLICT DO NOTHING",
+            number=_ENTERPRISE,
             secret=SECRET,
         )
     for _ in migrate(database):
         pass
+
+
+def _mark_sandbox(postgres: Postgres, pbx: StandIn) -> None:
+    """Say that the enterprise's PBX is a stand-in: each demo is a new one, with a new key."""
+    database = Database(Settings.from_environment(postgres.environment()))
     with database.transaction() as execute:
-        execute("DELETE FROM callapi.host_keys")  # each demo is a new stand-in, with a new key
+        for table in ("sandboxes", "host_keys", "hosts"):
+            execute(f"DELETE FROM callapi.{table}")
+    key = pbx.host_key.export_public_key().decode().strip()
+    set_sandbox(database, operator(), _ENTERPRISE, pbx.port, key)
+    database.close()
 
 
 @contextlib.asynccontextmanager
-async def running_service(postgres: Postgres, pbx: StandIn, port: int) -> AsyncGenerator[None]:
+async def running_service(postgres: Postgres, port: int) -> AsyncGenerator[None]:
     """Start the service as asterisk.sh would, with settings of its own."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.environ.get("PATH", ""),
         "PYTHONUNBUFFERED": "1",
         "SERVICE_PORT": str(port),
-        "SSH_PORT": str(pbx.port),
-        "SSH_PASSWORD": SECRET,
+        "SSH_PASSWORD": "unused: a sandbox is told none",
         "LOG_FILE": str(_LOG),
         "CORS_ORIGINS": _PAGES,
         **postgres.environment(),
@@ -217,13 +229,11 @@ async def tell_until(stop: asyncio.Event, listener: Listener, pbx: StandIn) -> N
         async for _ in listener.listen():
             pass
 
-    async def call_in() -> None:
-        for number, extension in itertools.cycle(CALLERS):
-            await asyncio.sleep(_BETWEEN_CALLERS_S)
-            pbx.call_in(number, extension)
-
     telling = asyncio.create_task(tell())
-    others = [asyncio.create_task(call_in()), asyncio.create_task(stop.wait())]
+    others = [
+        asyncio.create_task(call_in(pbx.call_in, _BETWEEN_CALLERS_S)),
+        asyncio.create_task(stop.wait()),
+    ]
     done, rest = await asyncio.wait({telling, *others}, return_when=asyncio.FIRST_COMPLETED)
     for task in rest:
         task.cancel()
@@ -236,11 +246,11 @@ def say_what_next(port: int) -> None:
     """Print requests to try."""
     url = f"http://127.0.0.1:{port}"
     bearer = f"-H 'Authorization: Bearer {SECRET}'"
-    say("\nTry, in another terminal:")
+    say(f"\nPlay in a browser: {url}/#{SECRET}")
+    say("Or, in another terminal:")
     say(f"  curl {bearer} '{url}/api/makecallexternal?code=154&phone=%2B375290000005'")
     say(f"  curl {bearer} '{url}/api/monitor?action=09&target=154&monitor_from=151'")
     say(f"  curl {bearer} '{url}/api/makecallexternal?code=99x&phone=1'")
-    say(f"  curl {url}/api/status      and {url}/docs in a browser")
     say("Phones to ring: +3752900000... 01 talks, 02 is busy, 03 does not answer, 04 is no number,")
     say("05 talks until somebody hangs up. Agents: 150 to 159; the table is in README.md.")
     say("Each call is told here as it goes on, and now and then somebody calls in from outside.")

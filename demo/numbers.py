@@ -5,6 +5,9 @@ The tables of the documents and of the page `/` are held to this one, and this o
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -51,5 +54,12 @@ AGENTS = (
     Number("158", "has no phone registered", "телефон не зарегистрирован", "failed"),
     Number("159", "as 156", "как 156", "answered"),
 )
-CALLERS = (("+375290000007", "150"), ("+375290000008", "153"), ("+375290000009", "154"))
+_CALLERS = (("+375290000007", "150"), ("+375290000008", "153"), ("+375290000009", "154"))
 """Who calls in, and the extension that he dials."""
+
+
+async def call_in(ring: Callable[[str, str], object], between_s: float) -> None:
+    """Have somebody call in each so many seconds, for ever: `ring(number, extension)`."""
+    for number, extension in itertools.cycle(_CALLERS):
+        await asyncio.sleep(between_s)
+        ring(number, extension)

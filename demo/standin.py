@@ -15,6 +15,7 @@ import logging
 import secrets
 import signal
 from collections import Counter
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,7 @@ import asyncssh
 from demo.pbx.clock import Clock
 from demo.pbx.daemon import Daemon
 from demo.pbx.faults import Faults
-from demo.pbx.profiles import PROFILES
+from demo.pbx.profiles import PROFILES, Places
 from demo.pbx.shell import ASTERISK, Shell
 from demo.pbx.sshd import Door, Server, listen, read_keys
 
@@ -34,8 +35,9 @@ class StandIn(Faults):
     `version` is that of the Asterisk it imitates, as far as recordings of a real one tell: 11, 13
     and 16 with chan_sip (11.25.3, 13.38.3, 16.28.0), 22 with PJSIP (22.10.1).
     `time_scale` 1.0 lets phones ring for realistic seconds. `authorized_keys` is the text of
-    such a file. `asterisk_commands` are the ways its shell knows to start Asterisk. `entity_id` is
-    what Asterisk makes of its host's MAC address; another one for each unless it is given.
+    such a file; `is_open` lets whoever comes in, without either. `asterisk_commands` are the ways
+    its shell knows to start Asterisk, `places` where it has what. `entity_id` is what Asterisk
+    makes of its host's MAC address; another one for each unless it is given.
     The faults to inject are attributes and methods inherited from `Faults`.
     """
 
@@ -47,12 +49,14 @@ class StandIn(Faults):
         username: str = "root",
         password: str | None = None,
         authorized_keys: str = "",
+        is_open: bool = False,
         host_key: asyncssh.SSHKey | None = None,
         version: str = "16",
         time_scale: float = 1.0,
         hostname: str = "standin",
         entity_id: str | None = None,
         asterisk_commands: tuple[list[str], ...] = ASTERISK,
+        places: Places | None = None,
     ) -> None:
         if version not in PROFILES:
             raise ValueError(f"version must be one of {', '.join(PROFILES)}, not {version}")
@@ -63,11 +67,12 @@ class StandIn(Faults):
         self.host_key = host_key or asyncssh.generate_private_key("ssh-ed25519")
         self._clock = Clock(time_scale)
         self._daemon = Daemon(
-            PROFILES[version], self._clock, self, hostname, entity_id or _made_up_entity_id()
+            replace(PROFILES[version], places=places or Places()),
+            *(self._clock, self, hostname, entity_id or _made_up_entity_id()),
         )
         shell = Shell(self._daemon, asterisk_commands)
         keys = read_keys(authorized_keys.splitlines())
-        self._door = Door(self._daemon, shell, username, password, keys)
+        self._door = Door(self._daemon, shell, username, password, keys, is_open)
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def __aenter__(self) -> Self:
@@ -164,14 +169,15 @@ class StandIn(Faults):
         self._daemon.exchange.channels.add_foreign(name).bridge = bridge
 
     def call_in(
-        self, number: str, extension: str, *, trunk: str = "city", context: str = "inoffice"
+        self, number: str, extension: str, *, trunk: str = "city", context: str | None = None
     ) -> str:
         """Let somebody with this number call in by a trunk; the name of the channel.
 
         With an extension's name as the trunk's it is that phone which calls.
         """
         exchange = self._daemon.exchange
-        return exchange.call_in(number, extension, trunk, context).name
+        where = context or exchange.profile.places.context
+        return exchange.call_in(number, extension, trunk, where).name
 
     def rename_channel(self, name: str, new_name: str) -> None:
         """Let a live channel be of a peer that is called otherwise."""

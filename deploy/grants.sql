@@ -28,4 +28,13 @@ SELECT callapi.enterprises_at() AS enterprises,
 REVOKE ALL ON :enterprises FROM :"service";
 GRANT USAGE ON SCHEMA :enterprises_schema TO :"service";
 GRANT SELECT (number, name, ip, secret, active) ON :enterprises TO :"service";
+
+-- What each session of the role has from its log-in. One that rests for 300 s is ended: it is a frozen
+-- function's, or of a version before, and the service opens another one without being asked. The rest is what
+-- the service sets itself, unless POSTGRES_SESSION=role. PostgreSQL before 14 ends no session so.
+SELECT format('ALTER ROLE %I SET %s', :'service', setting)
+  FROM (VALUES (140000, 'idle_session_timeout = ''300s'''), (0, 'statement_timeout = ''4500ms'''),
+               (0, 'search_path = pg_catalog, pg_temp')) AS s (since, setting)
+ WHERE current_setting('server_version_num')::integer >= since
+   AND (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) \gexec
 COMMIT;

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -39,9 +40,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What will be done: `changed` has the parameters that are not template.yaml's defaults."""
+    """What will be done: `changed` has the parameters that are not template.yaml's defaults.
+
+    `architecture` is what the layer is built for.
+    """
 
     release: str
+    architecture: str
     changed: Mapping[str, str]
     commands: tuple[tuple[str, ...], ...]
 
@@ -121,6 +126,7 @@ def plan(root: Path, environment: str, overrides: Mapping[str, str], sam: str) -
     known = defaults((root / "template.yaml").read_text("utf-8"))
     return Deployment(
         release=name,
+        architecture=parameters["Architecture"],
         changed={key: value for key, value in parameters.items() if value != known[key]},
         commands=(
             (sam, "build", "--config-env", config),
@@ -194,7 +200,8 @@ def main() -> int:
     for command in todo.commands:
         print(" ".join(command[:4]), flush=True)
         if not asked.dry_run:
-            done = subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 - sam, without a shell
+            environment = {**os.environ, "ARCHITECTURE": todo.architecture}  # for shared/Makefile
+            done = subprocess.run(command, cwd=ROOT, env=environment, check=False)  # noqa: S603 - sam
             if done.returncode:
                 return done.returncode
     return 0

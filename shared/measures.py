@@ -25,6 +25,7 @@ Metric: TypeAlias = Literal[
     "ChannelsUnaskable",
     "RecordsSkipped",
     "HostsUntracked",
+    "PushesGivenUp",
     "InternalErrors",
     "ReleaseDefects",
 ]
@@ -97,7 +98,7 @@ MEASURED: Mapping[Metric | Measure, Family] = {
         "refusals_total",
         "counter",
         "Errors answered, by their code.",
-        "the README's table of errors has each code's remedy",
+        "docs/api.md's table of errors has each code's meaning",
         ("code",),
     ),
     "CallsAccepted": Family(

@@ -117,6 +117,11 @@ class Settings(BaseModel):
     postgres_tls: Literal["off", "require", "verify"] = Field(
         "off", description="`verify` checks the server's certificate, `require` only encrypts"
     )
+    postgres_session: Literal["set", "role"] = Field(
+        "set",
+        description="`role`: nothing is set at log-in or later, as RDS Proxy needs; the role has"
+        " it, by deploy/grants.sql",
+    )
     postgres_ca_file: str = Field("", description="CA bundle for `verify`; empty: the system's")
     postgres_pool_size: int = Field(
         8, ge=1, le=100, description="connections a process; 1 on Lambda"
@@ -146,6 +151,13 @@ class Settings(BaseModel):
     )
     pbx_concurrency: int = Field(
         3, ge=1, le=8, description="exchanges at once with one host, a process; 3 are clean"
+    )
+    pbx_ahead_s: float = Field(
+        30,
+        ge=0,
+        le=300,
+        description="how old a control socket may be that was opened before it is needed;"
+        " 0: none is, as on Lambda",
     )
     pbx_queue_s: Seconds = Field(5, description="longest wait for a turn at one host, then 503")
 

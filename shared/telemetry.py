@@ -30,24 +30,28 @@ from shared.settings import SERVICE, Settings, SettingsError, metrics_namespace,
 LOG = logging.getLogger("asterisk")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 CALL_ID: ContextVar[str | None] = ContextVar("call_id", default=None)
+HOST: ContextVar[str | None] = ContextVar("host", default=None)
 
 
 @dataclass(slots=True)
 class Ending:
     """What the last line of a request tells, as far as it is known by now.
 
-    `enterprise` is the number of whose it is; `refusal` the code of the error that it was answered
-    with, of which `is_unknown` says that a phone may be ringing; `is_repeat` that it did nothing
-    but tell of an earlier request. `limit` is the one that refused it; `is_secret_in_url` tells
-    that its secret stood where logs and proxies keep it.
+    `enterprise` is the number of whose it is, `host` its PBX; `refusal` the code of the error that
+    it was answered with, of which `is_unknown` says that a phone may be ringing; `is_repeat` that
+    it did nothing but tell of an earlier request. `limit` is the one that refused it;
+    `is_secret_in_url` tells that its secret stood where logs and proxies keep it; `is_sandbox` that
+    a stand-in answers it, by an operator's word.
     """
 
     enterprise: str = ""
+    host: str = ""
     refusal: str = ""
     is_unknown: bool = False
     is_repeat: bool = False
     limit: str = ""
     is_secret_in_url: bool = False
+    is_sandbox: bool = False
 
 
 ENDING: ContextVar[Ending | None] = ContextVar("ending", default=None)
@@ -238,10 +242,19 @@ class Sparing:
         return told
 
 
-def note_enterprise(number: str) -> None:
-    """Have the last line of this request say whose it is; only whoever showed a right secret."""
+def note_enterprise(number: str, host: str | None = None, *, sandbox: bool = False) -> None:
+    """Have the lines of this request say whose it is; only of whoever showed a right secret.
+
+    Of a `sandbox` its answer says that nobody is rung.
+    """
     if ending := ENDING.get():
-        ending.enterprise = number
+        ending.enterprise, ending.host, ending.is_sandbox = number, host or "", sandbox
+
+
+def in_sandbox() -> bool:
+    """Tell whether whoever asks has a stand-in for a PBX, as far as it is known by now."""
+    ending = ENDING.get()
+    return ending is not None and ending.is_sandbox
 
 
 def note_repeat() -> None:
@@ -278,8 +291,23 @@ def of_call(call_id: UUID | str) -> Iterator[None]:
         CALL_ID.reset(token)
 
 
+@contextlib.contextmanager
+def of_host(host: str) -> Iterator[None]:
+    """Have the lines within the block name a PBX, whoever asks for it."""
+    token = HOST.set(host)
+    try:
+        yield
+    finally:
+        HOST.reset(token)
+
+
+def of_pbx(host: str) -> dict[str, object]:
+    """Make the field by which a line that writes a PBX's address is found by it."""
+    return {"host": host}
+
+
 class AddIds(logging.Filter):
-    """Gives each record the ids of the request and the call that it belongs to, and whose it is.
+    """Gives each record the ids of the request and the call, whose it is, and which PBX's.
 
     On Lambda they are fields of the line.
     """
@@ -291,6 +319,9 @@ class AddIds(logging.Filter):
             record.call_id = call_id
         if (ending := ENDING.get()) and ending.enterprise:
             record.enterprise = ending.enterprise
+        own = getattr(record, "host", None)
+        if host := own or HOST.get() or (ending.host if ending else ""):
+            record.host = host
         return True
 
 

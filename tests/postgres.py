@@ -16,7 +16,8 @@ import pg8000.native
 
 from demo import postgres as embedded
 from shared.settings import Settings
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 from shared.store.migrations import migrate
 from tests.certificate import make_certificate
 

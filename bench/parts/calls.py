@@ -15,18 +15,19 @@ import random
 import shutil
 import statistics
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from bench.client import Answer, Client
 from bench.figures import percentile, ratio_of
 from bench.machine import processor_s, versions
 from bench.part import PBX, Found, Parameter
 from bench.progress import Progress
-from bench.report import Table
-from bench.stage import SERVER, Service, Stage, serving, stage
+from bench.report import Cell, Table
+from bench.stage import SECRET, SERVER, Service, Stage, serving, stage
 from demo.postgres import free_port
 from tests.pbx.lab import Lab
 
@@ -51,6 +52,8 @@ OTHERS = {
 # The specification's own way logs in each time, and sshd drops what is more than a few of those.
 MOST_CLIENTS = {"asyncssh per call": 8, "sshpass + ssh per call": 1}
 EVERY = {"asyncssh per call": 5, "sshpass + ssh per call": 5}
+# Refused in order: the caller is told to come again.
+REFUSED = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 GAP_S, QUIET_S = 0.05, 1.0
 _numbers = itertools.count(1)
 
@@ -65,7 +68,7 @@ class Block:
     @property
     def rate(self) -> float:
         """Calls a second that were placed."""
-        return sum(a.status == 200 for a in self.answers) / self.seconds  # noqa: PLR2004 - HTTP's own
+        return sum(a.status == HTTPStatus.OK for a in self.answers) / self.seconds
 
 
 def run(asked: argparse.Namespace, progress: Progress) -> Found:
@@ -165,56 +168,57 @@ async def alone(
 
 
 async def together(
-    services: Mapping[str, Service], clients: int, seconds: float, blocks: int, progress: Progress
+    services: Mapping[str, Service],
+    clients: int,
+    seconds: float,
+    blocks: int,
+    progress: Progress,
+    *,
+    hosts: int = 1,
 ) -> Table:
-    """Many clients, one service after the other."""
+    """Many clients, one service after the other; each client is one enterprise's, of so many."""
     found: dict[str, list[Block]] = defaultdict(list)
     names = [name for name in services if clients <= MOST_CLIENTS.get(name, clients)]
     for name in names:  # each has been told of every extension
-        await _block(services[name], clients, 0.0)
+        await _block(services[name], clients, 0.0, hosts)
     for number in progress.over(range(blocks * len(names)), f"{clients} clients"):
         name = names[number % len(names)]
         await asyncio.sleep(QUIET_S)
-        found[name].append(await _block(services[name], clients, seconds))
+        found[name].append(await _block(services[name], clients, seconds, hosts))
     ours = [block.rate for block in found[OURS]]
-    rows = []
-    for name, made in found.items():
-        answers = [answer for block in made for answer in block.answers]
-        placed = [answer.ms for answer in answers if answer.status == 200] or [float("nan")]  # noqa: PLR2004 - HTTP's own
-        rates = [block.rate for block in made]
-        statuses = Counter(answer.status for answer in answers if answer.status != 200)  # noqa: PLR2004 - HTTP's own
-        rows.append(
-            (
-                name,
-                statistics.median(rates),
-                _of(ours, rates) if name != OURS else None,
-                statistics.median(placed),
-                percentile(placed, 0.99),
-                sum(n for status, n in statuses.items() if status in {429, 503}),
-                sum(n for status, n in statuses.items() if status not in {429, 503}),
-            )
-        )
+    where = f", {hosts} PBXs" if hosts > 1 else ""
     return Table(
-        f"{clients} clients, an own extension each",
+        f"{clients} clients, an own extension each{where}",
         ("service", "calls/s", "this service / it", "p50 ms", "p99 ms", "429, 503", "errors"),
-        rows,
+        [_told(name, made, ours) for name, made in found.items()],
         f"{blocks} blocks of {seconds:g} s each, the services in turn.",
         drawn="calls/s",
     )
 
 
-def _of(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    if not all(theirs):
-        return "-"
-    return str(ratio_of(ours, theirs, statistics.fmean))
+def _told(name: str, blocks: Sequence[Block], ours: Sequence[float]) -> list[Cell]:
+    answers = [answer for block in blocks for answer in block.answers]
+    placed = [answer.ms for answer in answers if answer.status == HTTPStatus.OK]
+    refused = sum(answer.status in REFUSED for answer in answers)
+    rates = [block.rate for block in blocks]
+    return [
+        name,
+        statistics.median(rates),
+        str(ratio_of(ours, rates, statistics.fmean)) if name != OURS and all(rates) else None,
+        statistics.median(placed) if placed else None,
+        percentile(placed, 0.99) if placed else None,
+        refused,
+        len(answers) - len(placed) - refused,
+    ]
 
 
-async def _block(service: Service, clients: int, seconds: float) -> Block:
+async def _block(service: Service, clients: int, seconds: float, hosts: int) -> Block:
     block = Block(seconds)
     until = time.monotonic() + seconds
 
     async def call(number: int) -> None:
-        async with Client(service.port) as client:
+        secret = SECRET if hosts == 1 else f"{SECRET}-{number % hosts}"
+        async with Client(service.port, secret) as client:
             while True:
                 answer = await client.place(str(2000 + number), f"+48{next(_numbers):09}")
                 block.answers.append(answer)

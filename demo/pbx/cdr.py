@@ -8,7 +8,6 @@ from demo.pbx.clock import Clock
 from demo.pbx.dialplan import Ending
 from demo.pbx.profiles import Profile
 
-PATH = "/var/log/asterisk/cdr-csv/Master.csv"
 ANSWERED, BUSY, FAILED, NO_ANSWER = "ANSWERED", "BUSY", "FAILED", "NO ANSWER"
 MISSED = {Ending.BUSY: BUSY, Ending.NOT_FOUND: FAILED}
 

@@ -164,8 +164,10 @@ SOURCE_CONTEXTS = {**CONTEXTS, "inoffice": replace(INOFFICE, includes=())}
 
 
 def contexts_of(profile: Profile) -> Mapping[str, Context]:
-    """The dialplan of a version's host."""
-    return SOURCE_CONTEXTS if profile.source else CONTEXTS
+    """The dialplan of a version's host; inoffice by another name too, if it has one."""
+    contexts = SOURCE_CONTEXTS if profile.source else CONTEXTS
+    name = profile.places.context
+    return {**contexts, name: contexts.get(name, replace(contexts["inoffice"], name=name))}
 
 
 def find_destination(number: str, context: str, profile: Profile) -> Destination | None:

@@ -11,7 +11,6 @@ import asyncssh
 from asyncssh.channel import SSHChannel
 
 from demo.pbx.calls import Exchange
-from demo.pbx.cdr import PATH
 from demo.pbx.faults import Faults
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,7 @@ class Files(asyncssh.SFTPServer):
         super().__init__(cast("asyncssh.SSHServerChannel[bytes]", chan))
         self._exchange = exchange
         self._faults = faults
+        self._path = exchange.profile.places.cdr_file
 
     def map_path(self, path: bytes) -> NoReturn:
         """Refuse: whatever would look at this machine's own files comes through here."""
@@ -73,12 +73,12 @@ class Files(asyncssh.SFTPServer):
     def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
         """Tell the open file's size."""
         del file_obj
-        return self.stat(PATH.encode())
+        return self.stat(self._path.encode())
 
     def statvfs(self, path: bytes) -> asyncssh.SFTPVFSAttrs:
         """Tell the room of the partition that has the file's folder."""
         free = self._faults.disk_free_bytes
-        if path != str(PurePosixPath(PATH).parent).encode():
+        if path != str(PurePosixPath(self._path).parent).encode():
             self._refuse(path, "is not imitated")
         if free is None:
             raise asyncssh.SFTPOpUnsupported("statvfs is not supported")
@@ -104,7 +104,7 @@ class Files(asyncssh.SFTPServer):
         return b"/root" if path == b"." else path
 
     def _find(self, path: bytes) -> bytes:
-        if path != PATH.encode():
+        if path != self._path.encode():
             log.warning("the stand-in has no file %r", path)
             self._exchange.refused.append(f"sftp {path!r}")
             raise asyncssh.SFTPNoSuchFile("No such file")

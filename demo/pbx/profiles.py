@@ -8,6 +8,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where a host has its agents and customers, its control socket, its call detail records."""
+
+    context: str = "inoffice"
+    socket: str = "/var/run/asterisk/asterisk.ctl"
+    cdr_file: str = "/var/log/asterisk/cdr-csv/Master.csv"
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One version.
 
@@ -19,6 +28,7 @@ class Profile:
         old: Up to 11: an originate blocks its console, channels have peers and no bridges, a
             phone takes its Local channel's place, and each calling channel has one record.
         source: Built from source, with the smaller dialplan and phones that it was recorded with.
+        places: Where its host has what.
     """
 
     name: str
@@ -27,6 +37,7 @@ class Profile:
     technology: str = "SIP"
     old: bool = False
     source: bool = False
+    places: Places = Places()
 
 
 _SOURCE = "root @ vm on a x86_64 running Linux on"

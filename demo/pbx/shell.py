@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 
 NOT_FOUND = 127
 SOCKETS = {"/var/run/asterisk/asterisk.ctl", "/run/asterisk/asterisk.ctl"}
-FOLDERS = {str(PurePosixPath(path).parent) for path in SOCKETS}
 PLAIN = re.compile(r"[\w.:-]+")
 ASTERISK = (["asterisk"], ["/usr/sbin/asterisk"], ["sudo", "asterisk"])
 
@@ -102,8 +101,10 @@ class Shell:
 
     def _is_so(self, flag: str, path: str) -> bool:
         """Test a path: there is the control socket and its folder, and that is open."""
-        if path not in SOCKETS:
-            return flag in {"-d", "-x"} and path in FOLDERS
+        sockets = {*SOCKETS, self._daemon.exchange.profile.places.socket}
+        if path not in sockets:
+            folders = {str(PurePosixPath(socket).parent) for socket in sockets}
+            return flag in {"-d", "-x"} and path in folders
         return flag == "-e" or (flag == "-w" and not self._daemon.faults.not_permitted)
 
     def _refuse(self, name: str, line: str, write: Callable[[str, str], None]) -> int:

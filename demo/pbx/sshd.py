@@ -27,6 +27,7 @@ class Door:
     username: str
     password: str | None
     keys: frozenset[bytes]
+    is_open: bool = False
     connections: int = 0
     sessions: int = 0
     opens: int = 0
@@ -76,9 +77,9 @@ class Server(asyncssh.SSHServer):
         return len(self._running)
 
     def begin_auth(self, username: str) -> bool:
-        """Nobody enters without authenticating."""
+        """Nobody enters without authenticating, unless the door is open to all."""
         del username
-        return True
+        return not self._door.is_open
 
     def password_auth_supported(self) -> bool:
         """Offered if a password was given."""
@@ -104,7 +105,8 @@ class Server(asyncssh.SSHServer):
     def unix_connection_requested(self, dest_path: str) -> "SocketSession":
         """Forward to the control socket, if sshd and Asterisk would."""
         daemon = self._door.daemon
-        if daemon.faults.refuse_forwarding or dest_path not in SOCKETS:
+        sockets = {*SOCKETS, daemon.exchange.profile.places.socket}
+        if daemon.faults.refuse_forwarding or dest_path not in sockets:
             raise open_failed()
         if not (daemon.listens() and daemon.has_room()):
             raise open_failed()

@@ -108,7 +108,7 @@ async def get_events(
     is told too: `pbx.watched` says from which number on nothing is missed.
 
     With `Accept: text/event-stream` events come as they happen (server-sent events): `id` is the
-    number, `event` the type, `data` the event. The same over a WebSocket: see the README.
+    number, `event` the type, `data` the event. The same over a WebSocket: see docs/api.md.
     """
     filters = Filters.model_construct(
         after=after, scope=scope, extension=extension, call_id=call_id

@@ -17,6 +17,7 @@ from shared.http.fields import CallInPath
 from shared.http.gateway import lambda_handler
 from shared.http.problems import Route
 from shared.pbx.hosts import the_pbx
+from shared.push.afterwards import after_answer
 from shared.settings import the_settings
 from shared.store.database import the_database
 
@@ -62,4 +63,4 @@ async def delete(call_id: CallInPath, caller: DoerOf) -> HungUp:
     )
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

@@ -34,6 +34,7 @@ from shared.http.failures import PLACED, RINGING, answering, failing
 from shared.http.fields import ExtensionText, PhoneInUrl, PhoneText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
+from shared.push.afterwards import after_answer
 
 _FAILURES = (*RINGING, KeyReused, NoChannel)
 _CREATED = ("Location", *PLACED)
@@ -134,4 +135,4 @@ async def _place(
     return answer, placed_headers(placed.admitted.quota, dialler.wishes)
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

@@ -42,6 +42,7 @@ from shared.http.failures import PLACED, RINGING, answering, failing
 from shared.http.fields import ExtensionText, SpyModeText, SupervisorText
 from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
+from shared.push.afterwards import after_answer
 
 _FAILURES = (
     *(*RINGING, KeyReused, NoChannel, SharedHost, HostUnverified),
@@ -130,4 +131,4 @@ async def monitor(
     return render(answer, placed_headers(placed.admitted.quota, dialler.wishes))
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

@@ -22,10 +22,11 @@ from shared.following.tracker import Tracker
 from shared.following.unsettled import command_of
 from shared.following.wake import the_waker
 from shared.pbx.hosts import the_pbx
+from shared.push.afterwards import put_due
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
 from shared.store.leases import FollowedCall, Lease, NoPlace, hosts_due
-from shared.telemetry import LOG, configure_logging
+from shared.telemetry import LOG, configure_logging, of_pbx
 
 # What is left of the invocation's time for the last turn, giving the lease back and the hand-over,
 # each of which has a limit of its own: also while the database or the PBX answers nothing.
@@ -35,6 +36,8 @@ _TURN_S = 30.0
 # A process that follows calls (ROLE=follower) looks for such hosts five times a second: where there
 # is one, it takes what a function gives back.
 _OTHERS_S = 0.5
+# How long putting what was written for WebSockets may take; no look waits for it.
+_PUT_S = 3.0
 
 if on_lambda():
     begin_environment()
@@ -52,7 +55,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         return run_pinned(follow(host, left_s))
     except ServiceError as error:
-        LOG.error("❌ Трекер %s: %s", host, error)
+        LOG.error("❌ Трекер %s: %s", host, error, extra=of_pbx(host))
         return {"host": host, "end": error.code}
 
 
@@ -61,23 +64,31 @@ async def follow(host: str, seconds: float) -> dict[str, Any]:
     try:
         lease = await Lease.take_place(the_database(), host, the_settings().trackers_at_once)
     except NoPlace:
-        LOG.warning("⚠️ Трекер %s: все места заняты, хост ждёт очереди", host)
+        LOG.warning("⚠️ Трекер %s: все места заняты, хост ждёт очереди", host, extra=of_pbx(host))
         return {"host": host, "end": "no-place"}
     if lease is None:
         return {"host": host, "end": "replaced"}
-    tracker = Tracker(lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch)
-    giving_way = asyncio.create_task(_give_way(tracker, lease))
+    written = asyncio.Event()
+    tracker = Tracker(
+        lease, the_pbx(), the_settings(), the_pace(), on_unknown=_watch, on_written=written.set
+    )
+    beside = [
+        asyncio.create_task(_give_way(tracker, lease)),
+        asyncio.create_task(_put_what_is_written(written)),
+    ]
     try:
         end = await tracker.run(seconds)
     finally:
-        giving_way.cancel()
-        await asyncio.gather(giving_way, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await the_late_calls().close()
+        await put_due(_PUT_S)
     if end == "time":
         await asyncio.sleep(_OTHERS_S)
     if end != "replaced":
         await start_due()
-    LOG.info("👁 Трекер %s: %s", host, end)
+    LOG.info("👁 Трекер %s: %s", host, end, extra=of_pbx(host))
     return {"host": host, "end": end}
 
 
@@ -97,6 +108,13 @@ async def _give_way(tracker: Tracker, lease: Lease) -> None:
         with suppress(DatabaseUnavailable):
             if await lease.gives_way(the_settings().trackers_at_once, _TURN_S):
                 tracker.end_soon()
+
+
+async def _put_what_is_written(written: asyncio.Event) -> None:
+    while True:
+        await written.wait()
+        written.clear()
+        await put_due(_PUT_S)
 
 
 def _watch(host: str, call: FollowedCall) -> None:

@@ -26,6 +26,7 @@ from shared.http.gateway import lambda_handler
 from shared.http.problems import RingingRoute
 from shared.pbx.hosts import the_pbx
 from shared.pbx.neighbours import the_neighbours
+from shared.push.afterwards import after_answer
 from shared.settings import the_settings
 from shared.store.database import the_database
 
@@ -101,4 +102,4 @@ async def post(
     )
 
 
-handler = lambda_handler(router)
+handler = lambda_handler(router, after_answer)

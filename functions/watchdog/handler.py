@@ -13,6 +13,7 @@ from shared.errors import ServiceError
 from shared.following.expiry import the_expiry
 from shared.following.wake import the_waker
 from shared.pbx.names import the_names
+from shared.push.afterwards import put_due
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
 from shared.store.leases import hosts_due, untracked_hosts
@@ -20,6 +21,7 @@ from shared.telemetry import LOG, configure_logging, count
 
 # What is left of the invocation's time when the tidying is given up: the next one goes on.
 _RESERVE_S = 5.0
+_PUT_S = 15.0
 
 if on_lambda():
     begin_environment()
@@ -44,6 +46,7 @@ async def look_around(seconds: float) -> dict[str, Any]:
     try:
         async with asyncio.timeout(seconds):
             started = await start_missing()
+            await put_due(_PUT_S, all_of_them=True)
             await the_expiry().remove_if_due()
             await the_names().refresh_if_due()
     except TimeoutError:

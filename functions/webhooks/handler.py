@@ -41,7 +41,8 @@ from shared.http.gateway import lambda_handler
 from shared.http.problems import Route, quota_headers
 from shared.settings import the_settings
 from shared.store import webhooks
-from shared.store.database import Door, Rows, the_database
+from shared.store.connection import Rows
+from shared.store.database import Door, the_database
 from shared.store.webhooks import Webhook
 from shared.webhooks import managing
 from shared.webhooks.addresses import AddressRefused, Target, check_url

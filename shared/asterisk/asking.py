@@ -41,7 +41,7 @@ async def read_unchecked(
 ) -> tuple[str, ...]:
     """Ask them where a refusal is an answer, too."""
     try:
-        return await console.ask(*commands, deadline=deadline)
+        return await console.read(*commands, deadline=deadline)
     except Unacknowledged as error:
         if error.pending is not None:
             error.pending.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from shared.asterisk.asking import channels_in, check, read, read_all, read_unchecked
@@ -29,7 +30,7 @@ from shared.asterisk.devices import (
     pick_channel,
     spied_as,
 )
-from shared.asterisk.drivers import LOCAL, begin_of_next, device_of
+from shared.asterisk.drivers import DRIVERS, LOCAL, begin_of_next, device_of
 from shared.asterisk.models import (
     CdrMode,
     Channel,
@@ -124,55 +125,65 @@ async def load_technologies(console: Console, deadline: Deadline) -> frozenset[T
     return parse_technologies(await read(console, SHOW_CHANNEL_TYPES, deadline))
 
 
-async def find_device(
-    console: Console, technologies: Iterable[Technology], extension: Extension, deadline: Deadline
-) -> Device | None:
-    """Find an extension's phone and what it does, by the first driver that has it.
+@dataclass(frozen=True, slots=True)
+class Phones:
+    """What each driver has of an extension, in the order of `technologies`; all live channels."""
 
-    Raises NotExecuted.
+    technologies: tuple[Technology, ...]
+    found: tuple[Device, ...]
+    channels: tuple[Channel, ...]
+
+
+async def load_phones(
+    console: Console,
+    technologies: Iterable[Technology] | None,
+    extension: Extension,
+    deadline: Deadline,
+) -> Phones:
+    """Ask the drivers for their phone of an extension, in one exchange.
+
+    None: which drivers there are is asked beside, and every one for its phone. Raises NotExecuted.
     """
-    phones, _ = await _load_phones(console, technologies, extension, deadline)
-    return next(iter(phones), None)
+    types = () if technologies is not None else (SHOW_CHANNEL_TYPES,)
+    asked = DRIVERS if technologies is None else technologies
+    shows = {technology: ShowDevice(technology, extension).render() for technology in asked}
+    replies = await read_unchecked(console, (*types, SHOW_CHANNELS, *shows.values()), deadline)
+    *told, listed = replies[: len(types) + 1]
+    for reply in (*told, listed):
+        check(reply)
+    there = parse_technologies(told[0]) if told else frozenset(shows)
+    texts = zip(shows, replies[len(types) + 1 :], strict=True)
+    known = {technology: text for technology, text in texts if technology in there}
+    for text in known.values():  # what another driver would have said is no answer
+        check(text)
+    channels = await channels_in(listed)
+    found = tuple(
+        Device(technology, extension, reach, channels_of(technology, extension, channels))
+        for technology, text in known.items()
+        if (reach := parse_reach(technology, text)) is not None
+    )
+    return Phones(tuple(known), found, channels)
 
 
 async def find_tap(
-    console: Console,
-    technologies: Sequence[Technology],
-    extension: Extension,
-    context: Context,
-    deadline: Deadline,
+    console: Console, phones: Phones, extension: Extension, context: Context, deadline: Deadline
 ) -> Tap:
     """Find the channel by which an extension can be heard. Raises NotExecuted."""
-    phones, channels = await _load_phones(console, technologies, extension, deadline)
-    own = [channel for phone in phones for channel in phone.channels]
-    channel = pick_channel(own, extension, context, channels)
-    busy = [phone.technology for phone in phones if channel in phone.channels]
-    technology = next(iter((*busy, *(phone.technology for phone in phones), *technologies)))
-    does = phones[0].state if phones else "no phone of this PBX"
+    own = [channel for phone in phones.found for channel in phone.channels]
+    channel = pick_channel(own, extension, context, phones.channels)
+    busy = [phone.technology for phone in phones.found if channel in phone.channels]
+    every = (*busy, *(phone.technology for phone in phones.found), *phones.technologies)
+    technology = every[0]
+    does = phones.found[0].state if phones.found else "no phone of this PBX"
     if channel is None:
-        strangers = (c for c in channels if c not in own)
+        strangers = (c for c in phones.channels if c not in own)
         spied = begin_of_next(technology, extension)
         is_clear = spied is not None and not begins_any(spied, strangers)
         return Tap(technology, None, does, spied if is_clear else None)
     version = console.version or await load_version(console, deadline)
     is_exact = spies_exactly(version)
-    spied = spied_as(channel, channels, is_exact=is_exact)
+    spied = spied_as(channel, phones.channels, is_exact=is_exact)
     return Tap(technology, channel, does, spied, is_exact)
-
-
-async def _load_phones(
-    console: Console, technologies: Iterable[Technology], extension: Extension, deadline: Deadline
-) -> tuple[list[Device], tuple[Channel, ...]]:
-    """Ask every driver for its phone of an extension, in one exchange; with all live channels."""
-    shows = {technology: ShowDevice(technology, extension).render() for technology in technologies}
-    *texts, listed = await read_all(console, (*shows.values(), SHOW_CHANNELS), deadline)
-    channels = await channels_in(listed)
-    phones = [
-        Device(technology, extension, reach, channels_of(technology, extension, channels))
-        for technology, text in zip(shows, texts, strict=True)
-        if (reach := parse_reach(technology, text)) is not None
-    ]
-    return phones, channels
 
 
 async def load_cdr_mode(console: Console, deadline: Deadline) -> CdrMode:
@@ -227,22 +238,13 @@ async def load_linkedids(
     return found
 
 
-async def load_legs(
-    console: Console, root_uniqueid: str, deadline: Deadline
-) -> tuple[Channel, ...]:
-    """Find every live channel of a call, by asking each channel whose it is.
-
-    One that cannot be asked is of the call that it is bridged with. Raises NotExecuted.
-    """
-    return await legs_among(
-        console, root_uniqueid, await list_channels(console, deadline), deadline
-    )
-
-
 async def legs_among(
     console: Console, root_uniqueid: str, channels: tuple[Channel, ...], deadline: Deadline
 ) -> tuple[Channel, ...]:
-    """Find those of a call among all live channels. Raises NotExecuted."""
+    """Find those of a call among all live channels, by asking each channel whose it is.
+
+    One that cannot be asked is of the call that it is bridged with. Raises NotExecuted.
+    """
     linkedids = await load_linkedids(console, channels, deadline)
     legs = {c.uniqueid: c.bridge for c in channels if linkedids.get(c.uniqueid) == root_uniqueid}
     bridges = set(legs.values()) - {""}

@@ -107,6 +107,11 @@ class Console(ABC):
             Exception: whatever it is, certainly none of them was executed.
         """
 
+    def takes(self, *commands: str) -> bool:
+        """Tell whether so many commands, of different callers, are one exchange here."""
+        del commands
+        return False
+
     async def ask(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """Run the commands in order and return the reply of each.
 
@@ -126,3 +131,17 @@ class Console(ABC):
             raise
         exchange.close()
         return replies
+
+    async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
+        """Do the same with commands that change nothing."""
+        return await self.ask(*commands, deadline=deadline)
+
+    def expect(self, count: int, deadline: Deadline) -> None:
+        """Be told that so many exchanges follow, so that none of them waits for its way there."""
+        del count, deadline
+
+    def open_ahead(self) -> None:  # noqa: B027 - a way that costs nothing is always ready
+        """Make the way ready for the next exchange, whenever that is; nothing waits for it."""
+
+    def close(self) -> None:  # noqa: B027 - likewise
+        """Let go of what was made ready."""

@@ -7,7 +7,6 @@ is ever written before a valid banner came: until then a failure is certainly ha
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from shared.asterisk.commands import SHOW_SETTINGS, SHOW_UPTIME, WAIT_FULLY_BOOTED, checked
 from shared.asterisk.console import (
@@ -18,34 +17,15 @@ from shared.asterisk.console import (
     Exchange,
     Unacknowledged,
 )
-from shared.asterisk.models import Banner
-from shared.asterisk.parsers import (
-    count_sentinels,
-    parse_banner,
-    parse_entity_id,
-    split_replies,
-    text_of,
-)
+from shared.asterisk.openings import Greeted, Openings, Socket, Stream
+from shared.asterisk.parsers import count_sentinels, parse_entity_id, split_replies, text_of
 from shared.deadline import Deadline
 from shared.errors import ConnectionLost, NoAnswer, SocketRefused, TooMuchSent
 
 _PREFIX = b"cli quit after "
+_BOOT = (WAIT_FULLY_BOOTED, SHOW_SETTINGS)
 _MAX_WRITE_BYTES = 512
-_MAX_BANNER_BYTES = 256
 _MOST_STARTS = 3
-
-
-class Stream(Protocol):
-    """An open control socket."""
-
-    async def read(self) -> bytes:
-        """Return the next bytes, b"" at the end. Raises ConnectionLost, TooMuchSent."""
-
-    def write(self, data: bytes) -> None:
-        """Send in one piece. Raises ConnectionLost, and sends nothing, if it is closed already."""
-
-    def close(self) -> None:
-        """Let go, without waiting."""
 
 
 class SocketExchange(Exchange):
@@ -111,68 +91,85 @@ class SocketExchange(Exchange):
 
 
 class SocketConsole(Console):
-    """The control socket, opened anew for each exchange: its banner is the proof of life."""
+    """The control socket, another for each exchange: its banner is the proof of life."""
 
     is_gapless = True
 
-    def __init__(self, open_stream: Callable[[Deadline], Awaitable[Stream]]) -> None:
-        self._open_stream = open_stream
+    def __init__(
+        self,
+        open_stream: Callable[[Deadline], Awaitable[Socket]],
+        *,
+        at_once: int = 3,
+        ahead_s: float = 0.0,
+    ) -> None:
+        self._openings = Openings(open_stream, at_once=at_once, ahead_s=ahead_s)
         self._booted_pid: int | None = None
 
     async def send(self, *commands: str, deadline: Deadline) -> Exchange:
         """See `Console.send`."""
         for _ in range(_MOST_STARTS):
-            stream = await self._open_stream(deadline)
+            greeted = await self._openings.take(deadline)
             try:
-                banner = await _read_banner(stream, deadline)
-                self.version = banner.version
-                if banner.pid == self._booted_pid:
-                    return _write(stream, commands, deadline)
-                # Another Asterisk than before: for the first second of its life it accepts calls
-                # and loses them, since its dialplan is not loaded yet.
-                entity_id = await _wait_fully_booted(stream, deadline)
-                self.identity = f"{entity_id} {banner.host}" if entity_id else None
-                self._booted_pid = banner.pid
+                self.version = greeted.banner.version
+                if greeted.banner.pid == self._booted_pid:
+                    return _write(greeted.stream, commands, deadline)
+                await self._boot(greeted, (), deadline)
             except BaseException:
-                stream.close()
+                greeted.stream.close()
                 raise
-            stream.close()
+            greeted.stream.close()
         raise SocketRefused("Asterisk is starting again and again")
 
+    def takes(self, *commands: str) -> bool:
+        """See `Console.takes`: as many as one write may have."""
+        return _length(commands) <= _MAX_WRITE_BYTES
 
-async def _read_banner(stream: Stream, deadline: Deadline) -> Banner:
-    """Read the first line. Closing after a failure here is proven to execute nothing."""
-    received = bytearray()
-    try:
-        async with deadline.enforce():
-            while b"\n" not in received and len(received) <= _MAX_BANNER_BYTES:
-                chunk = await stream.read()
-                if not chunk:
-                    raise SocketRefused("Asterisk closed its control socket")
-                received += chunk
-    except TimeoutError:
-        raise NoAnswer("Asterisk does not answer on its control socket") from None
-    line = text_of(received[: _MAX_BANNER_BYTES + 1])
-    banner = parse_banner(line) if len(received) <= _MAX_BANNER_BYTES else None
-    if banner is None:
-        raise SocketRefused(f"Asterisk's control socket answered {line.splitlines()[0][:60]!r}")
-    return banner
+    async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
+        """See `Console.read`; the first time in the exchange that waits for Asterisk's boot."""
+        if self._booted_pid is not None or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
+            return await self.ask(*commands, deadline=deadline)
+        greeted = await self._openings.take(deadline)
+        try:
+            self.version = greeted.banner.version
+            return await self._boot(greeted, commands, deadline)
+        finally:
+            greeted.stream.close()
 
+    async def _boot(
+        self, greeted: Greeted, commands: Sequence[str], deadline: Deadline
+    ) -> tuple[str, ...]:
+        """Wait until another Asterisk than before takes calls, then ask what changes nothing.
 
-async def _wait_fully_booted(stream: Stream, deadline: Deadline) -> str | None:
-    """Wait until a new Asterisk takes calls; its entity id."""
-    try:
-        asked = _write(stream, (WAIT_FULLY_BOOTED, SHOW_SETTINGS), deadline)
-        reply, settings = await asked.replies(deadline)
-    except Unacknowledged as error:
-        if error.is_too_long:
-            raise error.not_executed() from error
-        raise NoAnswer("Asterisk went away while it was starting") from error
-    except TimeoutError as error:
-        raise NoAnswer("Asterisk is starting and did not finish in time") from error
-    if "fully booted" not in reply:  # so early that not even this command is known
-        raise SocketRefused("Asterisk is starting")
-    return parse_entity_id(settings)
+        For the first second of its life it accepts calls and loses them, since its dialplan is not
+        loaded yet.
+        """
+        try:
+            asked = _write(greeted.stream, (*_BOOT, *commands), deadline)
+            booted, settings, *replies = await asked.replies(deadline)
+        except Unacknowledged as error:
+            if error.is_too_long:
+                raise error.not_executed() from error
+            raise NoAnswer("Asterisk went away while it was starting") from error
+        except TimeoutError as error:
+            raise NoAnswer("Asterisk is starting and did not finish in time") from error
+        if "fully booted" not in booted:  # so early that not even this command is known
+            raise SocketRefused("Asterisk is starting")
+        entity_id = parse_entity_id(settings)
+        self.identity = f"{entity_id} {greeted.banner.host}" if entity_id else None
+        self._booted_pid = greeted.banner.pid
+        return tuple(replies)
+
+    def expect(self, count: int, deadline: Deadline) -> None:
+        """See `Console.expect`."""
+        self._openings.expect(count, deadline)
+
+    def open_ahead(self) -> None:
+        """See `Console.open_ahead`."""
+        self._openings.open_ahead()
+
+    def close(self) -> None:
+        """See `Console.close`."""
+        self._openings.close()
 
 
 def _write(stream: Stream, commands: Sequence[str], deadline: Deadline) -> SocketExchange:
@@ -188,22 +185,23 @@ def _socket_text(commands: Sequence[str]) -> bytes:
     if SHOW_UPTIME in commands:
         raise ValueError("the sentinel itself cannot be asked")
     parts = [part for command in commands for part in (checked(command), SHOW_UPTIME)]
-    text = _PREFIX + b"".join(part.encode("ascii") + b"\0" for part in parts)
-    if len(text) > _MAX_WRITE_BYTES:
+    if _length(commands) > _MAX_WRITE_BYTES:
         raise ValueError(f"an exchange has at most {_MAX_WRITE_BYTES} bytes")
-    return text
+    return _PREFIX + b"".join(part.encode("ascii") + b"\0" for part in parts)
+
+
+def _length(commands: Sequence[str]) -> int:
+    """Count the bytes of the one write: a sentinel for each command, and a NUL after each."""
+    return len(_PREFIX) + sum(len(command) + len(SHOW_UPTIME) + 2 for command in commands)
 
 
 def in_writes(commands: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Split commands that change nothing into exchanges, each as long as one write may be."""
     batch: list[str] = []
-    room = _MAX_WRITE_BYTES - len(_PREFIX)
     for command in commands:
-        size = len(command) + len(SHOW_UPTIME) + 2  # the sentinel, and a NUL after each
-        if batch and size > room:
+        if batch and _length((*batch, command)) > _MAX_WRITE_BYTES:
             yield tuple(batch)
-            batch, room = [], _MAX_WRITE_BYTES - len(_PREFIX)
+            batch = []
         batch.append(command)
-        room -= size
     if batch:
         yield tuple(batch)

@@ -33,7 +33,7 @@ _KEY_HOLD_S = 86_400.0
 _PROBED_WITHIN_S = 2.0
 
 _ADMIT = """
-SELECT x.*, CASE x.verdict WHEN 'new' THEN callapi.note(
+SELECT x.*, callapi.is_sandbox(x.host) AS sandbox, CASE x.verdict WHEN 'new' THEN callapi.note(
          x.number, :kind, x.call_id, :code, :phone, x.created_at, CAST(:who AS jsonb)) END AS noted,
        CASE x.verdict WHEN 'new' THEN callapi.broken(x.host, x.call_id, :probe_s) END AS broken
   FROM callapi.claim_order(
@@ -155,7 +155,7 @@ async def admit(
             log_wrong_secret(address)
             raise InvalidClientId from None
         if rows[0]["number"] is not None:
-            note_enterprise(rows[0]["number"])
+            note_enterprise(rows[0]["number"], rows[0]["host"], sandbox=rows[0]["sandbox"])
         return rows[0]
 
     row = await ask(settings.shared_hosts)

@@ -171,7 +171,7 @@ async def _told(
         raise InvalidClientId from None
     told: dict[str, Any] = rows[0]["told"]
     if "number" in told:
-        note_enterprise(told["number"])
+        note_enterprise(told["number"], told.get("host"), sandbox=bool(told.get("sandbox")))
     return told
 
 

@@ -12,6 +12,13 @@ from shared.asterisk.models import AnsweredBy, Kind, Phase, Reason
 _ID = "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"
 _ID_RULE = "names the call for good, a UUID"
 
+Sandbox = Annotated[
+    bool,
+    Field(
+        description="true: a stand-in answers the enterprise, and no phone rings; else absent",
+        exclude_if=lambda is_so: not is_so,
+    ),
+]
 CallId = Annotated[UUID, Field(description=_ID_RULE, examples=[_ID])]
 CallIdText = Annotated[str, Field(description=_ID_RULE, examples=[_ID])]
 StatusUrl = Annotated[

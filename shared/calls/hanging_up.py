@@ -23,7 +23,7 @@ from shared.store.audit import Doer
 from shared.store.calls import Call
 from shared.store.database import Database
 from shared.store.settled import get_settled
-from shared.telemetry import CALL_ID, LOG
+from shared.telemetry import CALL_ID, LOG, of_pbx
 
 _FAILED = "Hanging up failed"
 _UNKNOWN = "The hang-up was sent and not acknowledged; asking again is harmless"
@@ -57,7 +57,7 @@ async def hang_up(
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
         end.is_handed_over = await calls.cancel(database, call.call_id, at, doer)
-        await pbx.ask(call.host, end, deadline)
+        await pbx.ask(call.host, end, deadline, then=1)
     except BaseException as error:
         if not end.may_be_sent:
             await _take_back(database, call, at)
@@ -74,7 +74,9 @@ async def hang_up(
     if not end.may_be_sent:
         await _take_back(database, call, at)
         raise CallEnded("The call is over")
-    LOG.info("📴 Звонок завершён через API: %s на %s", call.call_id, call.host)
+    LOG.info(
+        "📴 Звонок завершён через API: %s на %s", call.call_id, call.host, extra=of_pbx(call.host)
+    )
     with suppress(DatabaseUnavailable):  # it is ended: its repeats end a little later
         await calls.release(database, call.call_id, at)
     waker.tell(call.host)

@@ -57,7 +57,8 @@ from shared.pbx.neighbours import Neighbours, the_neighbours
 from shared.process import once
 from shared.settings import Settings, on_lambda, the_settings
 from shared.store.database import Database, the_database
-from shared.telemetry import CALL_ID, LOG, count, count_call, cut_secret, note_repeat
+from shared.telemetry import CALL_ID, LOG, count, count_call, cut_secret, note_repeat, of_pbx
+from shared.together import together
 
 _RING_POLL_S = 0.15
 # One question is let finish: to cut it short would cost the host its connection.
@@ -122,9 +123,10 @@ class Placing:
             return await self._repeat(order, admitted, caller.deadline, field)
         may_ring = False
         try:
-            LOG.info("🔗 SSH подключение к %s: %s", admitted.host, order)
-            await self._check_extension(order, admitted, caller.deadline, field)
-            command = await self._command(order, admitted.host, caller.deadline)
+            LOG.info(
+                "🔗 SSH подключение к %s: %s", admitted.host, order, extra=of_pbx(admitted.host)
+            )
+            command = await self._prepare(order, admitted, caller.deadline, field)
             may_ring = True
             originated = await self.pbx.originate(admitted.host, command, caller.deadline)
         except ServiceError as error:
@@ -152,7 +154,9 @@ class Placing:
             raise
         count_call(is_accepted=True)
         count("PlacingMs", round((time.monotonic() - began) * 1000))
-        LOG.info("✅ CLI команда выполнена на %s: %s", admitted.host, order)
+        LOG.info(
+            "✅ CLI команда выполнена на %s: %s", admitted.host, order, extra=of_pbx(admitted.host)
+        )
         roots = originated.roots
         await self.settler.settle_accepted(admitted, Settlement("executed", roots))
         if originated.blocked is not None:
@@ -213,16 +217,29 @@ class Placing:
             enterprise = await identify(self.database, self.settings, caller, learn=learn)
             enterprise.check_prefix(order.target.number)
 
-    async def _check_extension(
+    async def _prepare(
         self, order: Order, admitted: Admitted, deadline: Deadline, field: str
-    ) -> None:
-        """Refuse an extension that the dialplan does not know, by the name of the field.
+    ) -> Originate:
+        """Make sure that the order can be, and make the command of it; nothing is sent.
 
         Raises what has made the host unreachable already.
         """
         if admitted.failure is not None:
             raise admitted.failure
         self.pbx.heed(admitted.host, admitted.broken)
+        if isinstance(order, CallOrder):  # whose command asks nothing
+            await self._check_extension(order, admitted, deadline, field)
+            return await self._command(order, admitted.host, deadline)
+        _, command = await together(
+            self._check_extension(order, admitted, deadline, field),
+            self._command(order, admitted.host, deadline),
+        )
+        return command
+
+    async def _check_extension(
+        self, order: Order, admitted: Admitted, deadline: Deadline, field: str
+    ) -> None:
+        """Refuse an extension that the dialplan does not know, by the name of the field."""
         try:
             await self.pbx.check_extension(admitted.host, order.extension, deadline)
         except UnknownExtension as error:
@@ -325,8 +342,8 @@ def _tell_failure(error: ServiceError, order: Order, host: str) -> None:
     level = _level(error)
     is_operators = level == logging.ERROR
     # By this field AWS counts which PBX's calls fail.
-    extra = {"failed_host": host} if is_operators else None
-    LOG.log(level, "❌ %s на %s: %s", order, host, error, extra=extra)
+    failed: dict[str, object] = {"failed_host": host} if is_operators else {}
+    LOG.log(level, "❌ %s на %s: %s", order, host, error, extra=of_pbx(host) | failed)
     if is_operators and error.dialled == "no":
         count_call(is_accepted=False)
 

@@ -129,6 +129,10 @@ class CallState(BaseModel):
         description="the extension to which the customer was handed over; null: to none"
     )
     legs: list[LegOfCall] = Field(description="the phones' channels that were seen")
+    sandbox: bool = Field(
+        description="true: a stand-in answered in the place of the PBX, and no phone rang",
+        examples=[False],
+    )
 
 
 def status_url(call_id: UUID) -> str:
@@ -168,6 +172,7 @@ def tell(call: Call) -> CallState:
         ended_by=call.ended_by,
         transferred_to=call.transferred_to,
         legs=[_leg(leg) for leg in call.legs],
+        sandbox=call.sandbox,
     )
 
 

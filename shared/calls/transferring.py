@@ -43,6 +43,7 @@ from shared.store.calls import Call
 from shared.store.database import Database
 from shared.store.settled import get_settled
 from shared.telemetry import CALL_ID, LOG, note_repeat
+from shared.together import together
 
 # The first of two clicks is under way for some hundredths of a second.
 _POLL_S = 0.1
@@ -227,28 +228,39 @@ def _check(call: Call, enterprise: Enterprise, target: str) -> None:
 async def _prepare(pbx: Pbx, claim: _Claim, call: Call, deadline: Deadline) -> Question[bool]:
     """Make sure that the transfer can be, and make the command of it; nothing is sent."""
     extension = Extension(claim.target)
-    try:
-        await pbx.check_extension(call.host, extension, deadline)
-    except UnknownExtension as error:
-        raise error.of("to") from None
-    customer = await _load_customer(pbx, call, deadline)
+    _, customer = await together(
+        _check_extension(pbx, call.host, extension, deadline), _load_customer(pbx, call, deadline)
+    )
     context = Context(claim.settings.dialplan_context)
     return partial(client.redirect, leg=customer, extension=extension, context=context)
+
+
+async def _check_extension(pbx: Pbx, host: str, extension: Extension, deadline: Deadline) -> None:
+    try:
+        await pbx.check_extension(host, extension, deadline)
+    except UnknownExtension as error:
+        raise error.of("to") from None
 
 
 async def _load_customer(pbx: Pbx, call: Call, deadline: Deadline) -> Channel:
     """Find the customer's channel, of a call whose parties talk."""
     assert call.root is not None  # noqa: S101 - checked by _check
-    channels = await pbx.ask(
-        call.host, partial(client.load_legs, root_uniqueid=call.root.uniqueid), deadline
+    channels = await pbx.ask(call.host, client.list_channels, deadline, then=1)
+    known = next(customers_among(call.root, call.legs, filter(_talks, channels)), None)
+    if known is not None:
+        return known
+    # Nobody has seen him yet, who follows the call: each channel is asked whose it is.
+    legs = await pbx.ask(
+        call.host,
+        partial(client.legs_among, root_uniqueid=call.root.uniqueid, channels=channels),
+        deadline,
+        then=1,
     )
-    if not channels:
+    if not legs:
         raise CallEnded("The call is over")
-    linkedids = {channel.uniqueid: call.root.uniqueid for channel in channels}
-    seen = observe(
-        call.root, Progress("accepted", call.legs), channels, linkedids, at_s=time.time()
-    )
-    talking = [channel for channel in channels if channel.state == UP and channel.bridge]
+    linkedids = {leg.uniqueid: call.root.uniqueid for leg in legs}
+    seen = observe(call.root, Progress("accepted", call.legs), legs, linkedids, at_s=time.time())
+    talking = list(filter(_talks, legs))
     certain = next(customers_among(call.root, seen.legs, talking), None)
     parties = {leg.uniqueid: leg.party for leg in seen.legs}
     others = [channel for channel in talking if parties.get(channel.uniqueid) == "customer"]
@@ -258,3 +270,7 @@ async def _load_customer(pbx: Pbx, call: Call, deadline: Deadline) -> Channel:
     if customer is None:
         raise CallNotReady("The customer has not answered yet")
     return customer
+
+
+def _talks(channel: Channel) -> bool:
+    return channel.state == UP and bool(channel.bridge)

@@ -18,7 +18,7 @@ from shared.description.schemas import (
     reached,
 )
 from shared.description.schemas import example_of as example_of_schema
-from shared.description.texts import ABOUT, HEADERS, SECRETS, TAGS
+from shared.description.texts import ABOUT, HEADERS, SANDBOX, SECRETS, TAGS
 from shared.http.app import Describe
 from shared.http.failures import CODES, QUOTA, refer
 from shared.http.problems import PROBLEM_TYPE
@@ -66,12 +66,23 @@ def describe(document: Json, *, server: str) -> Json:
             else:
                 _describe_success(response, schemas)
             response["headers"] = refer(["X-Request-Id"]) | response.get("headers", {})
+            if "security" in operation:
+                _tell_of_sandbox(response, schemas)
     return document
 
 
 def _operations(document: Json) -> Iterator[Json]:
     for methods in document["paths"].values():
         yield from methods.values()
+
+
+def _tell_of_sandbox(response: Json, schemas: Json) -> None:
+    """Say what `shared/http/problems.py` adds to every answer to an enterprise that has one."""
+    response["headers"] |= refer(["X-Sandbox"])
+    schema = response.get("content", {}).get(_JSON, {}).get("schema", {})
+    for part in schema.get("anyOf", [schema]):
+        whole = schemas[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+        whole.get("properties", {}).setdefault("sandbox", dict(SANDBOX))
 
 
 def _places(security: list[Json]) -> Iterator[Json]:

@@ -82,6 +82,9 @@ class Problem(BaseModel):
     repeated: bool | None = Field(
         None, description="true: the failure is that of the request that this one repeats"
     )
+    sandbox: bool | None = Field(
+        None, description="true: the enterprise has a sandbox, where no phone rings; else absent"
+    )
     errors: list[WrongField] | None = Field(
         None, description="of `invalid-parameter` and its like: each parameter that is wrong"
     )

@@ -19,6 +19,10 @@ is answered before there is an operation, in the same shape.
 nobody again and is told what became of the first. Where phones are rung, a failure's `dialled` says
 whether one may be ringing: `no` is safe to ask again.
 
+**Sandboxes.** An operator can give an enterprise a stand-in in the place of a PBX, which rings
+nobody. Every answer to it says so by `X-Sandbox: true`, each that is an object and each event by
+`"sandbox": true`; nothing that a request says makes it so.
+
 **What is to come.** Answers get new fields, and enumerations of answers new words: `x-extensible-
 enum` lists those that there are, and a client takes others as it takes any text. Nothing that is
 here goes away within a version 1.
@@ -60,6 +64,12 @@ SECRETS = {
 }
 
 
+SANDBOX = {
+    "type": "boolean",
+    "description": "true: a stand-in answers the enterprise, and no phone rings; else absent",
+}
+
+
 def _text(description: str, example: str, **more: Any) -> dict[str, Any]:
     return {
         "description": description,
@@ -72,6 +82,10 @@ HEADERS = {
         "the request's own id, by which the log finds it; the one that the request brought, where"
         " it is well-formed",
         "72b6584cc4b846f59e9b5652d3fb2122",
+    ),
+    "X-Sandbox": _text(
+        "the enterprise has a sandbox, where a stand-in answers and no phone rings; else absent",
+        "true",
     ),
     "RateLimit": _text(
         "what is left of the limit that has least left: its name, `r` requests at once, `t` seconds"

@@ -90,12 +90,16 @@ About: TypeAlias = Call | CallElsewhere | PbxNotice | WebhookNotice
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """That something happened, to a call as it was then, the PBX or a webhook."""
+    """That something happened, to a call as it was then, the PBX or a webhook.
+
+    `sandbox`: on a stand-in, where nobody is rung.
+    """
 
     seq: int
     type: str
     at: datetime
     about: About
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +155,8 @@ def _event(told: dict[str, Any]) -> Event | None:
         count("InternalErrors")
         LOG.error("❌ Событие %s не читается: %s", told["seq"], error)
         return None
-    return Event(told["seq"], told["type"], datetime.fromisoformat(told["at"]), about)
+    at = datetime.fromisoformat(told["at"])
+    return Event(told["seq"], told["type"], at, about, bool(told.get("sandbox")))
 
 
 def _about(told: dict[str, Any]) -> About:

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from shared.asterisk.models import CallElsewhere, PbxDirection, PbxPhase
+from shared.calls.fields import Sandbox
 from shared.calls.telling import CallState, tell
 from shared.events.feed import Event, PbxNotice, WebhookNotice
 from shared.store.calls import Call
@@ -96,6 +97,7 @@ class CallEvent(BaseModel):
     )
     at: _At = Field(examples=["2026-11-26T09:00:05.110000Z"])
     call: CallState = Field(description="the call as it was then")
+    sandbox: Sandbox = False
 
 
 class TimesElsewhere(BaseModel):
@@ -143,6 +145,7 @@ class PbxCallEvent(BaseModel):
     type: Literal["pbx.call"] = Field(description="what happened")
     at: _At
     pbx_call: CallBegunElsewhere = Field(description="the call as it was then")
+    sandbox: Sandbox = False
 
 
 class PbxState(BaseModel):
@@ -170,6 +173,7 @@ class PbxEvent(BaseModel):
     )
     at: _At
     pbx: PbxState = Field(description="the PBX")
+    sandbox: Sandbox = False
 
 
 class DisabledWebhook(BaseModel):
@@ -191,6 +195,7 @@ class WebhookEvent(BaseModel):
     type: Literal["webhook.disabled"] = Field(description="what happened")
     at: _At
     webhook: DisabledWebhook = Field(description="the webhook")
+    sandbox: Sandbox = False
 
 
 Message: TypeAlias = CallEvent | PbxCallEvent | PbxEvent | WebhookEvent
@@ -199,6 +204,7 @@ Message: TypeAlias = CallEvent | PbxCallEvent | PbxEvent | WebhookEvent
 def message_of(event: Event) -> Message:
     """Tell an event."""
     told: dict[str, Any] = {"seq": event.seq, "type": event.type, "at": event.at}
+    told["sandbox"] = event.sandbox
     match event.about:
         case Call() as call:
             return CallEvent(**told, call=tell(call))

@@ -26,7 +26,7 @@ from shared.pbx.hosts import Pbx, Question, the_pbx
 from shared.process import once
 from shared.store.database import Database, the_database
 from shared.store.leases import still_newest
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_pbx
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Counting:
             self._failed.add(host)  # the age of what is told says so
         except Exception:  # noqa: BLE001 - a task's failure would end all others
             self._failed.add(host)
-            LOG.exception("❌ АТС %s: счётчики не прочитаны", host)
+            LOG.exception("❌ АТС %s: счётчики не прочитаны", host, extra=of_pbx(host))
         else:
             self._failed.discard(host)
         self._asked_at[host] = time.monotonic()

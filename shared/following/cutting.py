@@ -12,7 +12,7 @@ from shared.deadline import Deadline
 from shared.errors import ServiceError
 from shared.pbx.hosts import Pbx
 from shared.store.leases import FollowedCall
-from shared.telemetry import LOG, of_call
+from shared.telemetry import LOG, of_call, of_pbx
 
 # A turn of a tracker must not outlast its lease: the others' turn is the next one.
 _AT_ONCE = 3
@@ -64,6 +64,7 @@ class Cutting:
                 LOG.error(
                     "❌ Звонок %s на %s дольше MAX_CALL_S и не завершается; больше не пытаемся",
                     *(call.call_id, self._host),
+                    extra=of_pbx(self._host),
                 )
         return attempts.made < _ATTEMPTS
 
@@ -87,11 +88,13 @@ class Cutting:
             LOG.warning(
                 "⚠️ Звонок %s на %s дольше MAX_CALL_S, завершить не удалось (%d): %s",
                 *(call.call_id, self._host, attempts.made, error),
+                extra=of_pbx(self._host),
             )
         if ending.is_done:
             LOG.warning(
                 "✂️ Звонок %s на %s завершён: дольше MAX_CALL_S (%g с)",
                 *(call.call_id, self._host, self._longest_s),
+                extra=of_pbx(self._host),
             )
         attempts.may_be_sent |= ending.may_be_sent
         return attempts.may_be_sent

@@ -34,7 +34,7 @@ from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.store import late as stored
 from shared.store.database import Database, the_database
-from shared.telemetry import LOG, of_call
+from shared.telemetry import LOG, of_call, of_pbx
 
 # The socket of a frozen Asterisk is kept this long; asking costs more, so it ends with the claim.
 _LISTEN_S = 900.0
@@ -174,6 +174,7 @@ class LateCalls:
             call.call_id,
             call.host,
             "завершён" if hung_up else "оставлен",
+            extra=of_pbx(call.host),
         )
         await stored.settle_late(
             self._database,

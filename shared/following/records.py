@@ -22,7 +22,7 @@ from shared.errors import CdrUnreadable
 from shared.following.pace import Pace
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
-from shared.telemetry import LOG, count
+from shared.telemetry import LOG, count, of_pbx
 
 _READ_TIMEOUT_S = 5.0
 # Some 700 rows, 100 calls: as far back as a tracker that replaces another may have to look.
@@ -72,7 +72,7 @@ class Records:
         try:
             return await self._read()
         except CdrUnreadable as error:
-            LOG.warning("⚠️ CDR на %s не читается: %s", self._host, error)
+            LOG.warning("⚠️ CDR на %s не читается: %s", self._host, error, extra=of_pbx(self._host))
             self.state = "unreadable"
             self._mode_until = time.monotonic() + self._mode_s
             return False
@@ -132,7 +132,12 @@ class Records:
         count("RecordsSkipped", lines)
         if not self._is_told:
             self._is_told = True
-            LOG.warning("⚠️ CDR на %s: пропущено строк, которые не записи: %d", self._host, lines)
+            LOG.warning(
+                "⚠️ CDR на %s: пропущено строк, которые не записи: %d",
+                self._host,
+                lines,
+                extra=of_pbx(self._host),
+            )
 
     def _keep(self, size: int, rows: Sequence[Row]) -> None:
         """Add what was read. Of what is too much a quarter goes at once: rarely, and so cheaply."""

@@ -37,7 +37,7 @@ from shared.measures import observe
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
 from shared.store.leases import Change, FollowedCall, Following, Lease, MalformedCall
-from shared.telemetry import LOG, count, of_call
+from shared.telemetry import LOG, count, of_call, of_host, of_pbx
 
 End: TypeAlias = Literal["idle", "replaced", "time"]
 
@@ -59,9 +59,10 @@ class Tracker:
     """The tracker of one host.
 
     `on_unknown(host, call)` is called once for each call of unknown outcome, for whoever looks for
-    those; the process that sent it does that itself where it lives on. `is_told` says that somebody
-    wakes it whenever something was begun: then it asks the database each second, and when it has
-    something to write, not at each look. `sleep` is a test's clock.
+    those; the process that sent it does that itself where it lives on. `on_written()` is called
+    after each write that may have told anything. `is_told` says that somebody wakes it whenever
+    something was begun: then it asks the database each second, and when it has something to write,
+    not at each look. `sleep` is a test's clock.
 
     `seen_at` is when it last saw all that it was to see, by `time.monotonic`.
     """
@@ -74,6 +75,7 @@ class Tracker:
         pace: Pace,
         *,
         on_unknown: Callable[[str, FollowedCall], None] | None = None,
+        on_written: Callable[[], object] = lambda: None,
         is_told: bool = False,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -101,6 +103,7 @@ class Tracker:
         self.seen_at = time.monotonic()
         self._news = asyncio.Event()
         self._on_unknown = on_unknown
+        self._on_written = on_written
         self._unknown: set[UUID] = set()
         self._malformed: set[MalformedCall] = set()
 
@@ -121,9 +124,11 @@ class Tracker:
         or the PBX may answer nothing: the turn of it that may yet come keeps no lease.
         """
         self._ends_at = time.monotonic() + until_s
+        last_s = None if until_s == float("inf") else until_s + _LAST_TURN_S
         try:
-            async with asyncio.timeout(None if until_s == float("inf") else until_s + _LAST_TURN_S):
-                end = await self._follow()
+            with of_host(self._lease.host):
+                async with asyncio.timeout(last_s):
+                    end = await self._follow()
         except TimeoutError:
             if time.monotonic() < self._ends_at:  # somebody else's
                 raise
@@ -164,7 +169,11 @@ class Tracker:
             async with asyncio.timeout(_GIVE_BACK_S):
                 await self._lease.give_back()
         except (TimeoutError, DatabaseUnavailable):
-            LOG.warning("⚠️ Трекер %s: аренда не возвращена, истечёт сама", self._lease.host)
+            LOG.warning(
+                "⚠️ Трекер %s: аренда не возвращена, истечёт сама",
+                self._lease.host,
+                extra=of_pbx(self._lease.host),
+            )
 
     async def _write(
         self, changes: Sequence[Change] = (), view: Sequence[PbxCall] | None = None
@@ -192,6 +201,8 @@ class Tracker:
                 if following is not None:
                     _count(changes)
                     self._tell(following)
+                    if changes:
+                        self._on_written()
                 return following
 
     def _tell(self, following: Following) -> None:
@@ -203,12 +214,18 @@ class Tracker:
                     "🔚 %s на %s: %s -> %s, %s, разговор %s",
                     "Итог звонка уточнён" if end.corrected else "Звонок окончен",
                     *(self._lease.host, end.code, end.to, end.reason, talk),
+                    extra=of_pbx(self._lease.host),
                 )
         for bad in set(following.malformed) - self._malformed:
             self._malformed.add(bad)
             count("InternalErrors")
             with of_call(bad.call_id):
-                LOG.error("❌ Трекер %s, звонок не читается: %s", self._lease.host, bad.why)
+                LOG.error(
+                    "❌ Трекер %s, звонок не читается: %s",
+                    self._lease.host,
+                    bad.why,
+                    extra=of_pbx(self._lease.host),
+                )
         for call in following.calls:
             if call.phase == "unknown" and call.call_id not in self._unknown and self._on_unknown:
                 self._unknown.add(call.call_id)
@@ -225,9 +242,11 @@ class Tracker:
             self._watching.forget()
             return True
         try:
-            return await self._watching.tell(seen, error_code)
+            is_ours = await self._watching.tell(seen, error_code)
         except DatabaseUnavailable:
             return True  # the write that follows waits until it answers
+        self._on_written()
+        return is_ours
 
     async def _look(self, following: Following) -> tuple[list[Change], tuple[PbxCall, ...] | None]:
         """Ask the PBX what is new of these calls, and of all calls where somebody wants them."""
@@ -328,6 +347,7 @@ class Tracker:
         self._linkedids = {u: root for u, root in self._linkedids.items() if u in live}
         self._tell_of_unaskable(channels)
         oldest_s = max((call.age_s for call in following.calls), default=0.0) + _AGE_SLACK_S
+        oldest_s += time.monotonic() - self._turn_at
         new = [
             channel
             for channel in channels
@@ -361,11 +381,12 @@ class Tracker:
             LOG.warning(
                 "⚠️ Трекер %s: каналов, о которых Asterisk не спросить: %d, например %a",
                 *(self._lease.host, len(new), new[0][:80]),
+                extra=of_pbx(self._lease.host),
             )
 
     def _unreachable(self, error: PbxError | DatabaseUnavailable) -> None:
         if self._error_code != error.code:
-            LOG.warning("⚠️ Трекер %s: %s", self._lease.host, error)
+            LOG.warning("⚠️ Трекер %s: %s", self._lease.host, error, extra=of_pbx(self._lease.host))
         self._error_code = error.code
 
     async def _pause(self, following: Following) -> None:

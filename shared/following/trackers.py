@@ -23,7 +23,7 @@ from shared.settings import Settings, the_settings
 from shared.store.database import Database, the_database
 from shared.store.leases import Lease
 from shared.store.news import look_for_news
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_pbx
 
 
 class Trackers:
@@ -142,7 +142,7 @@ class Trackers:
         except DatabaseUnavailable:
             return  # the search finds the host again
         except Exception:  # noqa: BLE001 - a task's failure is seen by nobody else
-            LOG.exception("❌ Трекер %s", host)
+            LOG.exception("❌ Трекер %s", host, extra=of_pbx(host))
             await asyncio.sleep(self._pace.unreachable_s)  # until then nobody here begins another
 
 

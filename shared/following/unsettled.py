@@ -19,7 +19,7 @@ from shared.settings import Settings
 from shared.store.jsonb import Candidate
 from shared.store.late import load_orphans
 from shared.store.leases import Change, FollowedCall, Lease
-from shared.telemetry import LOG, of_call
+from shared.telemetry import LOG, of_call, of_pbx
 
 # Between the database's clock and a channel's age, which is told in whole seconds.
 _SLACK_S = 2.0
@@ -86,7 +86,9 @@ class Unsettled:
         if not ours:
             return None
         with of_call(call.call_id):
-            LOG.warning("🩹 Звонок на %s найден на АТС: его исход не был записан", host)
+            LOG.warning(
+                "🩹 Звонок на %s найден на АТС: его исход не был записан", host, extra=of_pbx(host)
+            )
         if len(ours) > 1:
             return Change(call_id=call.call_id, phase="accepted", candidates=ours)
         channel, uniqueid = ours[0].channel, ours[0].uniqueid

@@ -14,7 +14,7 @@ import anyio.to_thread
 from shared.aws.clients import Clients, the_clients
 from shared.process import once
 from shared.settings import Settings, on_lambda, the_settings
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_pbx
 
 
 class Waker:
@@ -53,7 +53,7 @@ class Waker:
         try:
             await anyio.to_thread.run_sync(self._invoke, host)
         except Exception:  # noqa: BLE001 - whatever boto3 raises; the watchdog starts it in a minute
-            LOG.exception("⚠️ Трекер для %s не запущен", host)
+            LOG.exception("⚠️ Трекер для %s не запущен", host, extra=of_pbx(host))
 
     def _invoke(self, host: str) -> None:
         self._clients.of("lambda").invoke(

@@ -16,7 +16,7 @@ from shared.asterisk.listing import Listing
 from shared.asterisk.models import CallElsewhere, Channel
 from shared.settings import Settings
 from shared.store.leases import Lease
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_pbx
 
 # News of a hostile PBX are not endless: a busy one has some in a second.
 _CHANGES_PER_S = 50.0
@@ -139,5 +139,6 @@ class Watching:
             LOG.warning(
                 "⚠️ Трекер %s: чужих звонков больше, чем можно показать, пропущено: %d",
                 *(self._lease.host, calls),
+                extra=of_pbx(self._lease.host),
             )
         self._is_overflow_told = bool(calls)

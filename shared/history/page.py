@@ -20,6 +20,7 @@ from shared.history.tail import MAX_TOLD, Cursor, Replaced, Tail, key_of
 from shared.pbx.hosts import Pbx
 from shared.store.database import Door
 from shared.telemetry import LOG
+from shared.together import together
 
 _REPLACED = "the PBX's file of call records was replaced since; begin again without a cursor"
 # The two clocks may differ by so much before a call of ours is not found any more.
@@ -151,13 +152,15 @@ async def load_page(
         enterprise.check_extension(wanted.extension)
     seal = enterprise.seal("history")
     content = None if cursor is None else seal.open(cursor)
-    # Asked first: the rows of a call that ends in between are all there, or it is told next time.
-    live = await _live_channels(pbx, enterprise.host, deadline)
-    tail = Tail(pbx, enterprise.host, path, deadline)
+    # Known first: the rows of a call that ends in between are all there, or it is told next time.
+    listed = asyncio.Event()
+    tail = Tail(pbx, enterprise.host, path, deadline, after=listed)
     at = None
     try:
         at = Cursor.parse(content) if content is not None else None
-        await tail.start(at)
+        live, _ = await together(
+            _live_channels(pbx, enterprise.host, deadline, listed), tail.start(at)
+        )
         more = True
         while True:
             turn = await asyncio.to_thread(_turn, tail, at, wanted, live, last=not more)
@@ -179,8 +182,12 @@ async def load_page(
     return Page(entries, following, tail.size)
 
 
-async def _live_channels(pbx: Pbx, host: str, deadline: Deadline) -> dict[str, datetime]:
+async def _live_channels(
+    pbx: Pbx, host: str, deadline: Deadline, listed: asyncio.Event
+) -> dict[str, datetime]:
     """Tell which channels there are, and since when; none if Asterisk cannot be asked.
+
+    Sets `listed`, whatever becomes of it.
 
     A call that goes on has left rows already if it had sound: its Local channels' ended.
 
@@ -194,6 +201,8 @@ async def _live_channels(pbx: Pbx, host: str, deadline: Deadline) -> dict[str, d
         raise
     except PbxError:
         return {}
+    finally:
+        listed.set()
     born = {channel.name: epoch_of(channel.uniqueid) for channel in channels}
     return {name: moment for name, moment in born.items() if moment is not None}
 

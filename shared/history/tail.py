@@ -103,12 +103,22 @@ class Cursor:
 class Tail:
     """The last rows of a host's file, or those before a cursor; `read_more` adds older ones.
 
+    Nothing is read before `after` is set.
+
     `begin` is where the oldest of them lies, what is before it was not read; `end` is where they
     end, but for those of a cursor's islands, which come last.
     """
 
-    def __init__(self, pbx: Pbx, host: str, path: str, deadline: Deadline) -> None:
-        self._read = partial(pbx.read_file, host, path)
+    def __init__(
+        self,
+        pbx: Pbx,
+        host: str,
+        path: str,
+        deadline: Deadline,
+        *,
+        after: asyncio.Event | None = None,
+    ) -> None:
+        self._read = partial(pbx.read_file, host, path, after=after)
         self._path = path
         self._deadline = deadline
         self._data = b""

@@ -75,7 +75,7 @@ def create_app(
             ],
             expose_headers=[
                 *("Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"),
-                *("X-Next-Cursor", "X-Request-Id"),
+                *("X-Next-Cursor", "X-Request-Id", "X-Sandbox"),
             ],
         )
     return app

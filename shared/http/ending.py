@@ -115,6 +115,7 @@ def _log(scope: Scope, ending: Ending, answer: Answer, duration_ms: float) -> No
     line = f'{_client(scope)} "{_target(scope)}" {answer.status or "-"}, {duration_ms:.1f} мс'
     if is_kept:
         whose = f", предприятие {ending.enterprise}" if ending.enterprise else ""
+        whose += ", песочница" if ending.is_sandbox else ""
         line = f"🏁 {_in_words(ending, outcome)}: {line}{whose}"
     if left_out:
         line += f"; до этого без записи: {left_out}"
@@ -124,6 +125,8 @@ def _log(scope: Scope, ending: Ending, answer: Answer, duration_ms: float) -> No
         "status": answer.status,
         "duration_ms": round(duration_ms, 1),
         "enterprise": ending.enterprise or None,
+        "host": ending.host or None,
+        "sandbox": ending.is_sandbox or None,
     }
     LOG.log(_level(answer.status), "%s", line, extra=fields | ({} if is_kept else CONSOLE_ONLY))
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from fastapi import APIRouter
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-from shared.aws.environment import begin_environment, pinned_loop
+from shared.aws.environment import begin_environment, pinned_loop, run_pinned
 from shared.http.app import create_app
 from shared.http.problems import PROBLEM_TYPE
 from shared.process import once
 from shared.settings import on_lambda, the_settings
 
 LambdaHandler: TypeAlias = Callable[[dict[str, Any], Any], dict[str, Any]]
+Afterwards: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
+"""What is done between a request and its answer, by Lambda's context; it raises nothing."""
 
 
-def lambda_handler(router: APIRouter) -> LambdaHandler:
+def lambda_handler(router: APIRouter, afterwards: Afterwards | None = None) -> LambdaHandler:
     """Make the function that AWS Lambda calls with an API Gateway event.
 
     Every invocation runs on one loop that lives as long as the process, so that a connection of
@@ -42,6 +44,9 @@ def lambda_handler(router: APIRouter) -> LambdaHandler:
 
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         asyncio.set_event_loop(pinned_loop())
-        return adapter()(event, context)
+        answer: dict[str, Any] = adapter()(event, context)
+        if afterwards is not None:
+            run_pinned(afterwards(context))
+        return answer
 
     return handler

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -25,7 +26,7 @@ from shared.errors import (
 )
 from shared.measures import observe
 from shared.settings import release
-from shared.telemetry import LOG, REQUEST_ID, count, note_limit, note_refusal
+from shared.telemetry import LOG, REQUEST_ID, count, in_sandbox, note_limit, note_refusal
 
 PROBLEM_TYPE = "application/problem+json"
 # On every answer: no browser guesses another type, no cache keeps what tells of calls.
@@ -43,15 +44,43 @@ _NO_OBJECT = frozenset({"json_invalid", "model_attributes_type", "dict_type"})
 
 
 class Route(APIRoute):
-    """A route; `says_dialled`: its errors say whether a phone may be ringing."""
+    """A route; `says_dialled`: its errors say whether a phone may be ringing.
+
+    What it answers an enterprise that has a sandbox says so.
+    """
 
     says_dialled: ClassVar[bool] = False
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Serve as FastAPI does, and say of a sandbox that it is one."""
+        serve = super().get_route_handler()
+
+        async def served(request: Request) -> Response:
+            response = await serve(request)
+            if in_sandbox():
+                response.headers["X-Sandbox"] = "true"
+                _say_sandbox(response)
+            return response
+
+        return served
 
 
 class RingingRoute(Route):
     """Rings phones."""
 
     says_dialled = True
+
+
+def _say_sandbox(response: Response) -> None:
+    """Say so in the body as well, if that is an object; a call of its own may say otherwise."""
+    if not response.headers.get("content-type", "").startswith("application/json"):
+        return
+    body = json.loads(bytes(response.body))
+    if isinstance(body, dict):
+        response.body = json.dumps(
+            {**body, "sandbox": body.get("sandbox", True)}, ensure_ascii=False
+        ).encode()
+        response.headers["Content-Length"] = str(len(response.body))
 
 
 def phrase(status: int) -> str:
@@ -86,6 +115,9 @@ def render_problem(
         body["dialled"] = dialled
         if dialled == "unknown" and not more.get("repeated"):
             count("UnknownOutcomes")
+    if in_sandbox():
+        body["sandbox"] = True
+        headers = {**(headers or {}), "X-Sandbox": "true"}
     observe("Refusals", code=code)
     note_refusal(code, is_unknown=body.get("dialled") == "unknown")
     return JSONResponse(body, status_code=status, media_type=PROBLEM_TYPE, headers=headers)

@@ -26,7 +26,7 @@ from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import load_neighbours
 from shared.store.migrations import check_schema
 
-# What README recommends; who has other needs sets another figure.
+# What docs/security.md recommends; who has other needs sets another figure.
 _RECOMMENDED = {
     "open_calls_enterprise": "20",
     "open_calls_extension": "2",

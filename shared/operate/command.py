@@ -15,7 +15,8 @@ from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.operate.findings import Words
 from shared.settings import Settings
 from shared.store.audit import Action, Doer
-from shared.store.database import UNAVAILABLE, AccessRefused, Database, Rows, TableHeld, cause_of
+from shared.store.connection import Rows
+from shared.store.database import UNAVAILABLE, AccessRefused, Database, TableHeld, cause_of
 from shared.store.enterprises import NUMBERS
 
 Command: TypeAlias = Callable[[Database, Settings, argparse.Namespace], Iterator[str]]

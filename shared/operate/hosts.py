@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -68,6 +69,7 @@ class HostCheck:
         self._settings = settings
         self._keys = keys
         self._host = host
+        self._port_number = settings.ssh_port
         self._version: str | None = None
         self._unreadable: CdrUnreadable | None = None
         self._form = describe(b"")
@@ -95,6 +97,8 @@ class HostCheck:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Yield what each step finds; what an earlier one makes impossible is skipped."""
+        with suppress(ConnectFailed):  # which the first step tells
+            self._port_number = (await self._pbx.place(self._host)).port
         failed: set[str] = set()
         for name, needs, look in self._steps:
             if needs in failed:
@@ -117,10 +121,10 @@ class HostCheck:
             return self._say(hostlines.NOT_UNDERSTOOD, error=type(error).__name__)
 
     def _say(self, line: Line, **gaps: object) -> Finding:
-        return line(host=self._host, port=self._settings.ssh_port, **gaps)
+        return line(host=self._host, port=self._port_number, **gaps)
 
     def _filled(self, remedy: str) -> Words:
-        return Words.of(remedy, host=self._host, port=self._settings.ssh_port)
+        return Words.of(remedy, host=self._host, port=self._port_number)
 
     def _soon(self) -> Deadline:
         return Deadline.after(self._settings.ssh_connect_timeout_s)
@@ -181,7 +185,7 @@ class HostCheck:
             self._is_in = True
 
     async def _pinned(self) -> str | None:
-        target = self._pbx.target(self._host)
+        target = await self._pbx.place(self._host)
         return await self._keys.find(target.host, target.port)
 
     async def _host_key(self) -> Finding:

@@ -14,7 +14,8 @@ from shared.operate import times
 from shared.operate.command import Add, Execute, OperatorError, no_enterprise, note, operator
 from shared.settings import Settings
 from shared.store.audit import Doer
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 
 # What the secret that stands in the table is called here.
 _FIRST = "enterprises"

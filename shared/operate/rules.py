@@ -10,7 +10,8 @@ from typing import Any
 from shared.operate.command import Add, check_number, note, operator
 from shared.settings import Settings
 from shared.store.audit import Doer
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 
 _DENIED = (
     "prefixes that may not be called, whatever is allowed; a number of up to EXTENSION_DIGITS"

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import DatabaseUnavailable, ServiceError
 from shared.http.addresses import limited_as
-from shared.panel.language import Language, Translate, language_of, translate_to
+from shared.http.language import Language, language_of
+from shared.panel.language import Translate, translate_to
 from shared.panel.refusals import Refused, tell
 from shared.panel.rendering import render
 from shared.panel.saying import Say, say_in

@@ -19,7 +19,8 @@ from shared.operate.rules import load_rules
 from shared.panel.refusals import Said
 from shared.pbx.telling import the_telling
 from shared.settings import Settings
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 from shared.store.enterprises import ListedEnterprise, list_enterprises
 from shared.store.told import Noticed, load_notices
 from shared.telemetry import printable

@@ -32,7 +32,8 @@ SELECT o.host, o.numbers, coalesce(h.target, o.host) AS target, h.met_at, h.peer
   LEFT JOIN callapi.hosts h ON h.host = o.host
   LEFT JOIN callapi.host_reach r ON r.host = o.host
   LEFT JOIN callapi.trackers t ON t.host = o.host
-  LEFT JOIN callapi.host_keys k ON k.host = coalesce(h.target, o.host) AND k.port = :port
+  LEFT JOIN callapi.host_keys k ON k.host = coalesce(h.target, o.host) AND k.port = coalesce(
+    (SELECT s.port FROM callapi.sandboxes s WHERE s.host = o.host), :port)
  ORDER BY o.host
 """
 
@@ -40,7 +41,8 @@ _PINNED = """
 SELECT k.key FROM (SELECT DISTINCT x.host FROM callapi.enterprises() x
                     WHERE x.active AND x.host = :host AND x.host <> '') o
   LEFT JOIN callapi.hosts h ON h.host = o.host
-  LEFT JOIN callapi.host_keys k ON k.host = coalesce(h.target, o.host) AND k.port = :port
+  LEFT JOIN callapi.host_keys k ON k.host = coalesce(h.target, o.host) AND k.port = coalesce(
+    (SELECT s.port FROM callapi.sandboxes s WHERE s.host = o.host), :port)
 """
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from shared.panel.language import Language, duration, translate_to
+from shared.http.language import Language
+from shared.panel.language import duration, translate_to
 from shared.panel.saying import say_in
 from shared.telemetry import printable
 

@@ -7,11 +7,11 @@ from functools import partial
 from types import ModuleType
 from typing import TypeAlias
 
+from shared.http.language import Language
 from shared.operate import hostlines as english_hostlines
 from shared.operate import lines as english_lines
 from shared.operate.findings import Line, Words
 from shared.panel import hostlines, lines
-from shared.panel.language import Language
 from shared.settings import READ_ON_THE_WAY
 
 Say: TypeAlias = Callable[[str], str]

@@ -12,7 +12,7 @@ from shared.ssh.connection import Target
 from shared.ssh.pool import Pool
 from shared.store.breakers import Broken, tell_broken, tell_whole
 from shared.store.database import Database, TextRefused
-from shared.telemetry import LOG
+from shared.telemetry import LOG, of_pbx
 
 
 class Breakers:
@@ -51,7 +51,11 @@ class Breakers:
                 retry_s=self._retry_s,
             )
         except (DatabaseUnavailable, TextRefused):
-            LOG.warning("⚠️ АТС %s: другим процессам не сказано, что она недоступна", host)
+            LOG.warning(
+                "⚠️ АТС %s: другим процессам не сказано, что она недоступна",
+                host,
+                extra=of_pbx(host),
+            )
         else:
             self._told.add(host)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from anyio import to_thread
 
@@ -15,9 +18,22 @@ from shared.ssh.connection import Connection, Target
 from shared.ssh.login import Credentials, HostKeys, Security, connect
 from shared.ssh.pool import Pool
 
+FindPort: TypeAlias = Callable[[str], Awaitable[int | None]]
+"""Finds the port of a host that is a sandbox."""
 
-def open_pool(settings: Settings, host_keys: HostKeys | Path | None) -> Pool:
-    """Make the pool that the settings describe."""
+
+def open_pool(
+    settings: Settings,
+    host_keys: HostKeys | Path | None,
+    *,
+    find_sandbox: FindPort | None = None,
+    pinned: HostKeys | None = None,
+) -> Pool:
+    """Make the pool that the settings describe.
+
+    A host that `find_sandbox` knows is a stand-in: it is connected on its own port, must show the
+    `pinned` key whatever SSH_HOST_KEYS says, and is told no password and no key of ours.
+    """
     logins = ssh_logins(settings)
     setting = "SSH_SECRET_ARN" if settings.ssh_secret_arn else "SSH_PRIVATE_KEY"
     # A frozen Lambda sends no keepalives, and its idle links are cut behind its back.
@@ -33,7 +49,18 @@ def open_pool(settings: Settings, host_keys: HostKeys | Path | None) -> Pool:
         security = Security(credentials, host_keys)
         return await connect(target, security, deadline=deadline, keepalive_s=keepalive_s)
 
+    async def enter_sandbox(target: Target, port: int, deadline: Deadline) -> Connection:
+        security = Security(Credentials(), pinned)
+        connection = await connect(
+            replace(target, port=port), security, deadline=deadline, keepalive_s=keepalive_s
+        )
+        connection.target = target  # by which the pool knows it
+        return connection
+
     async def open_connection(target: Target, deadline: Deadline) -> Connection:
+        port = await find_sandbox(target.host) if find_sandbox else None
+        if port is not None:
+            return await enter_sandbox(target, port, deadline)
         # Secrets Manager may be slow; whoever gives it up leaves nothing undone.
         in_thread = partial(to_thread.run_sync, abandon_on_cancel=True)
         try:

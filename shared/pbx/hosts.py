@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from shared.asterisk import client, originating
+from shared.asterisk import client
+from shared.asterisk.client import Phones
 from shared.asterisk.commands import Originate
 from shared.asterisk.console import Console, Exchange
 from shared.asterisk.devices import Device, Tap, channels_of
@@ -43,8 +45,10 @@ from shared.measures import observe
 from shared.pbx.addresses import canonical, checked_host
 from shared.pbx.breakers import Breakers
 from shared.pbx.connecting import open_pool
+from shared.pbx.readiness import Readiness
+from shared.pbx.sharing import Send, Sharing
 from shared.pbx.state import Failure, HostState, Observed
-from shared.pbx.transports import Line, Lines
+from shared.pbx.transports import Line, Lines, may_be_ahead
 from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.ssh.connection import Connection, Target
@@ -55,7 +59,8 @@ from shared.store.breakers import Broken
 from shared.store.database import Database, TextRefused, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
-from shared.telemetry import LOG
+from shared.store.sandboxes import find_port
+from shared.telemetry import LOG, of_host, of_pbx
 from shared.turns import Turn
 
 T = TypeVar("T")
@@ -99,7 +104,9 @@ class Pbx:
         )
         self._known_until: dict[tuple[str, str], float] = {}
         self._blocked: Counter[str] = Counter()
+        self._sharing = Sharing()
         self._breakers = Breakers(settings, pool, database)
+        self._readiness = Readiness(self._open_ahead, is_on=may_be_ahead(settings))
 
     async def originate(self, host: str, command: Originate, deadline: Deadline) -> Originated:
         """Send an originate to a host, at most once.
@@ -122,28 +129,35 @@ class Pbx:
                 retry_after_s=self._settings.pbx_queue_s,
             ) from None
 
-        async def send(line: Line, until: Deadline) -> Originated:
-            if self._blocked[host] >= line.transport.most_blocked:
-                raise PbxBusy(
-                    f"{self._blocked[host]} calls ring on this host, each on a console of its own"
-                    " until it is answered, as up to Asterisk 11",
-                    retry_after_s=self._settings.pbx_queue_s,
-                )
-            sent.append(await originating.originate(line.console, command, until))
-            return sent[0]
+        async def use(send: Send) -> Originated:
+            async def ask(line: Line, until: Deadline) -> Originated:
+                self._check_blocked(host, line)
+                sent.append(await send(line.console, until))
+                return sent[0]
+
+            return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._ask_line(host, send, deadline)
+            return await self._sharing.originate(host, command, deadline, use)
         except Exception:
             if not sent:
                 raise
-            LOG.exception("❌ %s: звонок принят, соединение не отпущено", host)
+            LOG.exception("❌ %s: звонок принят, соединение не отпущено", host, extra=of_pbx(host))
             return sent[0]
         finally:
             lock.release()
 
+    def _check_blocked(self, host: str, line: Line) -> None:
+        """Refuse one more call where each blocks a console, and as many do as may."""
+        if self._blocked[host] >= line.transport.most_blocked:
+            raise PbxBusy(
+                f"{self._blocked[host]} calls ring on this host, each on a console of its own until"
+                " it is answered, as up to Asterisk 11",
+                retry_after_s=self._settings.pbx_queue_s,
+            )
+
     async def check_extension(self, host: str, extension: Extension, deadline: Deadline) -> None:
-        """Refuse an extension that the dialplan certainly does not know.
+        """Refuse an extension that the dialplan certainly does not know; its call follows.
 
         Asterisk would accept the call and report nothing. Only the good answer is remembered, so
         that a new extension works at once.
@@ -156,7 +170,7 @@ class Pbx:
         if self._settings.precheck == "off" or self._known_until.get(key, 0) > now:
             return
         question = partial(client.is_known, extension=extension, context=self._context)
-        if not await self.ask(host, question, deadline):
+        if not await self.ask(host, question, deadline, then=1):
             raise UnknownExtension(
                 f"extension {extension.number} is not in the dialplan of this PBX"
                 f" (context {self._context.name})"
@@ -188,19 +202,28 @@ class Pbx:
         """Find an extension's phone and what it does, for who reads; None: the host has none."""
 
         async def find(line: Line, until: Deadline) -> Device | None:
-            known = await self._technologies_of(line, until)
-            return await client.find_device(line.console, known, extension, until)
+            phones = await self._load_phones(line, extension, until)
+            return next(iter(phones.found), None)
 
         return await self._ask_line(host, find, deadline, "read")
 
     async def find_tap(self, host: str, extension: Extension, deadline: Deadline) -> Tap:
-        """Find the channel by which an extension can be heard."""
+        """Find the channel by which an extension can be heard; a monitoring follows."""
 
         async def find(line: Line, until: Deadline) -> Tap:
-            known = await self._technologies_of(line, until)
-            return await client.find_tap(line.console, known, extension, self._context, until)
+            phones = await self._load_phones(line, extension, until)
+            return await client.find_tap(line.console, phones, extension, self._context, until)
 
-        return await self._ask_line(host, find, deadline)
+        return await self._ask_line(host, find, deadline, then=1)
+
+    async def _load_phones(self, line: Line, extension: Extension, deadline: Deadline) -> Phones:
+        """Ask for an extension's phones, and once a connection for the drivers."""
+        is_known = self._settings.channel_technology != "auto" or line.technologies is not None
+        known = await self._technologies_of(line, deadline) if is_known else None
+        phones = await client.load_phones(line.console, known, extension, deadline)
+        line.technologies = frozenset(phones.technologies)
+        await self._technologies_of(line, deadline)
+        return phones
 
     async def _technologies_of(self, line: Line, deadline: Deadline) -> tuple[Technology, ...]:
         """Tell which drivers a host has, in the order of the table; asked once a connection."""
@@ -222,15 +245,18 @@ class Pbx:
         deadline: Deadline,
         *,
         turn: Turn = "read",
+        after: asyncio.Event | None = None,
     ) -> FileSlice:
         """Read a part of the host's call records; a negative offset counts from the file's end.
+
+        Not before `after` is set: what is on its way meanwhile is only the way to the file.
 
         Raises:
             CdrUnreadable: the host has no such file, or does not let us read it.
         """
 
         async def read(connection: Connection, until: Deadline) -> FileSlice:
-            return await connection.read_file(path, offset, length, until)
+            return await connection.read_file(path, offset, length, until, after=after)
 
         return await self._ask_files(host, path, read, deadline, turn)
 
@@ -270,9 +296,17 @@ class Pbx:
             raise CdrUnreadable("The host opens no SFTP session for us") from error
 
     async def ask(
-        self, host: str, question: Question[T], deadline: Deadline, *, turn: Turn = "call"
+        self,
+        host: str,
+        question: Question[T],
+        deadline: Deadline,
+        *,
+        turn: Turn = "call",
+        then: int = 0,
     ) -> T:
         """Put a question to a host's Asterisk: what changes nothing, or is sent at most once.
+
+        So many exchanges follow `then`: the way for them is made ready beside.
 
         Raises:
             PbxError: as far as things had got.
@@ -281,7 +315,7 @@ class Pbx:
         async def ask(line: Line, until: Deadline) -> T:
             return await question(line.console, deadline=until)
 
-        answer = await self._ask_line(host, ask, deadline, turn)
+        answer = await self._ask_line(host, ask, deadline, turn, then=then)
         if question is client.list_channels and isinstance(answer, tuple):
             self._observed_of(host).note_live(len(answer))
         return answer
@@ -292,6 +326,8 @@ class Pbx:
         question: Callable[[Line, Deadline], Awaitable[T]],
         deadline: Deadline,
         turn: Turn = "call",
+        *,
+        then: int = 0,
     ) -> T:
         refusals = 0
 
@@ -300,13 +336,28 @@ class Pbx:
             line = self._lines.get(connection)
             line = await self._choose.choose(line, connection, refusals, deadline)
             self._lines[connection] = line
+            if then:
+                line.console.expect(1 + then, deadline)
             try:
                 return await self._question(host, connection, line, question, deadline)
             except SocketRefused:
                 refusals += 1
                 raise
 
-        return await self.use(host, deadline, ask, turn=turn)
+        try:
+            return await self.use(host, deadline, ask, turn=turn)
+        finally:
+            self._readiness.note_use(host)
+
+    def _open_ahead(self, host: str) -> None:
+        """Make the way ready for the next call, unless somebody asks at this moment."""
+        connection = self._met.get(host)
+        line = None if connection is None else self._lines.get(connection)
+        if connection is None or line is None:
+            return
+        gate = self._pool.gate(connection.target)
+        if self._pool.connection(connection.target) is connection and gate.is_free:
+            line.console.open_ahead()
 
     async def use(
         self,
@@ -318,13 +369,14 @@ class Pbx:
         of: Use = "console",
     ) -> T:
         """Use a host's connection, again only while nothing was executed. Raises PbxError."""
-        try:
-            return await self._use(host, deadline, use, turn, of)
-        except PbxError as error:
-            if of == "console":
-                self._observed_of(host).note_away(error)
-            await self._note_broken(host, error)
-            raise
+        with of_host(host):
+            try:
+                return await self._use(host, deadline, use, turn, of)
+            except PbxError as error:
+                if of == "console":
+                    self._observed_of(host).note_away(error)
+                await self._note_broken(host, error)
+                raise
 
     async def _use(
         self,
@@ -389,12 +441,18 @@ class Pbx:
         try:
             await note_asterisk(self._database, host, identity)
         except DatabaseUnavailable as error:
-            LOG.warning("⚠️ АТС %s: не записано, какой это Asterisk: %s", host, error)
+            LOG.warning(
+                "⚠️ АТС %s: не записано, какой это Asterisk: %s", host, error, extra=of_pbx(host)
+            )
             return  # the next answer tries again
         except TextRefused:  # the database has another encoding than UTF-8
-            LOG.warning("⚠️ АТС %s: не записано, какой это Asterisk: в базе нет таких букв", host)
+            LOG.warning(
+                "⚠️ АТС %s: не записано, какой это Asterisk: в базе нет таких букв",
+                host,
+                extra=of_pbx(host),
+            )
         except Exception:  # noqa: BLE001 - told in the log: a call may have been placed
-            LOG.exception("❌ АТС %s: не записано, какой это Asterisk", host)
+            LOG.exception("❌ АТС %s: не записано, какой это Asterisk", host, extra=of_pbx(host))
         self._asterisks[host] = identity
 
     def _keep(self, host: str, connection: Connection, blocked: Exchange) -> None:
@@ -465,9 +523,20 @@ class Pbx:
         """Tell where a host is connected. Raises ConnectFailed: it is neither address nor name."""
         return Target(checked_host(host), self._settings.ssh_port, self._settings.ssh_user)
 
+    async def place(self, host: str) -> Target:
+        """Tell the same as it is now: a sandbox has a port of its own.
+
+        Raises ConnectFailed, DatabaseUnavailable.
+        """
+        target = self.target(host)
+        return replace(target, port=await find_port(self._database, target.host) or target.port)
+
     async def close(self) -> None:
         """End every connection, and forget what was known of the hosts."""
         self._known_until.clear()
+        self._readiness.close()
+        for line in self._lines.values():
+            line.console.close()
         await self._pool.close()
 
     def __repr__(self) -> str:
@@ -492,7 +561,13 @@ def open_pbx(settings: Settings, database: Database) -> Pbx:
         "known_hosts": Path(settings.ssh_known_hosts_file),
         "off": None,
     }
-    return Pbx(settings, open_pool(settings, trust[settings.ssh_host_keys]), database)
+    pool = open_pool(
+        settings,
+        trust[settings.ssh_host_keys],
+        find_sandbox=partial(find_port, database),
+        pinned=PinnedKeys(database),
+    )
+    return Pbx(settings, pool, database)
 
 
 @closed_by(Pbx.close)

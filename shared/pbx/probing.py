@@ -58,7 +58,7 @@ async def resolve(pbx: Pbx, host: str, deadline: Deadline) -> tuple[str, ...]:
 
 async def reach_port(pbx: Pbx, host: str, deadline: Deadline) -> None:
     """Connect to a host's port and leave. Raises ConnectFailed, ConnectTimeout."""
-    target = pbx.target(host)
+    target = await pbx.place(host)
     try:
         async with deadline.enforce():
             _, writer = await asyncio.open_connection(target.host, target.port)
@@ -80,7 +80,7 @@ async def show_key(pbx: Pbx, host: str, like: str | None, deadline: Deadline) ->
         HostKeyChanged: it has none of that kind.
         ConnectTimeout, ConnectFailed, ConnectionLost
     """
-    return await load_host_key(pbx.target(host), like, deadline=deadline)
+    return await load_host_key(await pbx.place(host), like, deadline=deadline)
 
 
 async def log_in(pbx: Pbx, host: str, deadline: Deadline) -> None:

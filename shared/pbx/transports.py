@@ -15,7 +15,7 @@ from shared.asterisk.socket_console import SocketConsole
 from shared.deadline import Deadline
 from shared.errors import AsteriskUnavailable, ConnectionLost, PbxError, SocketRefused
 from shared.pbx.state import Why
-from shared.settings import Settings
+from shared.settings import Settings, on_lambda
 from shared.ssh.connection import Connection
 
 ANSWERS_NEITHER = "Asterisk answers neither on its control socket nor to `asterisk -rx`"
@@ -39,9 +39,18 @@ class Transport:
     most_blocked: int
 
 
+def may_be_ahead(settings: Settings) -> bool:
+    """Tell whether the way is made ready before it is needed: on Lambda nothing goes on then."""
+    return settings.pbx_ahead_s > 0 and not on_lambda()
+
+
 def _open_socket(connection: Connection, settings: Settings) -> Console:
     path = settings.asterisk_socket
-    return SocketConsole(lambda deadline: connection.open_socket(path, deadline))
+    return SocketConsole(
+        lambda deadline: connection.open_socket(path, deadline),
+        at_once=settings.pbx_concurrency,
+        ahead_s=settings.pbx_ahead_s if may_be_ahead(settings) else 0.0,
+    )
 
 
 def _open_exec(connection: Connection, settings: Settings) -> Console:

@@ -56,13 +56,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection of an enterprise, and what is wanted there; until when, as Unix time."""
+    """A connection of an enterprise, what is wanted there, since and until when, as Unix time."""
 
     enterprise: str
     id: str
     extension: str | None = None
     call_id: str | None = None
     sees_host: bool = False
+    since_s: int = 0
     until_s: int = 0
 
     def wants(self, letter: Letter) -> bool:
@@ -88,6 +89,7 @@ class Connection:
             "enterprise": {"S": self.enterprise},
             "connection": {"S": self.id},
             "wanted": {"S": json.dumps(wanted)},
+            "since": {"N": str(self.since_s)},
             "expires_at": {"N": str(self.until_s)},
         }
 
@@ -117,6 +119,7 @@ def parse_connection(item: Mapping[str, Any]) -> Connection:
             wanted["extension"],
             wanted["call_id"],
             bool(wanted["sees_host"]),
+            int(item["since"]["N"]),
             int(item["expires_at"]["N"]),
         )
     except (ValueError, TypeError, KeyError) as error:

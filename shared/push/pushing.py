@@ -12,7 +12,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +31,8 @@ from shared.telemetry import LOG, REQUEST_ID, count
 _PAUSES_S = (0.2, 0.6)
 # How long a connection may owe what others have got.
 OWED_S = 20.0
+# API Gateway does not know a connection yet whose opening is not answered.
+_OPENS_S = 10.0
 # Whom this process has sent what; of more of them the oldest is forgotten, and gets some twice.
 _MOST_KNOWN = 20_000
 
@@ -78,8 +82,10 @@ class Pusher:
         errands = plan(records, connections, lambda one: self._sent.get(one, 0))
         # Whoever failed a moment ago has the places that others do not need.
         errands.sort(key=lambda errand: errand.connection.id in self._failing)
-        with ThreadPoolExecutor(max(1, min(AT_ONCE, len(errands)))) as pool:
-            done = list(pool.map(lambda errand: self._run(errand, until_s), errands))
+        # Each in a context of its own, so that its lines of the log say which invocation it was.
+        runs = [partial(copy_context().run, self._run, errand, until_s) for errand in errands]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            done = [running.result() for running in [pool.submit(run) for run in runs]]
         for one in done:
             self._know(one)
         late = [one.errand for one in done if one.outcome == "later"]
@@ -91,6 +97,7 @@ class Pusher:
         try:
             done = self._end(errand, until_s) if errand.is_end else self._tell(errand, until_s)
             if done.outcome == "later" and self._clock() - errand.at_s > OWED_S:
+                count("PushesGivenUp")
                 LOG.warning("⚠️ WebSocket отстаёт и закрывается, клиент придёт снова")
                 self._sockets.close(errand.connection.id)
                 done = Done(errand, "gone", done.sent)
@@ -104,7 +111,7 @@ class Pusher:
     def _tell(self, errand: Errand, until_s: float) -> Done:
         sent = 0
         for letter in errand.letters:
-            outcome = self._try(errand.connection.id, letter.text, until_s)
+            outcome = self._ask(errand, partial(self._sockets.post, text=letter.text), until_s)
             if outcome == "refused":  # as it is it will never be sent; a ping tells what was missed
                 count("InternalErrors")
                 LOG.error("❌ WebSocket: событие %s не принято шлюзом", letter.seq)
@@ -116,19 +123,23 @@ class Pusher:
     def _end(self, errand: Errand, until_s: float) -> Done:
         """Say why, and close it; who is not there any more is closed."""
         self._sockets.post(errand.connection.id, farewell())
-        outcome = self._again(lambda: self._sockets.close(errand.connection.id), until_s)
+        outcome = self._ask(errand, self._sockets.close, until_s)
         return Done(errand, "later" if outcome == "later" else "gone")
 
-    def _try(self, connection: str, text: str, until_s: float) -> Outcome:
-        return self._again(lambda: self._sockets.post(connection, text), until_s)
+    def _ask(self, errand: Errand, ask: Callable[[str], Outcome], until_s: float) -> Outcome:
+        """Ask until there is an outcome, a few times, and not when the time is over.
 
-    def _again(self, ask: Callable[[], Outcome], until_s: float) -> Outcome:
-        """Ask until there is an outcome, a few times, and not when the time is over."""
+        Whoever failed a moment ago is asked once: the stream comes again soon.
+        """
+        name = errand.connection.id
+        pauses_s = () if name in self._failing else _PAUSES_S
         outcome: Outcome = "later"
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*pauses_s, None):
             if self._clock() >= until_s:
                 break
-            outcome = ask()
+            outcome = ask(name)
+            if outcome == "gone" and self._clock() - errand.connection.since_s < _OPENS_S:
+                outcome = "later"
             if outcome != "later" or pause_s is None:
                 break
             self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret

@@ -17,10 +17,9 @@ from shared.events.messages import message_of
 from shared.process import once
 from shared.push.outbox import Batch, Letter
 from shared.push.tables import Tables, the_tables
-from shared.settings import the_settings
 from shared.store.calls import Call
 from shared.store.database import Door, the_database
-from shared.store.push import Due, load_due, note_done
+from shared.store.push import MOST_DUE, Due, load_due, note_done
 from shared.telemetry import LOG
 
 _ANY = Wanted(scope="all")
@@ -42,12 +41,24 @@ class Relay:
         """Put what is due, and fail nobody: what is not put within the time is put later."""
         try:
             async with asyncio.timeout(within_s):
-                for due in await load_due(self._database, all_of_them=all_of_them):
-                    await self._put(due)
+                is_more = True
+                while is_more:
+                    due = await load_due(self._database, all_of_them=all_of_them)
+                    put = [await self._is_put(one) for one in due]
+                    is_more = all_of_them and len(due) == MOST_DUE and all(put)
         except (TimeoutError, DatabaseUnavailable):
             LOG.warning("⚠️ События для WebSocket пока не переданы, их передаст следующий")
+
+    async def _is_put(self, due: Due) -> bool:
+        """Put an enterprise's; False: that was refused, which keeps no other one's from it."""
+        try:
+            await self._put(due)
+        except DatabaseUnavailable:
+            raise
         except Exception:  # noqa: BLE001 - whatever boto3 raises: no call fails by it
             LOG.exception("⚠️ События для WebSocket не переданы, их передаст следующий")
+            return False
+        return True
 
     async def _put(self, due: Due) -> None:
         after, ended = due.after, due.ended
@@ -113,9 +124,3 @@ def letter_of(event: Event) -> Letter:
 def the_relay() -> Relay:
     """That of this process."""
     return Relay(the_database().reads, the_tables())
-
-
-async def put_due(within_s: float, *, all_of_them: bool = False) -> None:
-    """Put what is due, where WebSockets are told anything."""
-    if the_settings().outbox_table:
-        await the_relay().put_due(within_s, all_of_them=all_of_them)

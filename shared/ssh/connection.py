@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import FIRST_COMPLETED
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from shared.ssh.files import (
     FileSlice,
     FileUnreadable,
     Space,
+    open_sftp,
     read_slice,
     read_space,
     why_unreadable,
@@ -59,6 +60,11 @@ class UnixStream:
         self._connection = connection
         self._session = session
         self._end = end
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open, and nothing came that was not read."""
+        return not (self._session.ended or self._session.received)
 
     async def read(self) -> bytes:
         """Return the next bytes, b"" at the end. Raises ConnectionLost, TooMuchSent."""
@@ -94,8 +100,24 @@ class Connection:
         self._intake = intake
         self._channels: set[Received] = set()
         self._sftp: set[asyncio.Future[None]] = set()
+        self._first: asyncio.Task[None] | None = None
         self.used_at = time.monotonic()
         self.leases = 0
+
+    def begin_with(self, first: Coroutine[Any, Any, None]) -> None:
+        """Do something first; other sessions wait for that, sockets do not.
+
+        If it fails, what fails after it fails with its error. It is not to take long.
+        """
+        self._first = asyncio.ensure_future(first)
+        # Who never needs to know does not ask why it failed.
+        self._first.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def _begun(self) -> None:
+        """Wait for what is done first. Raises NotExecuted: that failed."""
+        if self._first is not None:
+            await asyncio.wait({self._first})
+            self._first.result()
 
     def is_closed(self) -> bool:
         """Tell whether either side has ended it."""
@@ -132,6 +154,7 @@ class Connection:
             raise ConnectionLost("Connection stands still") from None
         except (asyncssh.Error, OSError) as error:
             end()
+            await self._begun()
             if self.is_closed():
                 raise self.lost() from error
             raise SocketRefused("Asterisk's control socket could not be opened") from error
@@ -144,8 +167,13 @@ class Connection:
         """Start a shell command; once it may have begun, this returns and never raises.
 
         Raises:
-            SocketRefused, ConnectionLost: the command was certainly not sent.
+            NotExecuted: the command was certainly not sent.
         """
+        await self._begun()
+        return await self.start_first(command, deadline)
+
+    async def start_first(self, command: str, deadline: Deadline) -> Running:
+        """Start the command that others wait for; see `begin_with` and `start`."""
         self._use(self._channels, _MOST_CHANNELS)
         session = Session(self._channels, self._intake.expect(MAX_BYTES))
         opening = asyncio.ensure_future(
@@ -168,10 +196,19 @@ class Connection:
             raise self._not_begun(opening.exception() if opening.done() else None)
         return Running(self, session, opening)
 
-    async def read_file(self, path: str, offset: int, length: int, deadline: Deadline) -> FileSlice:
+    async def read_file(
+        self,
+        path: str,
+        offset: int,
+        length: int,
+        deadline: Deadline,
+        *,
+        after: asyncio.Event | None = None,
+    ) -> FileSlice:
         """Read at most `length` bytes from `offset`; a negative one counts from the file's end.
 
-        The SFTP session lives no longer than this: it is one of sshd's MaxSessions.
+        It is opened before, but not looked into until `after` is set. The SFTP session lives no
+        longer than this: it is one of sshd's MaxSessions.
 
         Raises:
             FileUnreadable: says why.
@@ -179,7 +216,7 @@ class Connection:
             ConnectionLost: this connection is of no more use.
         """
         return await self._ask_files(
-            lambda sftp: read_slice(sftp, path, offset, length), length, deadline
+            lambda sftp: read_slice(sftp, path, offset, length, after), length, deadline
         )
 
     async def load_space(self, path: str, deadline: Deadline) -> Space:
@@ -198,12 +235,13 @@ class Connection:
         length: int,
         deadline: Deadline,
     ) -> T:
+        await self._begun()
         self._use(self._sftp, _MOST_SFTP)
         sftp: asyncssh.SFTPClient | None = None
         end = self._intake.expect(length + MAX_BYTES)
         try:
             async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
-                sftp = await self._connection.start_sftp_client()
+                sftp = await open_sftp(self._connection)
             async with deadline.enforce():
                 return await ask(sftp)
         except TimeoutError:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import asyncssh
+from asyncssh.sftp import MIN_SFTP_VERSION, SFTPClientHandler
 
 from shared.errors import SocketRefused
+from shared.together import together
 
 # Of the size that a host tells of a file; no file is as long, and SFTP's numbers end above.
 _MAX_FILE_BYTES = 2**60
@@ -51,16 +53,59 @@ class FileUnreadable(Exception):
         self.cause = cause
 
 
-async def read_slice(sftp: asyncssh.SFTPClient, path: str, offset: int, length: int) -> FileSlice:
+async def open_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    """Start an SFTP session, as asyncssh does it, but for a question.
+
+    That asks how long a block may be, a round trip that ours, which every sshd sends, need not.
+    """
+    writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
+    loop = asyncio.get_running_loop()
+    handler = SFTPClientHandler(loop, "strict", reader, writer, MIN_SFTP_VERSION)
+    await handler.start()
+    connection.create_task(handler.recv_packets(), handler.logger)
+    return asyncssh.SFTPClient(handler, "utf-8", "strict")
+
+
+async def read_slice(
+    sftp: asyncssh.SFTPClient,
+    path: str,
+    offset: int,
+    length: int,
+    after: asyncio.Event | None = None,
+) -> FileSlice:
     """Read a part of a file; see `Connection.read_file`."""
-    file = await sftp.open(path, "rb", block_size=0)  # as asked for: the blocks are ours
-    # Asked of the open file: the path may be another file's by now.
-    now = await file.stat()
+    opening = sftp.open(path, "rb", block_size=0)  # as asked for: the blocks are ours
+    seen = 0
+    if offset < 0:  # where its end is, is asked beside
+        file, seen = await together(opening, _load_size(sftp, path))
+    else:
+        file = await opening
+    if after is not None:
+        await after.wait()
+    # Asked of the open file: the path may be another file's by now, and it may have grown.
+    guessed = _part(seen, offset, length)
+    now, data = await together(file.stat(), _read_blocks(file, *guessed))
     size = now.size or 0
     if size + abs(offset) + length > _MAX_FILE_BYTES:
         raise FileUnreadable("failed")
+    start, end = _part(size, offset, length)
+    if (start, end) != guessed:
+        data = await _read_blocks(file, start, end)
+    return FileSlice(size, start, data, now.mtime)
+
+
+async def _load_size(sftp: asyncssh.SFTPClient, path: str) -> int:
+    size = (await sftp.stat(path)).size or 0
+    return min(size, _MAX_FILE_BYTES)
+
+
+def _part(size: int, offset: int, length: int) -> tuple[int, int]:
+    """Tell where a part of a file begins and ends."""
     start = max(0, size + offset) if offset < 0 else offset
-    end = start + max(0, min(length, size - start))
+    return start, start + max(0, min(length, size - start))
+
+
+async def _read_blocks(file: asyncssh.SFTPClientFile, start: int, end: int) -> bytes:
     on_the_way = asyncio.Semaphore(_BLOCKS)
     blocks = [
         asyncio.ensure_future(_read_block(file, begin, min(_BLOCK_BYTES, end - begin), on_the_way))
@@ -76,7 +121,7 @@ async def read_slice(sftp: asyncssh.SFTPClient, path: str, offset: int, length: 
         for block in blocks:
             block.cancel()
         await asyncio.gather(*blocks, return_exceptions=True)
-    return FileSlice(size, start, bytes(data), now.mtime)
+    return bytes(data)
 
 
 async def read_space(sftp: asyncssh.SFTPClient, path: str) -> Space:

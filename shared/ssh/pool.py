@@ -65,6 +65,11 @@ class Gate:
     leased: int
     waiting: int
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody uses it."""
+        return not (self.leased or self.waiting)
+
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -137,6 +142,10 @@ class Pool:
             release = self.hold(connection)
             try:
                 yield connection
+            except NotExecuted as error:  # of a log-in that was of no use after all
+                if connection.is_closed() and not error.again:
+                    host.failure, host.failed_at = error, time.monotonic()
+                raise
             finally:
                 release()
         finally:

@@ -12,11 +12,21 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from shared.store.database import Door, Rows
+from shared.store.connection import Rows
+from shared.store.database import Door
 
 By: TypeAlias = Literal["client", "operator", "panel"]
 Action: TypeAlias = Literal[
-    "call", "monitor", "transfer", "hang-up", "rules", "keys", "host-key", "webhooks", "purge"
+    "call",
+    "monitor",
+    "transfer",
+    "hang-up",
+    "rules",
+    "keys",
+    "host-key",
+    "webhooks",
+    "sandbox",
+    "purge",
 ]
 
 _NOTES = """

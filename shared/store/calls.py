@@ -23,7 +23,7 @@ _COLUMNS = """
   created_at, settled_at, agent_ringing_at, agent_answered_at, customer_ringing_at, talking_at,
   ended_at, cancelled_at, cut_at, transferred_to, transferred_at, transfer_state, disposition,
   ring_s, talk_s, agent_answered_by, agent_ring_s, agent_talk_s, customer_answered_by,
-  customer_ring_s, customer_talk_s, cdr, root_channel, root_uniqueid, legs
+  customer_ring_s, customer_talk_s, cdr, root_channel, root_uniqueid, legs, sandbox
 """
 _NAMES = tuple(name.strip() for name in _COLUMNS.split(","))
 _FIND = f"""
@@ -99,7 +99,7 @@ class Call:
 
     `code` rings first; `to` is whom it is connected with, or the tapped extension. `cut_at` is when
     the service ended it because it had lasted too long. `cdr` tells
-    whether the PBX's own record confirms the end.
+    whether the PBX's own record confirms the end; `sandbox` that a stand-in had it.
     """
 
     call_id: UUID
@@ -132,6 +132,7 @@ class Call:
     cdr: CdrState | None
     root: Root | None
     legs: tuple[Leg, ...]
+    sandbox: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -270,7 +271,8 @@ def parse_call(told: dict[str, Any]) -> Call:
 def _call(row: dict[str, Any]) -> Call:
     executed = row["root_uniqueid"] is not None
     root = Root(row["root_channel"], row["root_uniqueid"], row["kind"], row["code"], row["phone"])
-    names = set(Call.__slots__) - {"to", "accepted_at", "agent", "customer", "root", "legs"}
+    names = set(Call.__slots__)
+    names -= {"to", "accepted_at", "agent", "customer", "root", "legs", "sandbox"}
     return Call(
         **{name: row[name] for name in names},
         to=row["phone"],
@@ -279,6 +281,7 @@ def _call(row: dict[str, Any]) -> Call:
         customer=_side(row, "customer"),
         root=root if executed else None,
         legs=parse_legs(row["legs"], f"callapi.calls {row['call_id']} legs"),
+        sandbox=bool(row["sandbox"]),  # nothing, in what the release before has told
     )
 
 

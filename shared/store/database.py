@@ -1,4 +1,4 @@
-"""PostgreSQL: a small pool of prepared connections. The only importer of pg8000.
+"""PostgreSQL: a small pool of prepared connections.
 
 Every statement of this project is safe to be sent twice: it reads, or it is an upsert, or it
 carries an id that makes its repetition harmless (`callapi.claim_order`, `callapi.settle_order`).
@@ -16,14 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Protocol
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
 import pg8000.exceptions
 import pg8000.native
-from scramp import ScramException  # type: ignore[import-untyped]
 
 from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.deadline import Deadline
@@ -31,15 +30,25 @@ from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaM
 from shared.measures import observe
 from shared.process import closed_by
 from shared.settings import SERVICE, Settings, SettingsError, the_settings
+from shared.store.connection import (
+    DRIVER_ERRORS,
+    PINNED,
+    Connection,
+    RoleUnset,
+    Rows,
+    rows_of,
+)
 from shared.telemetry import LOG
 from shared.turns import Turn, Turns
-
-Rows: TypeAlias = list[dict[str, Any]]
 
 UNAVAILABLE = "Database is unavailable; nothing was dialled, try again"
 POOLER = (
     "Database is unavailable: a pooler before PostgreSQL loses prepared statements; nothing was"
     " dialled. Set its pool_mode to transaction or session, or connect to PostgreSQL itself"
+)
+ROLE_UNSET = (
+    "Database is unavailable: POSTGRES_SESSION is role, and the PostgreSQL user has no search_path"
+    " of its own; nothing was dialled. Apply deploy/grants.sql"
 )
 SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
 NO_ENTERPRISES = (
@@ -49,14 +58,6 @@ WRONG_ENTERPRISES = (
     "Table enterprises must have number, name, ip, secret and active (boolean); "
     "if it has, run ./asterisk.sh migrate"
 )
-
-# Where our statements look for what they name without a schema: functions and operators of
-# PostgreSQL's own. Whoever may create in another schema of the path, as `public`, would otherwise
-# have this session run what he wrote.
-_PINNED = "pg_catalog, pg_temp"
-
-# Firewalls and NAT gateways forget silent connections, some after 350 s, and say nothing.
-_IDLE_LIMIT_S = 240.0
 
 # The server cancels a statement before our own read gives up, so that none outlives its request.
 _SERVER_SHARE = 0.9
@@ -79,8 +80,6 @@ _UNAVAILABLE = re.compile(r"28...|3D000|53...|57...|58...|XX...")
 # Characters that the database cannot hold, or text that its column's type refuses.
 _TEXT_REFUSED = re.compile(r"22021|22P05|22P02")
 
-_DRIVER_ERRORS = (pg8000.exceptions.Error, ScramException, OSError)
-
 
 class AccessRefused(DatabaseUnavailable):
     """The PostgreSQL user has no right to do this; an operator has to grant it."""
@@ -95,71 +94,6 @@ class TextRefused(Exception):
 
     Never carries the text: it may be a caller's secret.
     """
-
-
-class _Connection:
-    """One connection and its prepared statements.
-
-    A pooler may lead each transaction to another server, where another's statement may have the
-    name of ours: behind one nothing is prepared, and each statement is a transaction of its own.
-    """
-
-    def __init__(self, native: Any, begin: str) -> None:
-        self._native = native
-        self._begin = begin
-        self._is_pooled = not _pin_search_path(native)
-        self._statements: dict[str, Any] = {}
-        self._used_at = time.time()
-
-    def run(self, sql: str, parameters: dict[str, Any]) -> Rows:
-        run = self._run_alone if self._is_pooled else self._run_prepared
-        rows = run(sql, parameters)
-        self._used_at = time.time()
-        return rows
-
-    def _run_prepared(self, sql: str, parameters: dict[str, Any]) -> Rows:
-        statement = self._statements.get(sql)
-        if statement is None:
-            statement = self._statements[sql] = self._native.prepare(sql)
-        return _rows(statement.run(**parameters), statement.columns)
-
-    def _run_alone(self, sql: str, parameters: dict[str, Any]) -> Rows:
-        self._native.run(self._begin)
-        try:
-            rows = _rows(self._native.run(sql, **parameters), self._native.columns)
-        except pg8000.exceptions.DatabaseError:
-            with contextlib.suppress(*_DRIVER_ERRORS):  # what was wrong is the statement's error
-                self._native.run("ROLLBACK")
-            raise
-        self._native.run("COMMIT")
-        return rows
-
-    def has_expired(self) -> bool:
-        # The wall clock, as a frozen Lambda environment may stop the monotonic one.
-        return not 0 <= time.time() - self._used_at < _IDLE_LIMIT_S
-
-    def close(self) -> None:
-        with contextlib.suppress(Exception):  # it is given up: how it ends changes nothing
-            self._native.close()
-
-
-def _rows(rows: Any, columns: Any) -> Rows:
-    names = [column["name"] for column in columns or ()]
-    return [dict(zip(names, row, strict=True)) for row in rows or ()]
-
-
-def _pin_search_path(native: Any) -> bool:
-    """Pin the session's search_path; False where a pooler is between.
-
-    Its sessions are others' too, and its log-in names no process of the server.
-    """
-    told = native._backend_key_data  # noqa: SLF001 - pg8000 tells it nowhere else
-    pid = int.from_bytes(told[:4], "big") if told else 0
-    ((pinned,),) = native.run(
-        f"SELECT CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) {pid}"
-        f" THEN pg_catalog.set_config('search_path', '{_PINNED}', false) END"
-    )
-    return pinned is not None
 
 
 class _Turns(NamedTuple):
@@ -197,10 +131,11 @@ class Database:
         self._tls = _tls(settings)
         self._guard = threading.Lock()
         self._logins = postgres_logins(settings)
-        self._idle: list[_Connection] = []  # the last one given back is the first one taken
+        self._idle: list[Connection] = []  # the last one given back is the first one taken
         self._in_use = 0
         self._generation = 0
-        self._sets_at_login = True  # until a pooler refuses it
+        self._is_set = settings.postgres_session == "set"
+        self._sets_at_login = self._is_set  # until a pooler refuses it
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     @property
@@ -240,11 +175,7 @@ class Database:
             raise DatabaseUnavailable(UNAVAILABLE) from None
         began, outcome = time.perf_counter(), "given_up"
         try:
-            # Whoever is cancelled leaves it running: its connection is given back in order, or
-            # closed where all were meanwhile, also one that it has opened since.
-            rows = await anyio.to_thread.run_sync(
-                partial(self._run, self._generation, sql, parameters), limiter=threads
-            )
+            rows = await self._run(threads, sql, parameters)
         except Exception:
             outcome = "failed"
             raise
@@ -278,17 +209,17 @@ class Database:
         """
         try:
             native = self._connect(timeout_s)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             _raise_ours(error)
 
         def execute(sql: str, **parameters: Any) -> Rows:
-            return _rows(native.run(sql, **parameters), native.columns)
+            return rows_of(native.run(sql, **parameters), native.columns)
 
         try:
             native.run(_begin(timeout_s))
             yield execute
             native.run("COMMIT")
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             _raise_ours(error)
         finally:
             with contextlib.suppress(Exception):  # closing rolls back what was not committed
@@ -309,28 +240,82 @@ class Database:
             self._turns[loop] = turns
         return turns
 
-    def _run(self, generation: int, sql: str, parameters: dict[str, Any]) -> Rows:
+    async def _run(
+        self, threads: anyio.CapacityLimiter, sql: str, parameters: dict[str, Any]
+    ) -> Rows:
+        """Execute it on a connection that is ready for it; else in a thread, where others wait.
+
+        Whoever is cancelled there leaves it running: its connection is given back in order, or
+        closed where all were meanwhile, also one that it has opened since.
+        """
+        generation, is_lost = self._generation, False
+        connection = self._take_ready(sql)
+        if connection is not None:
+            try:
+                return await self._run_ready(connection, generation, sql, parameters)
+            except UnicodeEncodeError:
+                raise TextRefused from None
+            except DRIVER_ERRORS as error:
+                self._note_loss(error)
+                is_lost = True
+        work = partial(self._run_in_thread, generation, sql, parameters, is_lost=is_lost)
+        return await anyio.to_thread.run_sync(work, limiter=threads)
+
+    def _run_in_thread(
+        self, generation: int, sql: str, parameters: dict[str, Any], *, is_lost: bool
+    ) -> Rows:
         try:
-            return self._attempt(generation, sql, parameters, fresh=False)
+            if not is_lost:
+                return self._attempt(generation, sql, parameters, fresh=False)
         except UnicodeEncodeError:
             raise TextRefused from None
-        except _DRIVER_ERRORS as error:
-            if not _is_lost(error):
-                _raise_ours(error)
-            LOG.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
+        except DRIVER_ERRORS as error:
+            self._note_loss(error)
         # Whatever broke one connection (a restart, a fail-over) has broken its neighbours too.
         self._drop_idle()
         try:
             return self._attempt(generation, sql, parameters, fresh=True)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             _raise_ours(error)
+
+    def _note_loss(self, error: BaseException) -> None:
+        """Go on where a fresh connection may well succeed; raise what else an error means."""
+        if not _is_lost(error):
+            _raise_ours(error)
+        LOG.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
+
+    def _take_ready(self, sql: str) -> Connection | None:
+        """Take the connection that is next, if it has this statement prepared."""
+        with self._guard:
+            if not self._idle or not self._idle[-1].is_ready(sql):
+                return None
+            self._in_use += 1
+            return self._idle.pop()
+
+    async def _run_ready(
+        self, connection: Connection, generation: int, sql: str, parameters: dict[str, Any]
+    ) -> Rows:
+        usable = False
+        try:
+            rows = await connection.run_ready(sql, parameters, self._timeout_s)
+        except UnicodeEncodeError:  # of it nothing was sent
+            usable = True
+            raise
+        except pg8000.exceptions.DatabaseError as error:
+            usable = not _is_lost(error)
+            raise
+        else:
+            usable = True
+            return rows
+        finally:
+            self._give_back(connection, generation, usable=usable)
 
     def _attempt(
         self, generation: int, sql: str, parameters: dict[str, Any], *, fresh: bool
     ) -> Rows:
         with self._guard:
             self._in_use += 1
-        connection: _Connection | None = None
+        connection: Connection | None = None
         usable = False
         try:
             connection = None if fresh else self._take_idle()
@@ -346,7 +331,7 @@ class Database:
         finally:
             self._give_back(connection, generation, usable=usable)
 
-    def _take_idle(self) -> _Connection | None:
+    def _take_idle(self) -> Connection | None:
         while True:
             with self._guard:
                 if not self._idle:
@@ -356,7 +341,7 @@ class Database:
                 return connection
             connection.close()
 
-    def _give_back(self, connection: _Connection | None, generation: int, *, usable: bool) -> None:
+    def _give_back(self, connection: Connection | None, generation: int, *, usable: bool) -> None:
         with self._guard:
             self._in_use -= 1
             if connection and usable and generation == self._generation:
@@ -371,10 +356,16 @@ class Database:
         for connection in dropped:
             connection.close()
 
-    def _fresh(self) -> _Connection:
+    def _fresh(self) -> Connection:
         native = self._connect(self._timeout_s)
         try:
-            return _Connection(native, _begin(self._timeout_s))
+            begin = _begin(self._timeout_s) if self._is_set else _BEGIN
+            return Connection(native, begin, is_set=self._is_set)
+        except RoleUnset:
+            with contextlib.suppress(Exception):
+                native.close()
+            LOG.error("❌ PostgreSQL: у роли нет search_path, выполните deploy/grants.sql")
+            raise DatabaseUnavailable(ROLE_UNSET) from None
         except BaseException:
             with contextlib.suppress(Exception):
                 native.close()
@@ -387,7 +378,7 @@ class Database:
             raise PostgresSecretUnreadable(str(error)) from error
         try:
             return self._log_in(login, timeout_s)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             renewed = self._logins.read_anew(login) if _is_refused(error) else None
             if renewed is None:
                 raise
@@ -396,7 +387,7 @@ class Database:
     def _log_in(self, login: PostgresLogin, timeout_s: float) -> Any:
         try:
             return self._open(login, timeout_s)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             refusal = _TOO_MUCH_ASKED.match(_server_error(error).get("M", ""))
             if refusal is None:
                 raise
@@ -467,13 +458,13 @@ def _startup(timeout_s: float) -> dict[str, str]:
     }
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
 def _begin(timeout_s: float) -> str:
     """Begin a transaction in which that holds, whatever the log-in could set."""
     limit_ms = _server_limit_ms(timeout_s)
-    return (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit_ms};"
-        f" SET LOCAL search_path = {_PINNED}"
-    )
+    return f"{_BEGIN}; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL search_path = {PINNED}"
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | bool:

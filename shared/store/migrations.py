@@ -20,7 +20,8 @@ from typing import NamedTuple, TypeVar
 
 from shared.errors import SchemaMissing
 from shared.process import once
-from shared.store.database import AccessRefused, Database, Door, Rows, TableHeld, cause_of
+from shared.store.connection import Rows
+from shared.store.database import AccessRefused, Database, Door, TableHeld, cause_of
 
 SCHEMA = Path(__file__).parent / "schema"
 

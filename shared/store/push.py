@@ -16,7 +16,7 @@ LASTS_S = 7200.0
 # As long as a host is watched for a long poll; it is renewed once a minute.
 _WATCH_S = 90.0
 # What one look finds is told within a request; what is left the next one finds.
-_MOST_DUE = 20
+MOST_DUE = 20
 
 _OPEN = """
 SELECT callapi.open_connection(
@@ -88,7 +88,9 @@ async def keep_connection(database: Door, connection: str, limit: Rate) -> Kept 
     asked = json.dumps({"name": "reads", **limit.model_dump()})
     rows = await database.run(_KEEP, id=connection, silent_s=SILENT_S, limit=asked)
     told = rows[0]["told"]
-    return None if told is None else Kept(**told)
+    if told is None:
+        return None
+    return Kept(told["enterprise"], told["host"], told["wanted"], told["wait_s"])
 
 
 async def close_connection(database: Door, connection: str) -> str | None:
@@ -103,7 +105,7 @@ async def load_due(database: Door, *, all_of_them: bool) -> tuple[Due, ...]:
     Then, too, the PBXs go on to be watched of those who want all of its calls.
     Raises DatabaseUnavailable.
     """
-    rows = await database.run(_DUE, most=_MOST_DUE, all_of_them=all_of_them, watch_s=_WATCH_S)
+    rows = await database.run(_DUE, most=MOST_DUE, all_of_them=all_of_them, watch_s=_WATCH_S)
     return tuple(
         Due(row["enterprise"], row["after"], row["newest"], tuple(row["ended"])) for row in rows
     )

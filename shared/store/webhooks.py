@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from shared.store.audit import Doer
-from shared.store.database import Database, Door, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database, Door
 
 MOST = 10
 LEASE_S = 40.0

@@ -150,7 +150,7 @@ def _retry_after_s(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
         return float(text[:10])
     try:
         at = parsedate_to_datetime(text.decode("ascii"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):  # such as a day of twenty digits
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max(0.0, (at - datetime.now(UTC)).total_seconds())

@@ -120,7 +120,9 @@ def _statistic(
         if is_few and alarm.get("EvaluateLowSampleCountPercentile") == "ignore":
             return math.nan
         return values[min(len(values) - 1, math.ceil(len(values) * share) - 1)]
-    return math.fsum(values) if stat == "Sum" else {"Minimum": values[0]}[stat]
+    return (
+        math.fsum(values) if stat == "Sum" else {"Minimum": values[0], "Maximum": values[-1]}[stat]
+    )
 
 
 def _evaluated(  # noqa: PLR0911 - a return for each kind of word

@@ -10,11 +10,17 @@ from tests.unit.test_layers import MODULES
 
 
 class Reach(NamedTuple):
-    """What a function connects to."""
+    """What a function connects to.
+
+    Of WebSockets: it puts events for them, keeps who they are, or pushes to them.
+    """
 
     database: bool
     ssh: bool
     tracker: bool
+    puts: bool
+    keeps: bool
+    pushes: bool
 
 
 @cache
@@ -32,6 +38,10 @@ def reach(folder: str) -> Reach:
         tracker=any(
             _starts_tracker(MODULES[name].tree) for name in seen - {"shared.following.wake"}
         ),
+        puts="shared.push.relaying" in seen,
+        keeps="shared.push.tables" in seen
+        and not seen & {"shared.push.relaying", "shared.push.pushing"},
+        pushes="shared.push.pushing" in seen,
     )
 
 

@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template.yaml"
+_DASHBOARD = "AWS::CloudWatch::Dashboard"
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML ships no types
@@ -76,7 +77,7 @@ class Template:
         """Names of the policies of a function's role, those included that name it themselves."""
         role = self.role(folder)
         own = self.resources[role]["Properties"]["ManagedPolicyArns"]
-        return {policy["Ref"] for policy in own} | {
+        return {_meant(policy) for policy in own} | {
             name
             for name, policy in self.of_type("AWS::IAM::ManagedPolicy").items()
             if {"Ref": role} in policy.get("Roles", ())
@@ -91,12 +92,20 @@ class Template:
     def groups(self, folder: str) -> set[str]:
         """Names of a function's security groups; none if it is in no VPC."""
         groups = self.functions[folder].get("VpcConfig", {}).get("SecurityGroupIds", [])
-        return {group["Ref"] for group in groups}
+        return {_meant(group) for group in groups}
+
+    def is_optional(self, name: str) -> bool:
+        """Whether a resource is there only where there are WebSockets."""
+        return self.resources[name].get("Condition") in {"HasSockets", "LacksEndpoint"}
 
     def dashboard(self) -> list[dict[str, Any]]:
-        """List the dashboard's widgets, with `${...}` left as it is."""
-        (dashboard,) = self.of_type("AWS::CloudWatch::Dashboard").values()
-        widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+        """List all dashboards' widgets, with `${...}` left as it is."""
+        return [widget for name in self.of_type(_DASHBOARD) for widget in self.widgets(name)]
+
+    def widgets(self, name: str) -> list[dict[str, Any]]:
+        """List those of one dashboard."""
+        body = self.resources[name]["Properties"]["DashboardBody"]["Fn::Sub"]
+        widgets = json.loads(body)["widgets"]
         assert isinstance(widgets, list)
         return widgets
 
@@ -116,6 +125,14 @@ def parse(path: Path) -> dict[str, Any]:
     parsed = yaml.load(path.read_text("utf-8"), _Loader)
     assert isinstance(parsed, dict)
     return parsed
+
+
+def _meant(item: dict[str, Any]) -> str:
+    """Name what is referred to, be it only where there are WebSockets."""
+    if "Fn::If" in item:
+        condition, item, otherwise = item["Fn::If"]
+        assert (condition, otherwise) == ("HasSockets", {"Ref": "AWS::NoValue"})
+    return str(item["Ref"])
 
 
 def _variables(function: dict[str, Any]) -> dict[str, Any]:

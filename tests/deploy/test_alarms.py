@@ -81,6 +81,7 @@ def written(capsys: pytest.CaptureFixture[str], metric: Metric, value: int = 1) 
         ("InternalErrors", "InternalErrorsAlarm"),
         ("HostsUntracked", "TrackerStalledAlarm"),
         ("PlacingMs", "SlowCallsAlarm"),
+        ("PushesGivenUp", "PushesGivenUpAlarm"),
     ],
 )
 def test_an_alarm_looks_at_what_the_service_writes(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.deploy.template import ROOT, Template, load_template
+from shared.settings import Settings
+from tests.deploy.template import ROOT, Template, load_template, parse
 from tests.deploy.test_template import metrics_of, reserved
+from tests.unit.test_readme import table
 
 DOCS = (ROOT / "docs/deploy.md").read_text("utf-8")
 
@@ -28,17 +30,24 @@ def test_alarms_are_listed() -> None:
 
 def test_alarms_are_counted() -> None:
     """They are paid for by their metrics."""
-    alarms = load_template().of_type("AWS::CloudWatch::Alarm").values()
-    # A rule's metric is one too.
-    metrics = sum(len(metrics_of(alarm)) or 1 for alarm in alarms)
-    assert f"| {len(alarms)}, of {metrics} metrics | {metrics * 0.10:.2f} |" in DOCS
+    template = load_template()
+    for is_optional, paid in ((False, "alarms"), (True, "alarms of theirs")):
+        alarms = [
+            alarm
+            for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items()
+            if template.is_optional(name) == is_optional
+        ]
+        # A rule's metric is one too.
+        metrics = sum(len(metrics_of(alarm)) or 1 for alarm in alarms)
+        told = f"| {paid} | {len(alarms)}, of {metrics} metrics | {metrics * 0.10:.2f} |"
+        assert told in DOCS
 
 
 def test_own_metrics_are_counted() -> None:
     """Each name and each value of a dimension is one."""
     shown = {
         tuple(metric[1:-1])
-        for widget in load_template().dashboard()
+        for widget in load_template().widgets("Dashboard")
         for metric in widget["properties"].get("metrics", [])
         if metric[0] == "${AWS::StackName}"
     }
@@ -47,11 +56,21 @@ def test_own_metrics_are_counted() -> None:
 
 def test_snapshots_are_counted() -> None:
     """Each function keeps one of its size."""
-    memory_gb = sum(f["MemorySize"] for f in load_template().functions.values()) / 1024
-    cost = memory_gb * 30 * 86_400 * 0.0000015046
-    assert (
-        f"| {memory_gb:g} GB kept, all functions; `SnapStart=None` saves it | {cost:.2f} |" in DOCS
-    )
+    template = load_template()
+    for is_optional, whose in (
+        (False, "all functions; `SnapStart=None` saves it"),
+        (True, "both functions"),
+    ):
+        memory_gb = (
+            sum(
+                function["MemorySize"]
+                for function in template.functions.values()
+                if template.is_optional(function["Logical"]) == is_optional
+            )
+            / 1024
+        )
+        cost = memory_gb * 30 * 86_400 * 0.0000015046
+        assert f"| {memory_gb:g} GB kept, {whose} | {cost:.2f} |" in DOCS
 
 
 def test_executions_are_counted() -> None:
@@ -66,6 +85,14 @@ def test_executions_are_counted() -> None:
         for folder, group in groups.items()
         if "PbxAccess" in group and folder not in {"tracker", "watchdog"}
     )
+    pools = 2 * Settings().postgres_pool_size
+    rows = (
+        f"both versions | {database} |",
+        f"last request | {database} |",
+        f"replaced | {pools} |",
+    )
+    assert all(row in DOCS for row in rows)
+    assert f"| **{2 * database + pools + 2 + 3}** |" in DOCS
     assert f"| {every} executions at once" in DOCS
     assert f"PostgreSQL: up to {database} by default" in DOCS
     assert f"up to {ssh} by\n  default" in DOCS
@@ -75,6 +102,27 @@ def test_parameters_and_resources_are_called_by_their_names() -> None:
     """What is written in code style and looks like one is one."""
     template = load_template()
     known = {*template.parameters, *template.resources, *template.outputs}
+    for example in (ROOT / "deploy/examples").glob("*.yaml"):
+        known |= parse(example)["Parameters"].keys()
     written = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w+)(?:=\w+)?`", DOCS))
     assert len(written) > 10
     assert written <= known
+
+
+def test_the_price_of_listeners_is_the_sum_of_its_parts() -> None:
+    """And its units are those of the arithmetic beside them."""
+    section = DOCS.partition("**What 1,000 listeners cost**")[2].partition("The same by long")[0]
+    rows = {row[0]: float(row[2].strip("*")) for row in table(section, "a month")}
+    total = rows.pop("**sum**")
+    assert round(sum(rows.values()), 2) == total
+    gb_s = 0.0000166667
+    assert rows == {
+        "connections": round(1_000 * 43_200 * 0.25e-6, 2),
+        "pings, one in nine minutes, and their answers": round(2 * 4.8, 2),
+        "pings, Lambda": round(4.8 * 0.20 + 48_000 * gb_s, 2),
+        "events": 1.40,
+        "outbox": round(700_000 * 2 * 0.625e-6, 2),
+        "connections found": round(0.7 * 0.125, 2),
+        "push, Lambda": round(0.7 * 0.20 + 17_500 * gb_s, 2),
+        "opened anew, once in two hours": round(0.72 * 0.20 + 7_200 * gb_s + 0.72 * 0.625, 2),
+    }

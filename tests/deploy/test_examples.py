@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from shared.aws.logins import OriginSecret
+from shared.aws.logins import OriginSecret, PostgresLogin
 from shared.http.edge import CLIENT_HEADER, SECRET_HEADER
 from shared.settings import Settings
 from tests.deploy.template import ROOT, load_template, parse
@@ -161,3 +162,138 @@ def test_the_firewall_logs_no_secret() -> None:
     ]
     assert sorted(redacted) == ["authorization", "query", "x-client-id"]
     assert "Logging" not in edge()["Distribution"]["Properties"]["DistributionConfig"]
+
+
+# ---- From a clean account
+
+
+def test_what_one_stack_makes_another_asks_for() -> None:
+    """An output that says whose parameter it is names one; what must be given some stack makes."""
+    made: dict[str, set[str]] = {}
+    for path in STACKS:
+        for name, output in parse(path).get("Outputs", {}).items():
+            whose = r"Parameter (\w+)(?: of (\w+[.]yaml|the service's stack))?"
+            said = re.match(whose, output["Description"])
+            if said:
+                assert said[1] == name, f"{path.name}: {name}"
+                made.setdefault(said[2] or "the service's stack", set()).add(name)
+    known = load_template().parameters
+    assert made["the service's stack"] <= known.keys()
+    assert made["migrator.yaml"] <= parse(EXAMPLES / "migrator.yaml")["Parameters"].keys()
+    needed = {name for name, item in known.items() if "Default" not in item} - {"Release"}
+    assert needed <= made["the service's stack"]
+
+
+@pytest.mark.parametrize("path", STACKS, ids=lambda path: path.stem)
+def test_no_group_leads_anywhere(path: Path) -> None:
+    """Whom a security group lets out is another group, a service, or nobody; whom in, a group."""
+    resources = parse(path)["Resources"]
+    for name, resource in resources.items():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::EC2::SecurityGroup":
+            rules = properties["SecurityGroupEgress"]
+            assert rules, f"{name}: without a rule all is let out"
+            for rule in rules:
+                assert rule.get("CidrIp", "127.0.0.1/32") == "127.0.0.1/32", name
+            assert "SecurityGroupIngress" not in properties, name
+        if resource["Type"] == "AWS::EC2::SecurityGroupIngress":
+            assert "CidrIp" not in properties, name
+
+
+def test_the_database_is_as_the_service_needs_it() -> None:
+    """TLS is demanded, the role of deploy/grants.sql logs in, and no parameter is logged."""
+    stack = parse(EXAMPLES / "database.yaml")
+    resources = stack["Resources"]
+    parameters = resources["Parameters"]["Properties"]["Parameters"]
+    assert parameters["rds.force_ssl"] == "1"
+    assert parameters["log_statement"] == "ddl"
+    assert parameters["log_parameter_max_length"] == "0"
+    assert parameters["log_parameter_max_length_on_error"] == "0"
+    made = resources["ServiceSecret"]["Properties"]["GenerateSecretString"]
+    text = made["SecretStringTemplate"]["Fn::Sub"].replace("${ServiceRole}", "calls_service")
+    secret = json.loads(text) | {made["GenerateStringKey"]: "x" * made["PasswordLength"]}
+    assert PostgresLogin.model_validate(secret).username == "calls_service"
+    grants = (ROOT / "deploy/grants.sql").read_text("utf-8")
+    assert f"service={stack['Parameters']['ServiceRole']['Default']} " in grants
+    # Who rests would hold a connection that a rotation's new password never sees.
+    assert resources["ServiceRotation"]["Properties"]["RotateImmediatelyOnUpdate"] is False
+
+
+def test_ci_is_one_repositorys() -> None:
+    """Of one of its environments, for AWS; no other part of GitHub may be the role."""
+    role = parse(EXAMPLES / "ci.yaml")["Resources"]["Role"]["Properties"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+            "token.actions.githubusercontent.com:sub": {
+                "Fn::Sub": "repo:${Repository}:environment:${Environment}"
+            },
+        }
+    }
+    assert set(role) == {
+        *("Description", "MaxSessionDuration", "AssumeRolePolicyDocument", "ManagedPolicyArns"),
+    }
+
+
+def test_pbxs_see_one_address_that_stays() -> None:
+    """The NAT gateway's, which is kept even when the stack goes: their firewalls know it."""
+    resources = parse(EXAMPLES / "network.yaml")["Resources"]
+    addresses = [name for name, item in resources.items() if item["Type"] == "AWS::EC2::EIP"]
+    assert addresses == ["Address"]
+    assert resources["Address"]["DeletionPolicy"] == "Retain"
+    assert resources["Nat"]["Properties"]["AllocationId"] == {
+        "Fn::GetAtt": ["Address", "AllocationId"]
+    }
+    assert resources["PrivateWay"]["Properties"]["NatGatewayId"] == {"Ref": "Nat"}
+
+
+# ---- The layer, built elsewhere
+
+
+def make_layer(folder: Path, *variables: str) -> subprocess.CompletedProcess[str]:
+    """Have the layer's Makefile do its work, or say what it would do."""
+    return subprocess.run(
+        ["make", "build-SharedLayer", f"ARTIFACTS_DIR={folder}", *variables],
+        cwd=ROOT / "shared",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_layer_that_was_built_elsewhere_is_taken(tmp_path: Path) -> None:
+    """Of the very sources that are deployed; of others it is refused."""
+    layer = tmp_path / "layer/python/shared"
+    left_out = shutil.ignore_patterns("__pycache__", "panel", "description", "Makefile", "require*")
+    shutil.copytree(ROOT / "shared", layer, ignore=left_out)
+    given = f"LAYER={tmp_path / 'layer'}"
+    done = make_layer(tmp_path / "one", given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "one/python/shared/settings.py").is_file()
+    for change in (
+        lambda: (layer / "settings.py").write_text("# older"),
+        (layer / "settings.py").unlink,
+    ):
+        change()
+        refused = make_layer(tmp_path / "other", given)
+        assert refused.returncode != 0
+        assert "other sources" in refused.stderr
+        assert not (tmp_path / "other/python").exists()
+
+
+def test_the_layer_is_built_for_either_processor(tmp_path: Path) -> None:
+    """Its wheels are those of the template's Architecture, whatever machine builds it."""
+    for architecture, machine in (("x86_64", "x86_64"), ("arm64", "aarch64")):
+        said = make_layer(tmp_path, "-n", f"ARCHITECTURE={architecture}").stdout
+        platforms = re.findall(r"--platform (\S+)", said)
+        assert platforms == [f"manylinux_2_28_{machine}", f"manylinux2014_{machine}"]
+        assert "--only-binary=:all:" in said
+
+
+def test_the_image_that_builds_the_layer_builds_it_as_sam_does() -> None:
+    """By the same Makefile, with the runtime's own Python, for the processor that is asked for."""
+    text = (EXAMPLES / "build.Dockerfile").read_text("utf-8")
+    assert f"python:{load_template().globals['Runtime'].removeprefix('python')}-" in text
+    assert "COPY shared .\nRUN make build-SharedLayer PYTHON=python" in text
+    assert 'ARCHITECTURE="$ARCHITECTURE"' in text

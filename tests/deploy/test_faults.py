@@ -168,6 +168,30 @@ def untracked(to: Samples, minute: int) -> None:
     watchdog(to, minute, 1)
 
 
+def crash_of_push(to: Samples, minute: int) -> None:
+    """The new version of what tells WebSockets crashes."""
+    if on_each(minute, 5):
+        executed(to, minute, "push", crashed=True)
+
+
+def throttled_sockets(to: Samples, minute: int) -> None:
+    """A WebSocket finds no execution."""
+    if minute == BEGIN:
+        to.add(minute, "Throttles", of="sockets")
+
+
+def late_push(to: Samples, minute: int) -> None:
+    """The stream's oldest record is two minutes old."""
+    executed(to, minute, "push")
+    to.add(minute, "IteratorAge", 120_000, of="push")
+
+
+def unsendable(to: Samples, minute: int) -> None:
+    """API Gateway answers 5xx to whatever is sent to WebSockets, which are closed."""
+    executed(to, minute, "push")
+    to.add(minute, "PushesGivenUp", 3)
+
+
 FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "every call fails, one in ten minutes": (few_fail, {"CallsFailing"}),
     "every call fails, ten a minute, on all PBXs": (
@@ -186,6 +210,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "`events` has no free execution": (throttled, {"Throttles"}),
     "`audit` has no free execution": (throttled_service, {"ServiceThrottles"}),
     "a host's calls are followed by nobody": (untracked, {"TrackerStalled"}),
+    "`push` crashes": (crash_of_push, {"PushErrors", "PushVersion"}),
+    "`sockets` has no free execution": (throttled_sockets, {"PushThrottles"}),
+    "events are told to WebSockets minutes late": (late_push, {"PushLate"}),
+    "API Gateway takes no message for WebSockets": (unsendable, {"PushesGivenUp"}),
 }
 
 
@@ -228,6 +256,14 @@ def restarts(to: Samples, minute: int) -> None:
         to.add(minute, "HostsUntracked", 1)
 
 
+def one_unsendable(to: Samples, minute: int) -> None:
+    """Now and then one is closed; a moment's delay, when many are told at once."""
+    executed(to, minute, "push")
+    to.add(minute, "IteratorAge", 5_000, of="push")
+    if on_each(minute, 10):
+        to.add(minute, "PushesGivenUp")
+
+
 SILENT: dict[str, Fault] = {
     "nobody calls, a night or a holiday long": nobody,
     "a client waits for its phone by `Prefer: wait=25`": waits,
@@ -235,6 +271,7 @@ SILENT: dict[str, Fault] = {
     "a hundred requests a minute are refused by a 4xx, a wrong extension's too": refused,
     "one call of a hundred fails, each time on another PBX": one_flake,
     "a PBX restarts at night, two minutes, and two calls fail": restarts,
+    "one WebSocket in ten minutes cannot be sent to, and is closed": one_unsendable,
 }
 # What a deployment survives: its fault, and no alarm of those that roll back.
 SURVIVED = (frozen, database, database_at_night, one_host, all_fail, slow, untracked)

@@ -41,10 +41,37 @@ POLICIES = {
     "ReadSshSecret": {"secretsmanager:GetSecretValue"},
     "ReadOriginSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
+    "PutEvents": {"dynamodb:PutItem"},
+    "KeepConnections": {"dynamodb:PutItem", "dynamodb:DeleteItem"},
+    "PushEvents": {
+        *("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+        *("dynamodb:ListStreams", "dynamodb:Query", "dynamodb:DeleteItem"),
+        "execute-api:ManageConnections",
+    },
 }
+# A secret's key is used by Secrets Manager alone, for whoever may read the secret.
+_KEY = [
+    "HasSecretsKey",
+    {
+        "Effect": "Allow",
+        "Action": "kms:Decrypt",
+        "Resource": {"Ref": "SecretsKeyArn"},
+        "Condition": {
+            "StringEquals": {
+                "kms:ViaService": {"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"}
+            }
+        },
+    },
+    {"Ref": "AWS::NoValue"},
+]
+# What of its resource no policy can name: an action that knows none, and the WebSockets' ids.
+ANY = (("dynamodb:ListStreams", "*"), ("execute-api:ManageConnections", "/events/*/@connections/*"))
 AWS_METRICS = {
-    "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency"},
-    "AWS/Lambda": {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
+    "AWS/ApiGateway": {"4xx", "5xx", "Count", "Latency", "ConnectCount", "MessageCount"},
+    "AWS/Logs": {"IncomingBytes"},
+    "AWS/Lambda": {
+        *("ConcurrentExecutions", "Duration", "Errors", "Invocations", "IteratorAge", "Throttles"),
+    },
 }
 # None of them can hold a caller's words, but routeKey: one of our own routes.
 LOGGED = {
@@ -60,8 +87,9 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
+_MOST_NETWORKS = 5  # commas that a pattern permits, and one
 # Of those that answer nobody.
-_RUNS_S = {"tracker": 900, "watchdog": 90}
+_RUNS_S = {"tracker": 900, "watchdog": 90, "push": 30}
 
 
 @pytest.fixture
@@ -122,6 +150,9 @@ def check_roles(template: Template) -> Iterator[str]:
         wanted |= {"ReadDatabaseSecret"} if reaches.database else set()
         wanted |= {"ReadSshSecret"} if reaches.ssh else set()
         wanted |= {"StartTracker"} if reaches.tracker else set()
+        wanted |= {"PutEvents"} if reaches.puts else set()
+        wanted |= {"KeepConnections"} if reaches.keeps else set()
+        wanted |= {"PushEvents"} if reaches.pushes else set()
         wanted |= {"ReadOriginSecret"} if template.routes(folder) else set()
         if template.policies(folder) != wanted:
             yield f"{folder}: {template.policies(folder) ^ wanted}"
@@ -137,11 +168,14 @@ def check_policies(template: Template) -> Iterator[str]:
         yield f"policies: {set(policies) ^ set(POLICIES)}"
     for name, policy in policies.items():
         allowed: set[str] = set()
-        for statement in policy["PolicyDocument"]["Statement"]:
+        for statement in _statements(policy):
             if statement["Effect"] == "Allow":
                 actions = statement["Action"]
                 allowed |= {actions} if isinstance(actions, str) else set(actions)
-                if "*" in str(statement["Resource"]) and name != "JoinVpc":
+                resource = statement["Resource"]
+                text = resource.get("Fn::Sub", "") if isinstance(resource, dict) else resource
+                known = next((end for action, end in ANY if action == actions), "")
+                if "*" in text.removesuffix(known) and name != "JoinVpc":
                     yield f"{name}: any resource"
         if allowed != POLICIES.get(name):
             yield f"{name}: {allowed}"
@@ -150,12 +184,22 @@ def check_policies(template: Template) -> Iterator[str]:
         yield "JoinVpc: code may use it"
 
 
+def _statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a policy's statements, but for the use of a key of one's own, which must be so."""
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if "Fn::If" in statement:
+            assert statement["Fn::If"] == _KEY
+        else:
+            yield statement
+
+
 def check_network(template: Template) -> Iterator[str]:
     """Yield whoever may connect to more, or less, than it does."""
     for folder in template.functions:
         reaches = reach(folder)
         wanted = {"StoreAccess"} if reaches.database else set()
         wanted |= {"PbxAccess"} if reaches.ssh else set()
+        wanted |= {"OutboxAccess"} if reaches.puts or reaches.keeps else set()
         if template.groups(folder) != wanted:
             yield f"{folder}: {template.groups(folder) ^ wanted}"
     egress = {
@@ -163,7 +207,9 @@ def check_network(template: Template) -> Iterator[str]:
             (
                 rule["FromPort"],
                 rule["ToPort"],
-                rule.get("CidrIp") or rule["DestinationSecurityGroupId"],
+                rule.get("CidrIp")
+                or rule.get("DestinationPrefixListId")
+                or rule["DestinationSecurityGroupId"],
             )
             for rule in group["SecurityGroupEgress"]
         ]
@@ -175,9 +221,25 @@ def check_network(template: Template) -> Iterator[str]:
             (database, database, {"Ref": "DatabaseSecurityGroupId"}),
             (443, 443, {"Ref": "EndpointsSecurityGroupId"}),
         ],
-        "PbxAccess": [(ssh, ssh, {"Ref": "PbxCidr"})],
+        "PbxAccess": [(ssh, ssh, _network(0, {"Ref": "PbxCidr"}))],
+        "OutboxAccess": [(443, 443, {"Ref": "DynamoDbPrefixListId"})],
     }:
         yield f"egress: {egress}"
+    more = template.of_type("AWS::EC2::SecurityGroupEgress")
+    for turn, (name, rule) in enumerate(more.items(), start=1):
+        condition = template.resources[name]["Condition"]
+        network = _network(turn, {"Fn::Sub": "${PbxCidr},,,,"})
+        ports = (rule["FromPort"], rule["ToPort"])
+        if (ports, rule["CidrIp"], rule["GroupId"]) != ((ssh, ssh), network, {"Ref": "PbxAccess"}):
+            yield f"{name}: {rule}"
+        if template.conditions[condition] != {"Fn::Not": [{"Fn::Equals": [network, ""]}]}:
+            yield f"{name}: {condition}"
+    if len(more) + 1 != _MOST_NETWORKS:
+        yield "other networks than the parameter has"
+
+
+def _network(turn: int, of: dict[str, str]) -> dict[str, object]:
+    return {"Fn::Select": [turn, {"Fn::Split": [",", of]}]}
 
 
 def check_variables(template: Template) -> Iterator[str]:
@@ -193,6 +255,9 @@ def check_variables(template: Template) -> Iterator[str]:
             ("POSTGRES_SECRET_ARN", reaches.database),
             ("SSH_SECRET_ARN", reaches.ssh),
             ("TRACKER_FUNCTION", reaches.tracker),
+            ("OUTBOX_TABLE", reaches.puts),
+            ("CONNECTIONS_TABLE", reaches.keeps or reaches.pushes),
+            ("PUSH_ENDPOINT", reaches.pushes),
         ):
             if (name in variables) != needed:
                 yield f"{folder}: {name}"
@@ -202,7 +267,7 @@ def check_timeouts(template: Template) -> Iterator[str]:
     """Yield each function that is killed before it can answer, or answers nobody."""
     for folder, function in template.functions.items():
         timeout = function["Timeout"]
-        if template.routes(folder):
+        if template.routes(folder) or folder == "sockets":
             # A handler takes a second more than its deadline to settle and to answer.
             least_s = Settings().request_timeout_s + request_edge._LAMBDA_RESERVE_S
             if not least_s <= timeout < GATEWAY_TIMEOUT_S:
@@ -262,7 +327,7 @@ def check_watched_functions(template: Template) -> Iterator[str]:
     watched: dict[str, list[str]] = {"Errors": [], "Throttles": []}
     for alarm in template.of_type("AWS::CloudWatch::Alarm").values():
         for metric in metrics_of(alarm):
-            if metric["Namespace"] == "AWS/Lambda" and len(metric["Dimensions"]) == 1:
+            if metric["MetricName"] in watched and len(metric["Dimensions"]) == 1:
                 watched[metric["MetricName"]].append(str(metric["Dimensions"][0]["Value"]))
     functions = sorted(str(function["FunctionName"]) for function in template.functions.values())
     yield from (name for name, found in watched.items() if sorted(found) != functions)
@@ -283,9 +348,13 @@ def check_roll_back(template: Template) -> Iterator[str]:
             yield "an emergency waits"
         own = f"{function['Logical']}VersionAlarm"
         guards = [{"Ref": own}, {"Ref": "ReleaseDefectsAlarm"}]
-        if function["DeploymentPreference"] != {
+        wanted: dict[str, Any] = {
             "Alarms": {"Fn::If": ["IsEmergency", [{"Ref": "AWS::NoValue"}], guards]}
-        }:
+        }
+        if template.is_optional(function["Logical"]):
+            # Else the deployment of a function would be there without it.
+            wanted["PassthroughCondition"] = True
+        if function["DeploymentPreference"] != wanted:
             yield f"{folder}: rolled back by {function['DeploymentPreference']}"
         of_version = {
             "FunctionName": function["FunctionName"],
@@ -363,6 +432,9 @@ def reserved(template: Template, folder: str, values: Mapping[str, Any]) -> int:
     """Tell how many of a function may run at once with these parameters, 0: as the account has."""
     limit = reservation(template, folder)
     assert limit is not None
+    is_optional = template.is_optional(template.functions[folder]["Logical"])
+    if is_optional and not values["DynamoDbPrefixListId"]:
+        return 0
     if isinstance(limit, str):
         return int(values[limit])
     return limit if int(values["TrackerConcurrency"]) else 0
@@ -438,7 +510,7 @@ def _app_with_cors() -> Any:
 def check_secrets(template: Template) -> Iterator[str]:
     """Yield each parameter that would hold a secret, and each ARN of somebody's."""
     for name, parameter in template.parameters.items():
-        if re.search(r"(?i)password|key$|token|secret(?!Arn$)", name):
+        if re.search(r"(?i)password|key$|token|secret(?!Arn$|sKeyArn$)", name):
             yield name
         if name.endswith("SecretArn") and parameter.get("Default"):
             yield f"{name}: a default"
@@ -502,12 +574,18 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: _function(t, "CallsRole")["ManagedPolicyArns"].append({"Ref": "ReadSshSecret"}),
         lambda t: _function(t, "MonitorRole")["ManagedPolicyArns"].pop(),
         lambda t: _function(t, "StatusRole").update(Policies=[]),
+        lambda t: _function(t, "HangupRole")["ManagedPolicyArns"].pop(),
+        lambda t: _function(t, "PushRole")["ManagedPolicyArns"].append({"Ref": "PutEvents"}),
         lambda t: _function(t, "ReadOriginSecret")["Roles"].append({"Ref": "TrackerRole"}),
     ],
     check_policies: [
         lambda t: _statement(t, "StartTracker").update(Action="lambda:*"),
         lambda t: _statement(t, "ReadSshSecret").update(Resource="*"),
         lambda t: _function(t, "JoinVpc")["PolicyDocument"]["Statement"].pop(),
+        lambda t: _statement(t, "PutEvents").update(Resource="*"),
+        lambda t: _function(t, "PushEvents")["PolicyDocument"]["Statement"][3].update(
+            Resource={"Fn::Sub": "arn:${AWS::Partition}:execute-api:*:*:*"}
+        ),
     ],
     check_network: [
         lambda t: _function(t, "Calls")["VpcConfig"]["SecurityGroupIds"].append(
@@ -515,6 +593,9 @@ CHECKS: dict[Check, list[Change]] = {
         ),
         lambda t: _function(t, "Monitor").pop("VpcConfig"),
         lambda t: _function(t, "PbxAccess")["SecurityGroupEgress"][0].update(CidrIp="0.0.0.0/0"),
+        lambda t: _function(t, "PbxAccess3").update(CidrIp="0.0.0.0/0"),
+        lambda t: t.resources["PbxAccess3"].update(Condition="HasPbxCidr2"),
+        lambda t: t.resources.pop("PbxAccess5"),
     ],
     check_variables: [
         lambda t: t.globals["Environment"]["Variables"].update(SSH_PORTS="22"),
@@ -549,6 +630,7 @@ CHECKS: dict[Check, list[Change]] = {
         lambda t: t.globals["DeploymentPreference"].update(Type={"Ref": "DeploymentType"}),
         lambda t: _guards(t, "Health").append({"Ref": "UnknownOutcomesAlarm"}),
         lambda t: _guards(t, "Health").pop(0),
+        lambda t: _function(t, "Push")["DeploymentPreference"].pop("PassthroughCondition"),
         lambda t: _metric(t, "CallsVersionAlarm")["Dimensions"].pop(),
         lambda t: _metric(t, "CallsVersionAlarm")["Dimensions"][-1].update(
             Value={"Fn::GetAtt": ["Events", "Version.Version"]}
@@ -651,7 +733,7 @@ def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
     assert watched == {
         *("5xx", "Count", "Errors", "Invocations", "Throttles", "InternalErrors"),
         *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked", "PlacingMs"),
-        *("CallsAccepted", "CallsFailed", "ReleaseDefects"),
+        *("CallsAccepted", "CallsFailed", "ReleaseDefects", "IteratorAge", "PushesGivenUp"),
     }
     assert alarms["SlowCallsAlarm"]["ExtendedStatistic"] == "p90"
     # A watchdog that does not look counts nothing: that is when nobody follows.
@@ -687,7 +769,9 @@ def test_layer_is_built_for_the_functions_runtime(template: Template) -> None:
     runtime = f"python{version[1]}"
     assert template.globals["Runtime"] == runtime
     assert layer["CompatibleRuntimes"] == [runtime]
-    assert template.globals["Architectures"] == ["x86_64"] == layer["CompatibleArchitectures"]
+    chosen = [{"Ref": "Architecture"}]
+    assert template.globals["Architectures"] == chosen == layer["CompatibleArchitectures"]
+    assert template.parameters["Architecture"]["AllowedValues"] == ["x86_64", "arm64"]
     assert "build-SharedLayer:" in makefile
     assert template.globals["Layers"][0] == {"Ref": "SharedLayer"}
 
@@ -729,6 +813,28 @@ def test_the_gateway_refuses_after_the_service(template: Template) -> None:
     assert limits["BurstLimit"] >= limits["RateLimit"]
     # AWS's own, of an account and region, which a stage cannot exceed.
     assert max(limits.values()) <= 5_000
+
+
+def test_networks_of_pbxs_are_a_list(template: Template) -> None:
+    """One to five of them; nothing else is a network."""
+    pattern = re.compile(template.parameters["PbxCidr"]["AllowedPattern"])
+    networks = [f"10.88.{number}.0/24" for number in range(_MOST_NETWORKS + 1)]
+    for count in range(1, _MOST_NETWORKS + 1):
+        assert pattern.fullmatch(",".join(networks[:count]))
+    for wrong in ("", ",".join(networks), "10.88.10.0", "10.88.10.0/24, 10.88.11.0/24", "::/0"):
+        assert not pattern.fullmatch(wrong), wrong
+
+
+def test_every_log_may_have_a_key_of_ones_own(template: Template) -> None:
+    """As every secret may; by default both have AWS's."""
+    for name, group in template.of_type("AWS::Logs::LogGroup").items():
+        assert group["KmsKeyId"]["Fn::If"][:2] == ["HasLogsKey", {"Ref": "LogsKeyArn"}], name
+    readers = [name for name in POLICIES if name.startswith("Read")]
+    for name in readers:
+        statements = template.resources[name]["Properties"]["PolicyDocument"]["Statement"]
+        assert statements[-1] == {"Fn::If": _KEY}, name
+    for parameter in ("LogsKeyArn", "SecretsKeyArn"):
+        assert template.parameters[parameter]["Default"] == ""
 
 
 def test_samconfig_is_made_up() -> None:

@@ -74,7 +74,11 @@ def test_api_has_the_functions_routes_and_no_other(resources: dict[str, Any]) ->
 
 def test_each_route_has_the_throttle_that_is_meant(resources: dict[str, Any]) -> None:
     """SAM gives them to the stage, by the names of routes that are there."""
-    (stage,) = of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+    (stage,) = [
+        stage
+        for stage in of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+        if stage["Properties"]["ApiId"] == {"Ref": "Api"}
+    ]
     settings = stage["Properties"]["RouteSettings"]
     paths = resources["Api"]["Properties"]["Body"]["paths"]
     routes = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
@@ -154,6 +158,25 @@ def test_the_alarm_looks_at_the_version_that_is_published(resources: dict[str, A
             assert {"Fn::GetAtt": [version, "Version"]} in [
                 dimension["Value"] for dimension in metric["Dimensions"]
             ]
+
+
+def test_what_sam_makes_for_websockets_is_there_with_them_alone(resources: dict[str, Any]) -> None:
+    """Version, alias, deployment and the stream's way to the alias, not to the newest code."""
+    made = {
+        kind: [name for name, item in of_type(resources, kind).items() if "Condition" in item]
+        for kind in (
+            *("AWS::Lambda::Function", "AWS::Lambda::Version", "AWS::Lambda::Alias"),
+            *("AWS::CodeDeploy::DeploymentGroup", "AWS::Lambda::EventSourceMapping"),
+        )
+    }
+    assert [len(names) for names in made.values()] == [2, 2, 2, 2, 1]
+    (mapping,) = of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    assert mapping["Properties"]["FunctionName"] == {"Ref": "PushAliaslive"}
+    assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    integration = resources["SocketIntegration"]["Properties"]["IntegrationUri"]["Fn::Sub"]
+    assert integration[1] == {"Alias": {"Ref": "SocketsAliaslive"}}
+    permission = resources["SocketsFromGateway"]["Properties"]["FunctionName"]
+    assert permission == {"Ref": "SocketsAliaslive"}
 
 
 def test_earlier_versions_go(resources: dict[str, Any]) -> None:

@@ -381,7 +381,7 @@ async def test_a_service_that_dies_once_it_has_answered_is_told_of_to_the_end(
         await until(lambda: other.calls()[-1]["phase"] == "ended")
         row = other.calls()[-1]
         assert str(row["call_id"]) == answer.json()["call_id"]
-        assert (row["state"], row["reason"]) == ("executed", "agent_no_answer")
+        assert (row["state"], row["reason"]) == ("executed", "agent_busy")
         assert (await other.call(AGENT, CUSTOMER)).json()["repeated"]
         assert await phones.in_the_end() == {AGENT: 1}
     finally:
@@ -417,12 +417,14 @@ async def test_a_link_to_postgresql_cut_at_each_of_its_replies(
 async def test_a_settling_that_is_lost_is_still_a_placed_call(
     phones: Phones, start: Services, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL dies once it rings: 200; its return finds the claim, so a repeat dials nothing."""
+    """PostgreSQL dies once it rings: 200; once it is back the call is settled."""
     service = await start(POSTGRES_TIMEOUT_S=1, REQUEST_TIMEOUT_S=6)
-    settle = admission.settle
+    settle, is_down = admission.settle, asyncio.Event()
 
     async def settle_without(*args: object, **values: object) -> bool:
-        await anyio.to_thread.run_sync(postgres.halt)
+        if not is_down.is_set():
+            await anyio.to_thread.run_sync(postgres.halt)
+            is_down.set()
         return await settle(*args, **values)  # type: ignore[arg-type]
 
     postgres.execute("ALTER DATABASE postgres SET synchronous_commit = on")
@@ -430,8 +432,10 @@ async def test_a_settling_that_is_lost_is_still_a_placed_call(
         patch.setattr(admission, "settle", settle_without)
         try:
             answer = await service.call(AGENT, CUSTOMER)
+            await is_down.wait()
         finally:
             await anyio.to_thread.run_sync(postgres.restart)
+        await until(lambda: service.calls()[-1]["state"] == "executed")
     repeat = await service.call(AGENT, CUSTOMER)
 
     assert verdict(answer) == (200, "accepted", "yes")

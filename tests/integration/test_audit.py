@@ -15,7 +15,8 @@ from shared.auth.admission import Settlement, admit, settle
 from shared.auth.caller import Caller
 from shared.deadline import Deadline
 from shared.store.audit import Noted, list_all_notes
-from shared.store.database import Database, Rows, the_database
+from shared.store.connection import Rows
+from shared.store.database import Database, the_database
 from tests.integration.followed import TALKS_ON, allow_audit, follow, place, reach
 from tests.integration.operating import Operate
 from tests.integration.service import OTHER_PHONE, PHONE, SECRET, Service, Services

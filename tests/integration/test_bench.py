@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from bench import report
 from bench.figures import percentile, ratio_of
 from bench.marks import POINTS, Point
 from bench.part import NAMES
+from bench.parts.hops import WHOLE
+from bench.relay import delaying
 from bench.report import Result, Table, page
 from tests.integration.service import ROOT
 
@@ -34,9 +40,10 @@ def test_every_part_is_told_of() -> None:
 
 
 def test_a_part_measures() -> None:
-    """One that needs a database alone prints its table."""
-    told = run_bench("retention", "--old", "50", "--orders", "16")
-    assert "beside a sweep" in told
+    """It starts a database, a stand-in PBX and the service with marks, and prints its table."""
+    told = run_bench("hops", "--pbx", "standin", "--rounds", "2", "--gap-ms", "0")
+    assert "the PBX is asked to originate" in told
+    assert WHOLE in told
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 50), (0.9, 90), (0.99, 99)])
@@ -67,3 +74,45 @@ def test_what_is_marked_is_there(point: Point) -> None:
     """A function that moved would be a hop that nobody misses."""
     holder, name = point.holder()
     assert callable(getattr(holder, name))
+
+
+def test_what_was_found_is_kept_beside_what_was_found_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that runs again replaces its own tables; the page, the numbers, the picture."""
+    for name in ("PAGE", "NUMBERS", "PICTURE"):
+        monkeypatch.setattr(report, name, tmp_path / name)
+    for part, ms in (("calls", 1.0), ("hops", 2.0), ("calls", 3.0)):
+        table = Table(part, ("what", "ms"), [("it", ms)], drawn="ms")
+        report.write([Result(part, "s", "2026-11-28", "2 cores", "Python", {}, [table])])
+    told = (tmp_path / "PAGE").read_text("utf-8")
+    assert told.count("\n## calls: ") == told.count("\n## hops: ") == 1
+    assert "| it | 3.00 |" in told
+    assert "| it | 2.00 |" in told
+    assert "| it | 1.00 |" not in told
+    assert (tmp_path / "PICTURE").read_text("utf-8").count("<rect") == 2
+
+
+@pytest.mark.anyio
+async def test_what_is_far_away_comes_whole_and_in_order() -> None:
+    """Both ways, and the end after all that was sent."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(100):
+                writer.write(data)
+        writer.close()
+
+    async with (
+        await asyncio.start_server(echo, "127.0.0.1", 0) as server,
+        delaying(server.sockets[0].getsockname()[1], 0.002) as port,
+        asyncio.timeout(60),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sent = b"".join(b"%d " % number for number in range(5_000))
+        for begin in range(0, len(sent), 997):
+            writer.write(sent[begin : begin + 997])
+            await asyncio.sleep(0)
+        assert await reader.readexactly(len(sent)) == sent
+        writer.close()
+        await writer.wait_closed()

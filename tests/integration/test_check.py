@@ -166,7 +166,7 @@ async def test_a_healthy_check_asks_each_thing_once(check: Check, pbx: StandIn) 
     await check()
     # Which logs in: sshd penalises whoever does not, and with him the service, of one address.
     assert pbx.connections - before[0] == 1
-    assert pbx.opens - before[1] == 6  # five questions, and one whether Asterisk has booted
+    assert pbx.opens - before[1] == 5  # five questions, the first beside whether it has booted
     # `true` after the log-in, the file and the disk by SFTP, `date`.
     assert pbx.sessions - before[2] == 4
     sentinel = "core show uptime seconds"
@@ -861,9 +861,9 @@ async def test_one_limit_that_is_off_is_the_only_one_named(check: Check, name: s
 
 @pytest.mark.parametrize("name", TOLLS)
 def test_what_is_recommended_may_be_set(name: str) -> None:
-    """Each figure is one that its setting takes, and README recommends the same."""
+    """Each figure is one that its setting takes, and docs/security.md recommends the same."""
     assert getattr(Settings.from_environment({name.upper(): TOLLS[name]}), name) is not None
-    assert f"{name.upper()}={TOLLS[name]}" in (ROOT / "README.md").read_text("utf-8")
+    assert f"{name.upper()}={TOLLS[name]}" in (ROOT / "docs" / "security.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("number", ["0376", " 0376 ", "9999"])

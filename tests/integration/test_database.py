@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 import pg8000.exceptions
@@ -135,6 +137,90 @@ async def test_a_cancelled_request_gives_its_connection_back(database: Database)
     assert await database.run("SELECT 1 AS x") == [{"x": 1}]
 
 
+ECHO = "SELECT :text::text AS text"
+
+
+@contextlib.contextmanager
+def without_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have every statement refused that would be executed in a thread."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("in a thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio.to_thread, "run_sync", refuse)
+        yield
+
+
+async def test_what_is_prepared_needs_no_thread(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its second time on; what a server refuses is told the same, and harms nothing."""
+    await database.run(ECHO, text="first")
+    await database.run("SELECT 1 / CAST(:by AS integer) AS x", by=1)
+    with without_threads(monkeypatch):
+        assert await database.run(ECHO, text="ёж\n'") == [{"text": "ёж\n'"}]
+        for refused in ("a\0b", "\ud800"):
+            with pytest.raises(TextRefused):
+                await database.run(ECHO, text=refused)
+        with pytest.raises(pg8000.exceptions.DatabaseError) as caught:
+            await database.run("SELECT 1 / CAST(:by AS integer) AS x", by=0)
+        assert caught.value.args[0]["C"] == "22012"
+        assert await database.run(ECHO, text=None) == [{"text": None}]
+    assert repr(database).endswith("| 1 idle, 0 in use>")
+
+
+@pytest.mark.parametrize("tls", ["off", "require"])
+async def test_megabytes_go_and_come_on_the_loop(postgres: Postgres, tls: str) -> None:
+    """In as many pieces as the link takes, encrypted too."""
+    if tls != "off" and not postgres.tls:
+        pytest.skip("this PostgreSQL was built without TLS")
+    pool = Database(postgres.settings(postgres_tls=tls))
+    text = "0123456789" * 300_000
+    for _ in range(3):
+        assert await pool.run(ECHO, text=text) == [{"text": text}]
+    rows = await pool.run("SELECT n FROM generate_series(1, CAST(:n AS int)) n ORDER BY n", n=2)
+    rows = await pool.run("SELECT n FROM generate_series(1, CAST(:n AS int)) n ORDER BY n", n=9000)
+    assert [row["n"] for row in rows] == list(range(1, 9001))
+    pool.close()
+
+
+async def test_whoever_is_cancelled_on_the_loop_leaves_no_half_reply(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is given up: the next statement has one of its own, and its own answer."""
+    sleep = "SELECT pg_sleep(:s) IS NULL AS x, pg_backend_pid() AS pid"
+    before = (await database.run(sleep, s=0))[0]["pid"]
+    with without_threads(monkeypatch), anyio.move_on_after(0.05):
+        await database.run(sleep, s=0.3)
+    assert repr(database).endswith("| 0 idle, 0 in use>")
+    assert (await database.run(sleep, s=0))[0]["pid"] != before
+
+
+async def test_a_slow_statement_on_the_loop_is_ended_by_the_server(postgres: Postgres) -> None:
+    """As in a thread: nothing runs on once its request is given up."""
+    pool = Database(postgres.settings(postgres_timeout_s=1))
+    await pool.run("SELECT pg_sleep(:s)", s=0)
+    with pytest.raises(DatabaseUnavailable):
+        await pool.run("SELECT pg_sleep(:s)", s=30)
+    assert repr(pool).endswith("| 1 idle, 0 in use>"), "it said so itself, in order"
+    pool.close()
+
+
+async def test_many_at_once_never_get_each_other_s_rows(postgres: Postgres) -> None:
+    """Each has the answer to its own question, whichever connections they share in turn."""
+    pool = Database(postgres.settings(postgres_pool_size=3))
+
+    async def ask(number: int) -> None:
+        for n in range(number, number + 5):
+            assert await pool.run(ECHO, text=str(n)) == [{"text": str(n)}]
+
+    async with anyio.create_task_group() as group:
+        for number in range(0, 1000, 10):
+            group.start_soon(ask, number)
+    pool.close()
+
+
 def test_event_loops_may_follow_one_another(postgres: Postgres) -> None:
     """The pool belongs to the process, not to an event loop."""
     pool = Database(postgres.settings())
@@ -149,7 +235,7 @@ async def test_a_connection_silent_for_long_is_replaced(
 ) -> None:
     """A firewall may have forgotten it without a word, so it is not even tried."""
     before = (await database.run(BACKEND))[0]["pid"]
-    monkeypatch.setattr("shared.store.database._IDLE_LIMIT_S", 0)
+    monkeypatch.setattr("shared.store.connection._IDLE_LIMIT_S", 0)
     assert (await database.run(BACKEND))[0]["pid"] != before
 
 

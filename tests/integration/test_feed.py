@@ -15,7 +15,8 @@ from shared.auth import under_way
 from shared.deadline import Deadline
 from shared.events.feed import Wanted, read_feed
 from shared.events.hub import Hub
-from shared.store.database import Database, Door, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database, Door
 from shared.store.expired import Kept, remove_expired
 from tests.integration.followed import BUSY, TALKS_ON, follow, place, reach
 from tests.integration.service import SECRET, Service, Services

@@ -18,7 +18,7 @@ from shared.settings import Settings
 from shared.ssh.connection import Connection, Target
 from shared.ssh.files import FileSlice, FileUnreadable
 from shared.ssh.login import Credentials, Security, connect
-from shared.store.database import Rows
+from shared.store.connection import Rows
 from tests.integration.service import SSH_PASSWORD, make_pbx, until
 
 pytestmark = pytest.mark.anyio

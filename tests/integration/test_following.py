@@ -12,7 +12,8 @@ import pytest
 from shared.asterisk.models import Channel
 from shared.auth.admission import Admitted, Settlement, admit, settle
 from shared.settings import Settings
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 from shared.store.jsonb import Candidate
 from shared.store.late import settle_late
 from shared.store.leases import Change, FollowedCall, Lease, untracked_hosts

@@ -25,7 +25,8 @@ from shared.errors import (
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
 from shared.store.audit import Doer
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import Service, Services, until
 from tests.postgres import Postgres
@@ -44,7 +45,7 @@ class Switchboard:
         self.replies = replies
         self.fails = fails
 
-    async def ask(self, _host: str, end: Ending, deadline: Deadline) -> bool:
+    async def ask(self, _host: str, end: Ending, deadline: Deadline, then: int) -> bool:
         """Ask again where an answer was lost, as that of a PBX's hosts does."""
         is_done = False
         for reply in self.replies:

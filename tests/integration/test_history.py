@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from shared.history.page import Wanted
-from shared.store.database import Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import Database
 from shared.turns import Turn
 from tests.integration.service import OTHER_PHONE, SECRET, Service, Services, until
 from tests.unit.cdr_rows import EPOCH, line

@@ -21,7 +21,7 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
-README = (ROOT / "README.md").read_text("utf-8")
+OPERATE = (ROOT / "docs" / "operate.md").read_text("utf-8")
 EXTENSION = re.compile(r"[0-9]{1,10}")
 NUMBER = re.compile(PHONE_IN_URL_PATTERN)
 
@@ -188,7 +188,7 @@ async def test_a_huge_target_stops_nobody(postgres: Postgres, tmp_path: Path) ->
 
 async def test_the_readme_s_uvicorn_line_serves(postgres: Postgres, tmp_path: Path) -> None:
     """With its flags the app is served, by the parser that takes no request in two ways."""
-    (line,) = re.findall(r"^\$ (uvicorn asterisk:app .+)$", README, re.MULTILINE)
+    (line,) = re.findall(r"^\$ (uvicorn asterisk:app .+)$", OPERATE, re.MULTILINE)
     arguments = ("-m", *line.split())
     settings = environment(postgres, 1, "")
     async with run_process(tmp_path, settings, arguments=arguments) as process:

@@ -153,6 +153,7 @@ def test_ends_of_requests_are_fields(postgres: Postgres) -> None:
         ("request-4", "GET /api/calls", "invalid-client-id", 401, None, "WARNING"),
         ("request-6", "GET /api/status", "ok", 200, None, "INFO"),
     ]
+    assert [end.get("host") for end in ends] == ["127.0.0.1", "127.0.0.1", None, None, None]
     assert all(isinstance(end["duration_ms"], float) for end in ends)
     assert all(end["message"].startswith("🏁 ") for end in ends)
     assert SECRET not in done.stdout + done.stderr

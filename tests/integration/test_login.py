@@ -180,16 +180,25 @@ async def test_an_expired_password_is_told(host: Host) -> None:
             pass
 
 
-async def test_an_account_whose_password_must_be_changed_is_told() -> None:
-    """OpenSSH logs in, and then runs nothing but this."""
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda host, until: host.open_socket("/var/run/asterisk/asterisk.ctl", until),
+        lambda host, until: host.start("true", until),
+        lambda host, until: host.read_file("/etc/passwd", 0, 1, until),
+    ],
+)
+async def test_an_account_whose_password_must_be_changed_is_told(ask: Any) -> None:
+    """OpenSSH logs in, and then runs nothing but this, and opens no socket."""
 
     async def insist(process: asyncssh.SSHServerProcess[str]) -> None:
         process.stderr.write("Password change required but no TTY available.\n")
         process.exit(1)
 
-    with pytest.raises(AuthenticationFailed, match=r"password of root has expired on 127\.0\.0\.1"):
-        async with logged_in(Host(), process=insist):
-            pass
+    async with logged_in(Host(), process=insist) as connection:
+        with pytest.raises(AuthenticationFailed, match=r"password of root has expired on 127"):
+            await ask(connection, Deadline.after(10))
+        assert connection.is_closed()
 
 
 async def test_a_login_shell_that_waits_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

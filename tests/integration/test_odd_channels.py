@@ -100,13 +100,12 @@ async def test_a_defect_before_the_write_undoes_what_was_claimed(
     async def fail(*_args: object, **_kwargs: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(client, "load_legs", fail)
+    monkeypatch.setattr(client, "list_channels", fail)
     for _ in range(2):
         answer = await service.http.post(f"/api/calls/{call_id}/transfer", json={"to": "151"})
         assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
         assert answer.json()["dialled"] == "no"
         assert service.row(call_id)["transferred_to"] is None
-    monkeypatch.setattr(client, "list_channels", fail)
     answer = await service.http.delete(f"/api/calls/{call_id}")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal-error")
     assert service.row(call_id)["cancelled_at"] is None

@@ -143,10 +143,27 @@ async def test_an_upgrade_is_what_the_page_shows(script: Script) -> None:
     assert (script.folder / "before.dump").stat().st_size > 0
 
 
+async def test_a_sandbox_is_what_the_page_shows(postgres: Postgres, tmp_path: Path) -> None:
+    """It is started, listed, stopped and started otherwise, beside no service at all."""
+    seed(postgres)
+    postgres.seed_enterprise("0001", "try", "127.0.0.21", "secret-of-0001-cc")
+    install(tmp_path)
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    script = Script(tmp_path, 0, inherited | postgres.environment() | {"PYTHONUTF8": "1"})
+    try:
+        (block,) = blocks("A sandbox")
+        said = await run(script, block)
+    finally:
+        await to_thread.run_sync(script, "sandbox", "0001", "remove")
+    assert said.startswith("Started, pid ")
+    assert "enterprise 0001: 127.0.0.21:" in said
+    assert "Stopped.\nNot running.\nStarted, pid " in said
+
+
 def test_every_block_of_commands_is_run_by_a_test() -> None:
     """Those of other sections would go stale unseen."""
-    run_here = blocks("Backup and restore") + blocks("Upgrade")
-    assert len(run_here) == 3
+    run_here = blocks("Backup and restore") + blocks("Upgrade") + blocks("A sandbox")
+    assert len(run_here) == 4
     assert re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) == run_here
 
 

@@ -201,6 +201,26 @@ async def test_a_restored_backup_begins_anew(
     assert numbers(dynamo.outbox()[MINE]) == [3]
 
 
+async def test_one_that_is_refused_keeps_no_other_from_being_put(
+    relay: Relay, database: Database, postgres: Postgres, dynamo: Dynamo, tables: Tables
+) -> None:
+    """As where DynamoDB throttles one enterprise's item."""
+    original = tables.put
+
+    def refused(batch: Batch, *, back: bool = False) -> int | None:
+        if batch.enterprise == MINE:
+            raise OSError("throttled")
+        return original(batch, back=back)
+
+    tables.put = refused  # type: ignore[method-assign]
+    await come(database, "one")
+    await come(database, "two", THEIRS)
+    tell(postgres, MINE, 1)
+    tell(postgres, THEIRS, 1)
+    await relay.put_due(5)
+    assert {number: numbers(batch) for number, batch in dynamo.outbox().items()} == {THEIRS: [1]}
+
+
 async def test_a_table_that_is_away_fails_nobody(
     relay: Relay,
     database: Database,
@@ -366,7 +386,7 @@ async def test_the_management_api_is_asked_as_it_answers(
         429
         if name == "throttled" and not tries
         else 503
-        if name == "crashed" and tries < 4
+        if name == "crashed" and tries < 3
         else 200
     )
     for name in ("well", "throttled", "crashed", "gone", "other"):

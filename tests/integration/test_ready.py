@@ -9,7 +9,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from shared.store.database import NO_ENTERPRISES, WRONG_ENTERPRISES, Database, Rows
+from shared.store.connection import Rows
+from shared.store.database import NO_ENTERPRISES, WRONG_ENTERPRISES, Database
 from shared.store.migrations import check_schema
 from tests.integration.service import Service, Services
 from tests.postgres import Postgres

@@ -282,6 +282,20 @@ async def test_the_service_needs_no_more_than_its_grants(least: Database, start:
     assert "42501" not in service.log()
 
 
+async def test_sessions_of_the_role_end_when_they_rest(least: Database) -> None:
+    """And whoever sets nothing has what the service sets (POSTGRES_SESSION=role)."""
+    rows = await least.run(
+        "SELECT array_agg(x ORDER BY x) AS has FROM pg_roles r, unnest(r.rolconfig) x"
+        " WHERE r.rolname = :role",
+        role=SERVICE,
+    )
+    assert rows[0]["has"] == [
+        "idle_session_timeout=300s",
+        "search_path=pg_catalog, pg_temp",
+        "statement_timeout=4500ms",
+    ]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

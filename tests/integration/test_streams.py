@@ -33,7 +33,7 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
-README = (ROOT / "README.md").read_text("utf-8")
+OPERATE = (ROOT / "docs" / "operate.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -207,10 +207,10 @@ async def test_the_process_ends_at_once(start: Services, tmp_path: Path) -> None
 
 
 async def test_the_bare_server_ends_too(start: Services, tmp_path: Path) -> None:
-    """By the README's line: it waits for every answer, and a stream ends with the signal."""
+    """By the documents' line: it waits for every answer, and a stream ends with the signal."""
     service = await start()
     own = environment(service.postgres, service.pbx.port, "")
-    (line,) = re.findall(r"^\$ (uvicorn asterisk:app .+)$", README, re.MULTILINE)
+    (line,) = re.findall(r"^\$ (uvicorn asterisk:app .+)$", OPERATE, re.MULTILINE)
     async with run_process(tmp_path, own, arguments=("-m", *line.split())) as process:
         async with (
             httpx.AsyncClient(base_url=process.url, headers=BEARER, timeout=60) as http,

@@ -164,6 +164,22 @@ async def test_retry_after_is_obeyed_within_a_day(
     assert pauses[2] < 30
 
 
+@pytest.mark.parametrize(
+    "after", ["Mon, 99999999999999999999 Jan 2026 00:00:00 GMT", "9" * 5000, "soon", "-1", "1e9"]
+)
+async def test_a_retry_after_that_says_nothing_takes_nothing_away(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres, after: str
+) -> None:
+    """A message that was accepted stays so, whatever else the receiver says of it."""
+    webhook, _ = await hooks.add(receiver.url)
+    receiver.answers.append(status(200, f"Retry-After: {after}"))
+    tell(postgres, "0367", 1)
+    async with hooks.sending():
+        row = await hooks.attempted(webhook, 1)
+    assert (row["after_seq"], row["failures"]) == (1, 0)
+    assert [one.status for one in await hooks.log(webhook)] == [200]
+
+
 async def test_410_switches_it_off_and_is_told(
     hooks: Hooks, receiver: Receiver, postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:

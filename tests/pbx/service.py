@@ -21,7 +21,7 @@ from demo.postgres import free_port
 from shared.asterisk.console import Console
 from shared.pbx.hosts import the_pbx
 from shared.settings import Settings, the_settings
-from shared.store.database import Rows
+from shared.store.connection import Rows
 from shared.telemetry import configure_logging
 from tests.integration.service import forget_process
 from tests.pbx.lab import Lab

@@ -122,6 +122,8 @@ def check_storable_but_frozen(call: pastcalls.PastCall) -> None:
 class Pieces:
     """A control socket that says these bytes, then ends."""
 
+    is_quiet = True
+
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
 

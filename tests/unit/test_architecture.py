@@ -115,7 +115,7 @@ def test_page_is_the_codes_own(check: Check) -> None:
         (check_paths, "shared/calls/placing.py", "shared/calls/dialling.py", "dialling"),
         (check_paths, "functions/NAME/handler.py", "functions/NAME/handle.py", "NAME"),
         (check_paths, "`shared/store/schema`", "`shared/store/tables`", "tables"),
-        (check_paths, "`template.yaml`, `README.md` |", "`templates.yaml` |", "templates"),
+        (check_paths, "`template.yaml`, `docs/api.md` |", "`templates.yaml` |", "templates"),
         (check_tasks, "| an error code | 3 |", "| an error code | 2 |", "an error code"),
     ],
 )

@@ -90,6 +90,8 @@ async def test_what_fails_after_the_acceptance_is_no_failure(
 class Faulty:
     """A control socket that fails at one of its steps."""
 
+    is_quiet = True
+
     def __init__(self, step: str, error: Exception) -> None:
         self._step = step
         self._error = error

@@ -359,7 +359,9 @@ async def test_a_channel_that_cannot_be_named_is_of_the_call_that_it_is_bridged_
     """A customer by such a trunk is found; another call's is not taken for ours."""
     text = rows((ODD, "b", "1.3"), ("SIP/Офис-1", "c", "1.4"), ("SIP/150-01", "b", "1.2"))
     asterisk = Switchboard(text, **{"150-01": linked("1.0")})
-    legs = await client.load_legs(asterisk, "1.0", Deadline.after(5))
+    deadline = Deadline.after(5)
+    channels = await client.list_channels(asterisk, deadline)
+    legs = await client.legs_among(asterisk, "1.0", channels, deadline)
     assert [leg.uniqueid for leg in legs] == ["1.3", "1.2"]
 
 

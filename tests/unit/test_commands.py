@@ -95,6 +95,8 @@ def attempt(make: Callable[[], Originate]) -> str | None:
 class Obliging:
     """A control socket that greets, records what is written, and replies."""
 
+    is_quiet = True
+
     def __init__(self, reply: bytes) -> None:
         self.written: list[bytes] = []
         self._replies = [b"pbx/1/16\n", reply]

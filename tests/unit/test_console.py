@@ -41,6 +41,8 @@ Step = bytes | Exception | str
 class Stream:
     """A control socket that reads by script; `events` tells what was done to it, in order."""
 
+    is_quiet = True
+
     def __init__(self, *script: Step) -> None:
         self._script = list(script)
         self.written: list[bytes] = []

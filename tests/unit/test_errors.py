@@ -20,7 +20,7 @@ from shared.errors import (
     PbxError,
     ServiceError,
 )
-from tests.unit.test_readme import README, table
+from tests.unit.test_readme import API, table
 
 
 def family(root: type[ServiceError]) -> Iterator[type[ServiceError]]:
@@ -95,8 +95,8 @@ def test_every_code_and_its_status() -> None:
 
 
 def test_every_code_is_told_to_callers() -> None:
-    """README's table has each."""
-    told = {row[0].strip("`") for row in table(README, "code")}
+    """docs/api.md's table has each."""
+    told = {row[0].strip("`") for row in table(API, "code")}
     assert {error.code for error in RAISED} <= told
 
 

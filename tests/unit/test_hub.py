@@ -9,7 +9,7 @@ import pytest
 
 from shared.events.feed import Wanted
 from shared.events.hub import Hub
-from shared.store.database import Rows
+from shared.store.connection import Rows
 
 pytestmark = pytest.mark.anyio
 

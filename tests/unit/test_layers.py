@@ -23,6 +23,7 @@ GROUND = [
             "notices",
             "process",
             "turns",
+            "together",
             "numbering",
         ),
     )
@@ -93,8 +94,8 @@ ONLY_IN = {
     "httpcore": ["shared.webhooks.posting"],
     "httptools": ["shared.http.server"],
     "asyncssh": [f"shared.ssh.{name}" for name in ("channels", "connection", "files", "login")],
-    "pg8000": ["shared.store.database"],
-    "scramp": ["shared.store.database"],
+    "pg8000": ["shared.store.database", "shared.store.connection"],
+    "scramp": ["shared.store.connection"],
     "aws_lambda_powertools": ["shared.telemetry", "shared.aws.logins"],
     "prometheus_client": ["shared.metrics.meters"],
     "boto3": ["shared.aws.clients"],

@@ -33,8 +33,9 @@ from shared.asterisk.elsewhere import observe_elsewhere
 from shared.asterisk.exec_console import ExecConsole, Running
 from shared.asterisk.listing import Listing
 from shared.asterisk.models import Channel, Extension, Leg, Progress, Root, Technology
+from shared.asterisk.openings import _read_banner
 from shared.asterisk.phases import observe, resolve_root
-from shared.asterisk.socket_console import SocketExchange, _read_banner
+from shared.asterisk.socket_console import SocketExchange
 from shared.asterisk.views import view_of
 from shared.auth import credentials as auth
 from shared.auth.cursors import Seal

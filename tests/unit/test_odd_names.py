@@ -87,13 +87,12 @@ async def told(*odd: tuple[str, int]) -> Told50:
     channels = await client.list_channels(asterisk, deadline)
     linkedids = await client.load_linkedids(asterisk, channels, deadline)
     fifty, drivers = Extension("50"), (Technology.SIP,)
-    device = await client.find_device(asterisk, drivers, fifty, deadline)
-    assert device is not None
-    tap = await client.find_tap(asterisk, drivers, fifty, Context("inoffice"), deadline)
+    phones = await client.load_phones(asterisk, drivers, fifty, deadline)
+    tap = await client.find_tap(asterisk, phones, fifty, Context("inoffice"), deadline)
     views = {call.root_uniqueid: call.channels for call in view_of(channels, linkedids)}
     return (
         observe(ROOT, Progress(), channels, linkedids, at_s=1.0),
-        device.channels,
+        phones.found[0].channels,
         tap,
         [channel.channel for channel in views[ROOT.uniqueid]],
     )

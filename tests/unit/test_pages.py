@@ -35,9 +35,18 @@ class File:
         return ()
 
     async def read_file(
-        self, _host: str, _path: str, offset: int, length: int, _deadline: Deadline
+        self,
+        _host: str,
+        _path: str,
+        offset: int,
+        length: int,
+        _deadline: Deadline,
+        *,
+        after: asyncio.Event | None,
     ) -> FileSlice:
-        """Read it."""
+        """Read it, once the channels are known."""
+        if after is not None:
+            await after.wait()
         start = max(0, len(self.data) + offset) if offset < 0 else offset
         data = self.data[start : start + length]
         self.bytes_read += len(data)

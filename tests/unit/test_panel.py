@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.http.language import language_of
 from shared.panel.actions import ACTIONS
-from shared.panel.language import duration, language_of, translate_to
+from shared.panel.language import duration, translate_to
 from shared.panel.logbook import load_entries
 from shared.panel.rendering import TEMPLATES, render
 from shared.panel.sessions import SESSION_S, Sessions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from shared.asterisk.models import CallElsewhere, Side
 from shared.aws.answers import Outcome
 from shared.events.feed import Event, PbxNotice, Told, Wanted, WebhookNotice
+from shared.push import afterwards, relaying
 from shared.push.outbox import Batch, Connection, Letter, Unreadable, parse_batch, parse_connection
 from shared.push.planning import parse_record, plan
 from shared.push.pushing import OWED_S, Pusher
 from shared.push.relaying import batch_of, letter_of
 from shared.push.tables import Tables
+from shared.settings import Settings
 from shared.store.calls import Call
 
 NOW_S = 1_790_000_000.0
@@ -94,7 +97,7 @@ def test_what_is_put_is_read_again() -> None:
     letters = (Letter(5, '{"seq":5}', ("150",), "1"), Letter(6, '"ж"', None, None, is_of_host=True))
     batch = Batch("0367", 4, 9, letters, ("gone=",))
     assert parse_batch(batch.item()) == batch
-    connection = Connection("0367", "one=", "150", None, sees_host=True, until_s=7)
+    connection = Connection("0367", "one=", "150", None, sees_host=True, since_s=3, until_s=7)
     assert parse_connection(connection.item()) == connection
 
 
@@ -241,6 +244,18 @@ def test_who_has_gone_is_forgotten(line: Line) -> None:
     assert line.closed == []
 
 
+def test_who_is_about_to_come_is_not_forgotten(line: Line) -> None:
+    """Until its opening is answered API Gateway says 410; then it is told what it was owed."""
+    line.answers["a"] = ["gone"] * 3
+    (connection,) = of("0367", "a")
+    tables = Few(replace(connection, since_s=int(NOW_S) - 1))
+    push = pusher(line, tables)
+    assert push.push([record(1, "0367", 1)], 8) == {"1"}
+    assert set(tables.all) == {"a"}
+    assert push.push([record(1, "0367", 1)], 8) == set()
+    assert line.told == {"a": [1]}
+
+
 def test_a_failing_one_holds_up_no_other(line: Line) -> None:
     """All others have everything; the stream comes again with what it owes, from that record on."""
     line.answers["a"] = ["done", "later", "later", "later"]
@@ -355,3 +370,45 @@ def test_enterprises_take_turns() -> None:
     errands = plan(parsed, {"0367": many, "0368": one}, lambda _: 0)
     assert len(errands) == 1001
     assert errands[1].connection.id == "c"
+
+
+# ---- After a commit
+
+
+class Left:
+    """What Lambda tells of the time that is left."""
+
+    def __init__(self, left_s: float) -> None:
+        self._left_s = left_s
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Tell it."""
+        return round(self._left_s * 1000)
+
+
+class Noting:
+    """A relay that notes how long it may take."""
+
+    def __init__(self) -> None:
+        self.within: list[float] = []
+
+    async def put_due(self, within_s: float, *, all_of_them: bool) -> None:
+        """Note it."""
+        assert not all_of_them
+        self.within.append(within_s)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("table", "left_s", "within"),
+    [("", 20, []), ("outbox", 20, [2.0]), ("outbox", 1.5, [1.0]), ("outbox", 0.4, [])],
+)
+async def test_an_answer_is_held_up_by_what_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, table: str, left_s: float, within: list[float]
+) -> None:
+    """Two seconds at most, and not at all where WebSockets are told nothing, or it is late."""
+    relay = Noting()
+    monkeypatch.setattr(relaying, "the_relay", lambda: relay)
+    monkeypatch.setattr(afterwards, "the_settings", lambda: Settings(outbox_table=table))
+    await afterwards.after_answer(Left(left_s))
+    assert relay.within == within

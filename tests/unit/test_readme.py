@@ -20,7 +20,12 @@ from shared.settings import Rate, Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+API, SETTINGS, OPERATE, SECURITY = (
+    (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    for name in ("api", "settings", "operate", "security")
+)
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUSSIAN = (ROOT / "docs" / "ru.md").read_text("utf-8")
 
 # Errors that no class of the tree stands for: of HTTP itself.
@@ -66,7 +71,7 @@ def shown(default: object) -> str:
 
 def test_settings_are_those_of_the_code() -> None:
     """Every variable in its order, its default and its description, and no other."""
-    listed = [tuple(row) for row in table(README, "variable")]
+    listed = [tuple(row) for row in table(SETTINGS, "variable")]
     expected = []
     for name, field in Settings.model_fields.items():
         default = shown(field.default)
@@ -76,7 +81,7 @@ def test_settings_are_those_of_the_code() -> None:
 
 def test_defaults_in_the_table_are_what_they_say() -> None:
     """Each default, read from the environment as it is written, is the default."""
-    written = {row[0].strip("`"): row[1].strip("`") for row in table(README, "variable")}
+    written = {row[0].strip("`"): row[1].strip("`") for row in table(SETTINGS, "variable")}
     assert Settings.from_environment(written) == Settings.from_environment({})
 
 
@@ -110,7 +115,7 @@ def codes() -> dict[str, int]:
 
 def test_error_codes_are_those_of_the_code() -> None:
     """Every code that can be answered, with its status, once; and none that cannot."""
-    rows = list(table(README, "code"))
+    rows = list(table(API, "code"))
     listed = {row[0].strip("`"): int(row[1]) for row in rows}
     assert listed == codes()
     assert len(rows) == len(listed)
@@ -133,7 +138,7 @@ def endpoints() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@pytest.mark.parametrize(("text", "head"), [(README, "endpoint"), (RUSSIAN, "запрос")])
+@pytest.mark.parametrize(("text", "head"), [(API, "endpoint"), (RUSSIAN, "запрос")])
 def test_endpoints_are_those_of_the_code(text: str, head: str) -> None:
     """Each endpoint once, in both languages; a query names what the endpoint needs and takes."""
     existing, listed = endpoints(), []
@@ -161,22 +166,23 @@ def test_the_numbers_to_try_are_those_of_the_stand_in() -> None:
 def test_every_variable_that_is_named_exists() -> None:
     """A setting that the texts speak of is one of the table's, or a script's own."""
     own = {"CLIENT_ID", "ENV_FILE", "TEST_CODE", "TEST_PHONE", "SAM_BUILD"}
+    own |= {"SERVICE_LIMIT_S", "ON_ERROR_STOP"}
     families = {"POSTGRES_", "RATE_LIMIT_", "OPEN_CALLS_", "DESTINATIONS_"}
     known = {name.upper() for name in Settings.model_fields} | own | families
-    for text in (README, RUSSIAN):
+    for text in (README, RUSSIAN, API, OPERATE, SECURITY):
         named = set(re.findall(r"`?\b([A-Z]+(?:_[A-Z]*)+)(?=[=*`. ])", text))
         assert named <= known, named - known
 
 
 def test_every_option_of_a_rule_that_is_named_exists() -> None:
     """The examples of `rules` and `keys` are command lines that they take."""
-    lines = re.findall(r"^\$ \./asterisk\.sh ((?:rules|keys) [^#\n]+)", README, re.MULTILINE)
+    lines = re.findall(r"^\$ \./asterisk\.sh ((?:rules|keys) [^#\n]+)", SECURITY, re.MULTILINE)
     assert len(lines) > 2
     for line in lines:
         assert _parser().parse_args(line.split()).enterprise
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING])
+@pytest.mark.parametrize("text", [CONTRIBUTING])
 def test_every_run_of_the_tests_that_is_named_exists(text: str) -> None:
     """What `tests/run` is told to do in the texts is what it lists, and what it does."""
     script = (ROOT / "tests" / "run").read_text("utf-8")
@@ -187,9 +193,37 @@ def test_every_run_of_the_tests_that_is_named_exists(text: str) -> None:
     assert named - {"--help"} <= listed == set(cases.split(" | "))
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING])
-def test_every_link_of_the_project_leads_somewhere(text: str) -> None:
-    """A file that is linked is there."""
-    linked = re.findall(r"\]\(([\w./-]+)\)", text)
-    assert len(linked) > 3
-    assert not [path for path in linked if not (ROOT / path).is_file()]
+def anchors(page: Path) -> set[str]:
+    """Collect what a link may lead to in a page: its headings, as they are made addresses of."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_the_project_leads_somewhere(page: Path) -> None:
+    """A file that is linked is there, and so is its heading."""
+    for path, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", page.read_text("utf-8")):
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), path
+        assert not anchor or anchor in anchors(linked), f"{path}#{anchor}"
+
+
+def console(text: str) -> list[str]:
+    """What the console blocks of a text show, without what follows a command's `#`."""
+    blocks = re.findall(r"^```(?:console|sql)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [re.sub(r" +# .*$|'[^']*' *, true", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def test_both_languages_say_the_same() -> None:
+    """As far as the Russian page's own details: headings, commands and answers, and tables."""
+    russian, _, _ = RUSSIAN.partition("# Подробно")
+    assert console(russian) == console(README)
+    assert len(console(README)) == 5
+    for shape in (r"^#+ ", r"^\|", r"^- \*\*"):
+        counts = [len(re.findall(shape, text, re.MULTILINE)) for text in (russian, README)]
+        assert counts[0] == counts[1], shape
+
+
+def test_the_readme_is_a_page_and_a_half() -> None:
+    """Whoever wants more reads on: it stays short."""
+    assert len(README.splitlines()) < 130

@@ -10,7 +10,7 @@ import pytest
 from shared.errors import DatabaseUnavailable
 from shared.events.rights import Right
 from shared.events.tickets import Grant
-from shared.store.database import Rows
+from shared.store.connection import Rows
 
 pytestmark = pytest.mark.anyio
 

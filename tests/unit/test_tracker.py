@@ -299,7 +299,8 @@ async def test_what_a_look_has_seen_is_written_at_once() -> None:
 
 async def test_a_call_grows_older_between_two_turns() -> None:
     """What is judged by its age is, though the database is not asked meanwhile."""
+    rootless = replace(CALL, root=None)
     ended = replace(CALL, phase="ended", ended_s=2.0, cut_s=3.0)
-    one, other = Following((CALL, ended), wanted=True).after(1.5).calls
+    one, other = Following((rootless, ended), wanted=True).after(1.5).calls
     assert (one.age_s, one.ended_s, one.cut_s) == (2.5, None, None)
     assert (other.age_s, other.ended_s, other.cut_s) == (2.5, 3.5, 4.5)

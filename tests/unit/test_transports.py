@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from shared.asterisk.exec_console import Running
-from shared.asterisk.socket_console import Stream
+from shared.asterisk.openings import Socket
 from shared.deadline import Deadline
 from shared.errors import AsteriskUnavailable, SocketRefused
 from shared.pbx.transports import Line, Lines
@@ -25,8 +25,10 @@ SENTINEL = b"System uptime: 5\nLast reload: 5\n"
 class OpenSocket:
     """A control socket whose Asterisk answers whatever is asked, or stands still."""
 
+    is_quiet = True
+
     def __init__(self, *, silent: bool) -> None:
-        self._waiting = [b"pbx/100/16.28.0\n", b"Asterisk has fully booted.\n" + 2 * SENTINEL]
+        self._waiting = [b"pbx/100/16.28.0\n", b"Asterisk has fully booted.\n" + 3 * SENTINEL]
         self._silent = silent
 
     async def read(self) -> bytes:
@@ -69,7 +71,7 @@ class Host:
         self.executes = True
         self.opens = self.runs = 0
 
-    async def open_socket(self, path: str, deadline: Deadline) -> Stream:
+    async def open_socket(self, path: str, deadline: Deadline) -> Socket:
         """Open the socket, or refuse."""
         self.opens += 1
         if isinstance(self.socket, Exception):

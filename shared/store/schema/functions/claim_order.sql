@@ -93,8 +93,8 @@ BEGIN
       verdict := v.verdict; retry_after_s := nullif(v.wait_s, 0); RAISE SQLSTATE 'CA001';
     END IF;
 
-    INSERT INTO callapi.calls AS s (call_id, enterprise, host, kind, code, phone, action)
-    VALUES (p_call, e.number, e.host, p_kind, p_code, p_phone, p_action)
+    INSERT INTO callapi.calls AS s (call_id, enterprise, host, kind, code, phone, action, sandbox)
+    VALUES (p_call, e.number, e.host, p_kind, p_code, p_phone, p_action, callapi.is_sandbox(e.host))
     RETURNING s.created_at INTO v_now;
     verdict := 'new'; state := 'placing'; phase := 'placing'; created_at := v_now; RETURN NEXT; RETURN;
   EXCEPTION WHEN SQLSTATE 'CA001' THEN

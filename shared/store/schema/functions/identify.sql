@@ -5,7 +5,7 @@
 -- p_asked: {"address": text or null, "address_limit": {"count", "per_s"},
 --           "limit": null or {"name", "count", "per_s"}, "sees_host": whether it matters who shares the PBX}.
 -- Returns {"verdict": known, unauthorized, ambiguous or limited, and whatever of it is known: number,
--- name, host, extensions, shares_host, cursor_key, tightest, remaining, retry_after_s}. Both are jsonb,
+-- name, sandbox, host, extensions, shares_host, cursor_key, tightest, remaining, retry_after_s}. Both are jsonb,
 -- so that what is added changes no signature.
 CREATE OR REPLACE FUNCTION callapi.identify(p_secret text, p_asked jsonb)
 RETURNS jsonb LANGUAGE plpgsql
@@ -28,7 +28,8 @@ BEGIN
   END IF;
   IF e.matches > 1 OR e.number = '' THEN RETURN jsonb_build_object('verdict', 'ambiguous'); END IF;
 
-  told := jsonb_build_object('number', e.number, 'name', e.name);
+  told := jsonb_build_object(
+    'number', e.number, 'name', e.name, 'sandbox', callapi.is_sandbox(e.host));
   IF v_limit IS NOT NULL THEN
     -- A token that a crash forgets harms nobody: no read waits for the disk.
     PERFORM set_config('synchronous_commit', 'off', true);

@@ -7,13 +7,14 @@
 -- p_scope: `mine`, this service's calls; `all`, also those that began elsewhere, and whether its PBX is
 -- watched. p_extension: of a call the extension that rings first, of a monitoring the tapped one too, of a
 -- call that began elsewhere any that took part. p_call: a call of this service's, and nothing else. What is
--- about a webhook everybody is told but who asks for one call.
+-- about a webhook everybody is told but who asks for one call; whether that is a sandbox's is as it is now.
 CREATE OR REPLACE FUNCTION callapi.read_events(
   p_enterprise text, p_after bigint, p_scope text, p_extension text, p_call uuid, p_most integer,
   p_scanned integer)
 RETURNS jsonb LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp AS $f$
 DECLARE v_newest bigint; v_oldest bigint; v_end bigint; v_events jsonb; v_count integer; v_last bigint;
+  v_sandbox boolean;
 BEGIN
   v_newest := coalesce((SELECT c.seq FROM callapi.event_counters c
                          WHERE c.enterprise = p_enterprise), 0);
@@ -26,10 +27,12 @@ BEGIN
     RETURN jsonb_build_object('gone', true, 'oldest', v_oldest, 'newest', v_newest);
   END IF;
   v_end := least(v_newest, p_after + p_scanned);
+  v_sandbox := EXISTS (SELECT 1 FROM callapi.sandboxes s WHERE s.enterprise = p_enterprise);
   SELECT coalesce(jsonb_agg(f.event ORDER BY f.seq), '[]'), count(*), max(f.seq)
     INTO v_events, v_count, v_last
     FROM (SELECT e.seq, jsonb_build_object('seq', e.seq, 'type', e.type, 'at', e.at,
-                   'call', t.call, 'pbx', e.pbx, 'webhook', e.webhook) AS event
+                   'call', t.call, 'pbx', e.pbx, 'webhook', e.webhook,
+                   'sandbox', coalesce(t.call->'sandbox', e.pbx->'sandbox', to_jsonb(v_sandbox))) AS event
             FROM callapi.call_events e,
                  LATERAL (SELECT coalesce(e.call, callapi.told(e.call_id)) AS call) t
            WHERE e.enterprise = p_enterprise AND e.seq > p_after AND e.seq <= v_end

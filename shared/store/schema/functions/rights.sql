@@ -10,6 +10,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ('enterprise_rules', ARRAY['SELECT']),
     ('cursor_key',       ARRAY['SELECT']),
     ('keys',             ARRAY['SELECT']),
+    ('sandboxes',        ARRAY['SELECT']),
     ('host_keys',        ARRAY['SELECT', 'INSERT']),
     ('call_events',      ARRAY['SELECT', 'INSERT', 'DELETE']),
     ('event_counters',   ARRAY['SELECT', 'INSERT', 'UPDATE']),

@@ -19,7 +19,7 @@ DECLARE
   v_ours text[] := '{}'; v_held text[] := '{}'; v_hosts text[];
   w record; c record; v_kind text; v_is_own boolean; v_extensions text[]; v_shares boolean;
   v_news boolean; v_missed boolean; v_gap boolean; v_pbx jsonb;
-  v_told jsonb := '[]';
+  v_told jsonb := '[]'; v_sandbox jsonb;
 BEGIN
   -- One at a time: what a tracker has given up may yet be written, and is waited for here.
   SELECT t.reached_at INTO c FROM callapi.trackers t
@@ -49,6 +49,7 @@ BEGIN
     END IF;
   END LOOP;
 
+  v_sandbox := jsonb_build_object('sandbox', callapi.is_sandbox(p_host));
   v_news := v_missed OR p_seen->'changes' <> '[]' OR EXISTS (
     SELECT 1 FROM callapi.watches x
      WHERE x.host = p_host
@@ -114,7 +115,7 @@ BEGIN
         INSERT INTO callapi.event_counters AS k VALUES (w.enterprise, c.n)
         ON CONFLICT (enterprise) DO UPDATE SET seq = k.seq + c.n RETURNING k.seq)
       INSERT INTO callapi.call_events (enterprise, seq, at, type, pbx)
-      SELECT w.enterprise, n.seq - c.n + x.ordinality, clock_timestamp(), 'pbx.call', x.call
+      SELECT w.enterprise, n.seq - c.n + x.ordinality, clock_timestamp(), 'pbx.call', x.call || v_sandbox
         FROM n, unnest(c.calls) WITH ORDINALITY x (call, ordinality);
     END LOOP;
     UPDATE callapi.pbx_calls p SET told = p.told || x.told

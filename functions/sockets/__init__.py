@@ -1,0 +1,1 @@
+"""WebSockets on AWS: what their clients say."""
