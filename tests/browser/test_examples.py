@@ -19,8 +19,8 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from demo.postgres import free_port
 from tests.browser.conftest import chromium
 from tests.integration.installed import ROOT
-from tests.integration.playing import AGENT, IS_BUSY, TALKS_ON, TIME_SCALE, Play, playing
-from tests.integration.service import PHONE, SECRET, seed, until
+from tests.integration.playing import AGENT, IS_BUSY, TALKS_ON, Play, playing
+from tests.integration.service import PHONE, SECRET, until
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -89,10 +89,7 @@ async def running(
 @pytest.fixture
 async def crm(running: Crm) -> Crm:
     """The same, with an empty database and a PBX that has rung nobody."""
-    seed(running.play.postgres)
-    running.play.pbx.invites.clear()
-    running.play.pbx.hang_up_all()
-    running.play.pbx.time_scale = TIME_SCALE
+    await running.play.anew()
     return running
 
 

@@ -26,7 +26,7 @@ from asterisk_calls import AsyncCalls
 
 from tests.integration.followed import allow_webhooks
 from tests.integration.playing import AGENT, IS_BUSY, TALKS, Play, playing
-from tests.integration.service import LIMIT_S, PHONE, SECRET, seed, until
+from tests.integration.service import LIMIT_S, PHONE, SECRET, until
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -48,10 +48,9 @@ async def running(
 
 
 @pytest.fixture
-def play(running: Play) -> Play:
+async def play(running: Play) -> Play:
     """The same, with an empty database and a PBX that has rung nobody."""
-    seed(running.postgres)
-    running.pbx.invites.clear()
+    await running.anew()
     return running
 
 

@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from tests.integration import node
 from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, Play, playing
-from tests.integration.service import SECRET, seed
+from tests.integration.service import SECRET
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -31,10 +31,9 @@ async def running(
 
 
 @pytest.fixture
-def play(running: Play) -> Play:
+async def play(running: Play) -> Play:
     """The same, with an empty database and a PBX that has rung nobody."""
-    seed(running.postgres)
-    running.pbx.invites.clear()
+    await running.anew()
     return running
 
 

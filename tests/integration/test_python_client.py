@@ -14,7 +14,7 @@ from asterisk_calls import AsyncCalls, Call, Calls, CallsError, Event, OutcomeUn
 
 from tests.describe import WRITTEN
 from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, TALKS_ON, Play, playing
-from tests.integration.service import PHONE, SECRET, seed, until
+from tests.integration.service import PHONE, SECRET, until
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -41,10 +41,9 @@ async def running(
 
 
 @pytest.fixture
-def play(running: Play) -> Play:
+async def play(running: Play) -> Play:
     """The same, with an empty database and a PBX that has rung nobody."""
-    seed(running.postgres)
-    running.pbx.invites.clear()
+    await running.anew()
     return running
 
 
