@@ -124,6 +124,8 @@ class Turn:
             state.id,
             {
                 "attempts": state.attempts,
+                "url": state.url,
+                "known": state.failures,
                 "before": before,
                 "after": message.after if answer.is_accepted else before,
                 "test": str(state.test) if is_test else None,

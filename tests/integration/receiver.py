@@ -51,7 +51,7 @@ class Receiver:
 
     Bytes are sent as they are; `hang`: it never answers; `cut`: it closes without an answer;
     `half`: it closes in the middle of a body; `drip`: it sends a byte of a header now and then;
-    `endless`: a body without end.
+    `endless`: a body without end. Until `held` is set, if it is there, no bytes are sent.
     """
 
     def __init__(self) -> None:
@@ -62,6 +62,7 @@ class Receiver:
         self.open = 0
         self.most_open = 0
         self.sent = 0
+        self.held: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
 
@@ -117,6 +118,8 @@ class Receiver:
         self.got.append(Got(request.split(" ")[1], headers, body))
         answer = self.answers.popleft() if self.answers else self.usual
         if isinstance(answer, bytes):
+            if self.held is not None:
+                await self.held.wait()
             writer.write(answer)
             await writer.drain()
             return True

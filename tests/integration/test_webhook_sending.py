@@ -248,6 +248,41 @@ async def test_what_is_not_kept_any_more_is_told(
     assert receiver.got[0].id == receiver.got[1].id
 
 
+@pytest.mark.parametrize("answer", ["hang", "410"])
+async def test_another_address_does_not_pay_for_the_one_before(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres, answer: str
+) -> None:
+    """What was under way to the old one when it was changed neither delays nor disables it."""
+    webhook, _ = await hooks.add(receiver.url)
+    tell(postgres, "0367", 1)
+    postgres.execute("UPDATE callapi.webhooks SET failures = 20, failed_at = clock_timestamp()")
+    receiver.held = asyncio.Event()
+    receiver.answers.append("hang" if answer == "hang" else status(410))
+    async with receiving() as other, hooks.sending(whole_s=1.0):
+        await until(lambda: len(receiver.got) == 1)
+        await hooks.change(webhook, url=other.url)
+        receiver.held.set()
+        await hooks.reach(webhook, 1)
+        assert other.seqs == [1]
+    row = hooks.row(webhook)
+    assert (row["failures"], row["disabled_why"]) == (0, None)
+
+
+async def test_what_is_enabled_again_is_tried_at_once(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """Also while an attempt of before hangs, after which the next would be a day away."""
+    webhook, _ = await hooks.add(receiver.url)
+    tell(postgres, "0367", 1)
+    postgres.execute("UPDATE callapi.webhooks SET failures = 20, failed_at = clock_timestamp()")
+    receiver.answers.append("hang")
+    async with hooks.sending(whole_s=1.0):
+        await until(lambda: len(receiver.got) == 1)
+        await hooks.change(webhook, enabled=True)
+        await hooks.reach(webhook, 1)
+    assert receiver.seqs == [1, 1]
+
+
 async def test_only_what_is_wanted_is_sent(
     hooks: Hooks, receiver: Receiver, postgres: Postgres
 ) -> None:
