@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from shared.store import webhooks
 from shared.store.database import Database
 from shared.webhooks import sending
+from shared.webhooks.schedule import DAY_S
 from tests.certificate import make_certificate
 from tests.integration.hooks import Hooks
 from tests.integration.receiver import OK, Receiver, receiving, status
@@ -471,6 +473,24 @@ async def test_a_removed_enterprises_webhook_is_off_for_good(
     async with hooks.sending():
         await until(lambda: hooks.row(webhook)["absent_since"] is None)
     assert receiver.got == []
+
+
+async def test_what_was_off_before_its_enterprise_was_removed_is_nobodys_too(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """Its address is the first one's, and it takes no place of the next one of that number."""
+    many = [(await hooks.add(receiver.url))[0] for _ in range(webhooks.MOST)]
+    for webhook in many:
+        await hooks.change(webhook, enabled=False)
+    postgres.execute("DELETE FROM enterprises WHERE number = '0367'")
+    postgres.execute(
+        "UPDATE callapi.webhooks SET absent_since = clock_timestamp() - interval '25 hours'"
+    )
+    await webhooks.keep(hooks.database, watch_s=60.0, gone_s=DAY_S)
+    assert {hooks.row(webhook)["disabled_why"] for webhook in many} == {"enterprise-gone"}
+    assert await webhooks.keep(hooks.database, watch_s=60.0, gone_s=DAY_S) == []
+    postgres.seed_enterprise("0367", "another", "192.0.2.12", "secret-of-another")
+    await hooks.add(receiver.url)
 
 
 async def test_whoever_is_removed_meanwhile_gets_nothing_more(

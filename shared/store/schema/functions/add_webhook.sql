@@ -12,7 +12,10 @@ BEGIN
   IF NOT EXISTS (SELECT 1 FROM callapi.webhook_sender s WHERE s.until > clock_timestamp()) THEN
     RETURN 'no-sender';
   END IF;
-  IF (SELECT count(*) FROM callapi.webhooks w WHERE w.enterprise = p_enterprise) >= p_most THEN
+  -- What an earlier enterprise of that number has left is not its own.
+  IF (SELECT count(*) FROM callapi.webhooks w
+       WHERE w.enterprise = p_enterprise
+         AND w.disabled_why IS DISTINCT FROM 'enterprise-gone') >= p_most THEN
     RETURN 'too-many';
   END IF;
   INSERT INTO callapi.webhooks (id, enterprise, url, wanted, secret, after_seq)

@@ -23,8 +23,9 @@ BEGIN
    WHERE w.absent_since IS NULL AND w.enterprise <> ALL (v_active);
   WITH off AS (
     UPDATE callapi.webhooks w
-       SET disabled_at = clock_timestamp(), disabled_why = 'enterprise-gone', test = NULL
-     WHERE w.disabled_at IS NULL AND w.enterprise <> ALL (v_there)
+       SET disabled_at = coalesce(w.disabled_at, clock_timestamp()),
+           disabled_why = 'enterprise-gone', test = NULL
+     WHERE w.disabled_why IS DISTINCT FROM 'enterprise-gone' AND w.enterprise <> ALL (v_there)
        AND w.absent_since < clock_timestamp() - make_interval(secs => p_gone_s)
     RETURNING w.id, w.enterprise)
   SELECT coalesce(jsonb_agg(to_jsonb(o)), '[]') INTO v_off FROM off o;
