@@ -17,6 +17,7 @@ from shared.asterisk.originating import Originated
 from shared.calls.settling import Settler
 from shared.following import judge
 from shared.pbx.hosts import Pbx
+from shared.settings import Settings
 from shared.store import settled
 from shared.store.calls import Call, get_call
 from tests.integration.followed import BUSY, TALKS_ON, follow, reach, state
@@ -42,13 +43,12 @@ async def follow_anew(start: Services, *, hold_s: int = 120) -> Service:
 
     It waits until that would have had to settle: 4 s, not 42.
     """
+    start.monkeypatch.setattr(Settings, "settled_within_s", property(lambda _: 4.0))
     return await follow(
         start,
         REPEAT_WINDOW_S=60,
         REPEAT_AFTER_END_S=60,
         UNKNOWN_HOLD_S=hold_s,
-        REQUEST_TIMEOUT_S=1,
-        POSTGRES_TIMEOUT_S=1,
     )
 
 
