@@ -87,7 +87,6 @@ OptionalSeconds = Annotated[
     Annotated[float, Field(ge=60, le=86_400)] | None,
     BeforeValidator(_off),
 ]
-ListSetting = Annotated[tuple[str, ...], BeforeValidator(_list)]
 # A prefix with a typing error would permit, or deny, nothing, and nobody would be told.
 Prefix = Annotated[str, Field(pattern=r"^[+]?[0-9]{1,20}$")]
 PrefixesSetting = Annotated[tuple[Prefix, ...], BeforeValidator(_list)]

@@ -72,10 +72,6 @@ RingSeconds = Annotated[
         examples=[2],
     ),
 ]
-TalkSeconds = Annotated[
-    int | None,
-    Field(description="seconds of talk; null: it has not ended, or nobody knows", examples=[34]),
-]
 AnsweredByWhom = Annotated[
     AnsweredBy | None,
     Field(

@@ -7,10 +7,15 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
 from shared.asterisk.cdr.pastcalls import PastCall, describe, group_rows
-from shared.asterisk.cdr.rows import Record, parse_records
+from shared.asterisk.cdr.rows import Record, parse_lines
 
 EPOCH = 1_795_380_000
 BEGINNING = datetime.fromtimestamp(EPOCH, UTC)
+
+
+def parse_records(text: str) -> tuple[Record, ...]:
+    """Parse rows of Master.csv, wherever they lie in it."""
+    return tuple(row.record for row in parse_lines(text.encode("utf-8", "replace")))
 
 
 def line(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.asterisk.cdr.pastcalls import Disposition
-from shared.asterisk.cdr.rows import Record, parse_records
+from shared.asterisk.cdr.rows import Record
 from shared.asterisk.models import CallPhase, Progress, Root
 from shared.asterisk.parsers import parse_channels
 from shared.asterisk.phases import observe, steps
+from tests.unit.cdr_rows import parse_records
 
 FOLDER = Path(__file__).parents[1] / "transcripts"
 # Of 11 and 13 there are fewer calls.

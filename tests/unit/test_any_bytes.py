@@ -36,7 +36,7 @@ from shared.store.jsonb import render
 from shared.store.leases import Change, FollowedCall, Following
 from shared.turns import Turn
 from tests.orders import call_order
-from tests.unit.cdr_rows import line
+from tests.unit.cdr_rows import line, parse_records
 from tests.unit.exchanges import Scripted, Told
 from tests.unit.odd import ANY_BYTES, NOISE, RECORDS, ROWS, check_storable
 
@@ -54,7 +54,7 @@ ON_TEXT: dict[str, Callable[[str], object]] = {
     "device_of": device_of,
     "number_of": whose.number_of,
     "epoch_of": rows.epoch_of,
-    "parse_records": rows.parse_records,
+    "parse_records": parse_records,
     **{f"reach of {technology.value}": driver.parse for technology, driver in DRIVERS.items()},
 }
 

@@ -15,10 +15,8 @@ from shared.asterisk.cdr.rows import (
     age_of,
     epoch_of,
     parse_lines,
-    parse_records,
-    whole_lines,
 )
-from tests.unit.cdr_rows import BEGINNING, EPOCH, line
+from tests.unit.cdr_rows import BEGINNING, EPOCH, line, parse_records
 
 # As Asterisk 16 wrote it.
 BUSY = (
@@ -112,7 +110,7 @@ def test_a_growing_file_is_read_on_after_its_whole_lines() -> None:
     """The bytes up to the last newline are what was consumed."""
     data = (BUSY + BUSY).encode()
     for cut in range(len(data) + 1):
-        consumed = whole_lines(data[:cut])
+        consumed = read_part(data[:cut]).settled
         assert len(parse_lines(data[:cut])) + len(parse_lines(data[consumed:])) == 2
 
 
@@ -167,7 +165,7 @@ def test_a_uniqueid_tells_when_its_channel_was_created(uniqueid: str, epoch: int
 def test_any_bytes_are_parsed(data: bytes) -> None:
     """Nothing that may stand in a file raises, and no line lies outside it."""
     lines = parse_lines(data)
-    assert all(0 <= part.begin < part.end <= whole_lines(data) for part in lines)
+    assert all(0 <= part.begin < part.end <= read_part(data).settled for part in lines)
 
 
 @given(st.text(max_size=400), st.integers(0, len(BUSY)))
@@ -223,7 +221,7 @@ def test_a_file_that_grows_anyhow_is_read_once(
     """Whatever is whole at a moment is read then, and the rest later."""
     whole = b"".join([line("SIP/1-1", src=src, dst=dst).encode() for src, dst in texts])
     cut = data.draw(st.integers(0, len(whole)))
-    consumed = whole_lines(whole[:cut])
+    consumed = read_part(whole[:cut]).settled
     found = len(parse_lines(whole[:consumed])) + len(parse_lines(whole[consumed:]))
     assert found == len(texts)
 

@@ -11,10 +11,10 @@ from typing import Any, Self
 import pytest
 
 from shared.asterisk.cdr.outcome import Confirmed, agent_gave_up, confirm
-from shared.asterisk.cdr.rows import Record, parse_records
+from shared.asterisk.cdr.rows import Record
 from shared.asterisk.models import Kind
 from shared.asterisk.parsers import parse_channels
-from tests.unit.cdr_rows import group_calls
+from tests.unit.cdr_rows import group_calls, parse_records
 from tests.unit.recorded import JUDGED
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "transcripts").glob("*/calls/*.json"))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from shared.auth.enterprise import Reading
 from shared.settings import (
     VERSION,
     Rate,
@@ -263,6 +266,20 @@ def test_every_setting_is_described() -> None:
     """Each field says in words what it is for."""
     without = [name for name, field in Settings.model_fields.items() if not field.description]
     assert without == []
+
+
+def test_every_setting_is_asked_for() -> None:
+    """By some code that is shipped; one that nobody asks for changes nothing."""
+    shipped = [*ROOT.glob("*.py"), *ROOT.glob("shared/**/*.py"), *ROOT.glob("functions/**/*.py")]
+    asked = {
+        node.attr
+        for path in (*shipped, *ROOT.glob("deploy/*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    # By the name of what is read: see shared/auth/enterprise.py.
+    asked |= {f"rate_limit_{reading}" for reading in get_args(Reading)}
+    assert [name for name in Settings.model_fields if name not in asked] == []
 
 
 def test_version_stands_in_one_place() -> None:

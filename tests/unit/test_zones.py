@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.asterisk.cdr.files import read_part
-from shared.asterisk.cdr.rows import Record, lines_of, parse_records
+from shared.asterisk.cdr.rows import Record, lines_of
 from shared.asterisk.cdr.zones import Clock, zone_of_writing
-from tests.unit.cdr_rows import BEGINNING, EPOCH, group_calls, line
+from tests.unit.cdr_rows import BEGINNING, EPOCH, group_calls, line, parse_records
 
 
 def queue(zone_h: float = 0) -> list[str]:

@@ -62,15 +62,10 @@ class Form(NamedTuple):
     last: Row | None
 
 
-def parse_records(text: str) -> tuple[Record, ...]:
-    """Parse rows of Master.csv; what is cut off or no such row is left out."""
-    return tuple(line.record for line in parse_lines(text.encode("utf-8", "replace")))
-
-
 def parse_lines(data: bytes, offset: int = 0) -> tuple[Line, ...]:
-    """Parse likewise, and tell where each row lies in the file that has the bytes at `offset`.
+    """Parse rows of Master.csv, and tell where each lies in the file that has them at `offset`.
 
-    Who reads on in a growing file goes on after `whole_lines` of the bytes that were read.
+    What is cut off or no such row is left out.
     """
     rows = read_part(data, offset).rows
     return lines_of(rows, Clock(rows))
@@ -90,11 +85,6 @@ def describe(data: bytes, offset: int = 0) -> Form:
     last = rows[-1] if rows else None
     zone_s = Clock(rows).zone_s
     return Form(len(rows), skipped, last.columns if last else 0, zone_s, last)
-
-
-def whole_lines(data: bytes) -> int:
-    """Count the bytes up to which lines and rows are whole; what follows is still being written."""
-    return read_part(data).settled
 
 
 def age_of(record: Record) -> tuple[datetime, int]:
