@@ -2,7 +2,8 @@
 
 A relay delays whatever passes it between the service and a stand-in PBX, in each direction; the
 time that an operation takes, over that of a round trip, is the same on any machine. Connecting to
-the PBX is one, too. Nobody follows calls meanwhile (ROLE=api), and the database is near.
+the PBX is one, too. The service follows its calls meanwhile, the database is near, and between two
+operations there is time enough to make ready for the next.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PARAMETERS = {
 }
 # Their phones ring for a moment; the customer talks on.
 AGENT, OTHER, CUSTOMER = "154", "150", "+375290000005"
-_TALKS_S = 1.0
+_RESTS_S = 2.0
 
 
 def run(asked: argparse.Namespace, progress: Progress) -> Found:
@@ -55,7 +56,7 @@ def run(asked: argparse.Namespace, progress: Progress) -> Found:
 
 async def _one_process(on: Stage, delay_s: float, times: dict[str, list[float]]) -> None:
     async with delaying(int(on.environment["SSH_PORT"]), delay_s) as port:
-        environment = on.environment | {"SSH_PORT": str(port), "ROLE": "api"}
+        environment = on.environment | {"SSH_PORT": str(port)}
         service = serving("asterisk:app", environment)
         running = await asyncio.to_thread(service.__enter__)
         try:
@@ -70,16 +71,20 @@ async def _one_process(on: Stage, delay_s: float, times: dict[str, list[float]])
 async def _operations(client: Client) -> AsyncIterator[tuple[str, Answer]]:
     first = await client.place(AGENT, CUSTOMER)
     yield "first call of a process", first
+    await asyncio.sleep(_RESTS_S)
     yield "warm call, extension known", await client.place(AGENT, CUSTOMER)
+    await asyncio.sleep(_RESTS_S)
     yield "warm call, extension not yet known", await client.place(OTHER, CUSTOMER)
-    await asyncio.sleep(_TALKS_S)
+    await asyncio.sleep(_RESTS_S)
     monitoring = {"action": "09", "target": AGENT, "monitor_from": OTHER}
     yield "monitor", await client.get("/api/monitor", **monitoring)
+    await asyncio.sleep(_RESTS_S)
     yield "extension state", await client.get(f"/api/extensions/{AGENT}")
     to: dict[str, object] = {"to": AGENT}
-    for name in ("first transfer of a process", "transfer"):
-        placed = (await client.place(OTHER, CUSTOMER)).json()["call_id"]
-        await asyncio.sleep(_TALKS_S)
-        yield name, await client.ask("POST", f"/api/calls/{placed}/transfer", body=to)
+    placed = (await client.place(OTHER, CUSTOMER)).json()["call_id"]
+    await asyncio.sleep(_RESTS_S)
+    yield "transfer", await client.ask("POST", f"/api/calls/{placed}/transfer", body=to)
+    await asyncio.sleep(_RESTS_S)
     yield "hang up", await client.ask("DELETE", f"/api/calls/{first.json()['call_id']}")
+    await asyncio.sleep(_RESTS_S)
     yield "history page", await client.get("/api/history")
