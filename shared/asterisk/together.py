@@ -41,6 +41,10 @@ async def originate_together(
     exchange = await console.send(*_lines(commands), deadline=deadline)
     try:
         before, *replies, after = await exchange.replies(deadline)
+        outcomes = tuple(
+            _outcome(command, (before, reply, after))
+            for command, reply in zip(commands, replies, strict=True)
+        )
     except TimeoutError:
         return _broken(exchange, exchange.timed_out(), len(commands))
     except Unacknowledged as error:
@@ -56,10 +60,7 @@ async def originate_together(
         exchange.close()
         raise
     exchange.close()
-    return tuple(
-        _outcome(command, (before, reply, after))
-        for command, reply in zip(commands, replies, strict=True)
-    )
+    return outcomes
 
 
 def _lines(commands: Sequence[Originate]) -> tuple[str, ...]:

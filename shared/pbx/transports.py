@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import ref
 
 from shared.asterisk import client
 from shared.asterisk.console import Console
@@ -45,16 +46,28 @@ def may_be_ahead(settings: Settings) -> bool:
 
 
 def _open_socket(connection: Connection, settings: Settings) -> Console:
-    path = settings.asterisk_socket
+    known, path = ref(connection), settings.asterisk_socket
     return SocketConsole(
-        lambda deadline: connection.open_socket(path, deadline),
+        lambda deadline: _used(known).open_socket(path, deadline),
         at_once=settings.pbx_concurrency,
         ahead_s=settings.pbx_ahead_s if may_be_ahead(settings) else 0.0,
     )
 
 
 def _open_exec(connection: Connection, settings: Settings) -> Console:
-    return ExecConsole(connection.start, asterisk_command=settings.asterisk_command)
+    known = ref(connection)
+    return ExecConsole(
+        lambda command, deadline: _used(known).start(command, deadline),
+        asterisk_command=settings.asterisk_command,
+    )
+
+
+def _used(known: ref[Connection]) -> Connection:
+    """Return the connection of a line, which must not keep what it is known by."""
+    connection = known()
+    if connection is None:
+        raise ConnectionLost("Connection lost")
+    return connection
 
 
 # The quickest first.

@@ -193,6 +193,28 @@ async def test_a_break_makes_unknown_whatever_was_written(
     assert asterisk.dialled == ["150", "151", "152"]
 
 
+async def test_replies_that_cannot_be_understood_are_no_reason_to_ring_again(
+    asterisk: Asterisk,
+) -> None:
+    """Too few of them, or a defect in reading them: whatever was written may have rung."""
+    answer = asterisk.answer
+
+    def cut(commands: tuple[str, ...]) -> Exchange:
+        answer(commands)
+        asterisk.pending = Told("", "", root("150"))
+        return asterisk.pending
+
+    asterisk.answer = cut  # type: ignore[method-assign] # by script
+    host = Host(asterisk)
+    async with host.turn:
+        waiting = asyncio.create_task(host.all("150", "151"))
+        for _ in range(9):
+            await asyncio.sleep(0)
+    assert await waiting == ["outcome-unknown", "outcome-unknown"]
+    assert asterisk.dialled == ["150", "151"]
+    assert asterisk.pending.closed
+
+
 async def test_what_was_not_sent_is_sent_by_each(asterisk: Asterisk) -> None:
     """A socket that is refused executed nothing: whoever was taken along waits for his own turn."""
     asterisk.faults = [SocketRefused("full")]

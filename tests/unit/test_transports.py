@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from shared.asterisk.exec_console import Running
 from shared.asterisk.openings import Socket
 from shared.deadline import Deadline
-from shared.errors import AsteriskUnavailable, SocketRefused
+from shared.errors import AsteriskUnavailable, ConnectionLost, SocketRefused
 from shared.pbx.transports import Line, Lines
 from shared.settings import Settings
 from shared.ssh.connection import Connection
@@ -122,6 +124,20 @@ async def test_the_socket_is_the_first_choice(chooser: Chooser) -> None:
     """It is opened without a question to anybody, and kept through single refusals."""
     assert [await chooser.name(refusals) for refusals in (0, 1, 2)] == ["socket"] * 3
     assert (chooser.host.opens, chooser.host.runs) == (0, 0)
+
+
+@pytest.mark.parametrize("transport", ["socket", "exec"])
+async def test_a_line_keeps_no_connection(transport: str) -> None:
+    """Lines are known by theirs: each that was ever made would be kept, and all it has received."""
+    host = cast("Connection", Host())
+    deadline = Deadline.after(5)
+    line = await Lines(Settings(asterisk_transport=transport)).choose(None, host, 0, deadline)
+    lines = WeakKeyDictionary({host: line})
+    del host
+    gc.collect()
+    assert not lines
+    with pytest.raises(ConnectionLost):
+        await line.console.ask("core show version", deadline=deadline)
 
 
 async def test_a_forbidden_socket_gives_way(chooser: Chooser) -> None:
