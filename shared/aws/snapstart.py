@@ -12,10 +12,12 @@ to a host before the snapshot is taken, and nothing does.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import ssl
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from shared.process import let_go_of_all
@@ -38,5 +40,10 @@ def register_hooks(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         import snapshot_restore_py  # noqa: PLC0415 - the runtime brings it, from Python 3.12 on
     except ImportError:
         return
-    snapshot_restore_py.register_before_snapshot(lambda: run(let_go_of_all()))
+    snapshot_restore_py.register_before_snapshot(partial(_let_go, run))
     snapshot_restore_py.register_after_restore(renew_randomness)
+
+
+def _let_go(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    run(let_go_of_all())
+    gc.collect()  # what refers to itself has the passwords still
