@@ -541,6 +541,24 @@ async def test_events_are_sent_again_from_a_moment_on(
     assert [got.id for got in receiver.got[2:4]] == [got.id for got in receiver.got[4:]]
 
 
+async def test_filters_that_were_changed_meanwhile_skip_nothing(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """What only the new ones want lies before a message of the old ones; it is sent, too."""
+    webhook, _ = await hooks.add(receiver.url, types=["call.corrected"])
+    receiver.held = asyncio.Event()
+    tell(postgres, "0367", 3)
+    postgres.execute("UPDATE callapi.call_events SET type = 'call.corrected' WHERE seq = 3")
+    async with hooks.sending():
+        await until(lambda: len(receiver.got) == 1)
+        await hooks.change(webhook, wanted={"types": ["call.phase"]})
+        await hooks.change(webhook, since=NOW)
+        receiver.held.set()
+        await hooks.attempted(webhook, 1)
+        await hooks.reach(webhook, 3)
+    assert receiver.seqs == [3, 1, 2]
+
+
 async def test_the_log_has_the_last_thousand_and_no_numbers(
     hooks: Hooks, receiver: Receiver, postgres: Postgres
 ) -> None:
