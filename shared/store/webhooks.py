@@ -65,7 +65,8 @@ SELECT callapi.note_delivery(
 _GIVE_BACK = """
 UPDATE callapi.webhooks
    SET owner = '', lease_until = clock_timestamp(),
-       after_seq = CASE WHEN after_seq = :before THEN :after ELSE after_seq END
+       after_seq = CASE WHEN after_seq = :before AND wanted = CAST(:wanted AS jsonb)
+                        THEN :after ELSE after_seq END
  WHERE id = CAST(:id AS uuid) AND owner = :owner
 """
 _KEEP = """
@@ -227,14 +228,19 @@ async def note_delivery(
     return None if state is None else ToSend.parse(state)
 
 
-async def give_back(
-    database: Database, owner: str, webhook: UUID, *, before: int, after: int
-) -> None:
-    """Let others have it; between the two numbers nothing was wanted.
+async def give_back(database: Database, owner: str, state: ToSend, *, after: int) -> None:
+    """Let others have it; up to `after` its filters wanted nothing more.
 
     Raises DatabaseUnavailable.
     """
-    await database.run(_GIVE_BACK, owner=owner, id=webhook, before=before, after=after)
+    await database.run(
+        _GIVE_BACK,
+        owner=owner,
+        id=state.id,
+        before=state.after,
+        after=after,
+        wanted=json.dumps(state.wanted),
+    )
 
 
 async def keep(database: Database, *, watch_s: float, gone_s: float) -> list[dict[str, str]]:

@@ -65,13 +65,7 @@ class Turn:
         await self._give_back()
 
     async def _give_back(self) -> None:
-        await give_back(
-            self._database,
-            self._owner,
-            self._state.id,
-            before=self._state.after,
-            after=self._position,
-        )
+        await give_back(self._database, self._owner, self._state, after=self._position)
 
     async def _send_events(self) -> None:
         until = Deadline.after(TURN_S)
@@ -81,7 +75,7 @@ class Turn:
                 if not until.remaining_s() or not await self._send(message):
                     return
                 self._position = self._state.after
-                if self._position != message.after:  # somebody wants events to be sent again
+                if self._position != message.after:  # somebody wants others, or again
                     break
             else:
                 self._position = batch.next
@@ -128,6 +122,7 @@ class Turn:
                 "known": state.failures,
                 "before": before,
                 "after": message.after if answer.is_accepted else before,
+                "wanted": state.wanted,
                 "test": str(state.test) if is_test else None,
                 "message": message.id,
                 "seq": message.seq,
@@ -147,7 +142,7 @@ class Turn:
             LOG.warning("⚠️ Вебхук %s: отправляет другой процесс", state.id)
             return False
         self._state, self._leased = noted, leased
-        if noted.after != before:
+        if noted.after != before or noted.wanted != state.wanted:
             self._position = noted.after
         return answer.is_accepted or is_test
 

@@ -541,6 +541,58 @@ async def test_events_are_sent_again_from_a_moment_on(
     assert [got.id for got in receiver.got[2:4]] == [got.id for got in receiver.got[4:]]
 
 
+async def test_filters_that_were_changed_meanwhile_skip_nothing(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """What only the new ones want lies before a message of the old ones; it is sent, too."""
+    webhook, _ = await hooks.add(receiver.url, types=["call.corrected"])
+    receiver.held = asyncio.Event()
+    tell(postgres, "0367", 3)
+    postgres.execute("UPDATE callapi.call_events SET type = 'call.corrected' WHERE seq = 3")
+    async with hooks.sending():
+        await until(lambda: len(receiver.got) == 1)
+        await hooks.change(webhook, wanted={"types": ["call.phase"]})
+        await hooks.change(webhook, since=NOW)
+        receiver.held.set()
+        await hooks.attempted(webhook, 1)
+        await hooks.reach(webhook, 3)
+    assert receiver.seqs == [3, 1, 2]
+
+
+async def test_filters_changed_during_an_attempt_that_fails_skip_nothing(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """The old ones had gone on over more events than are read at once, before that attempt."""
+    webhook, _ = await hooks.add(receiver.url, types=["call.corrected"])
+    receiver.answers.append(status(500))
+    receiver.held = asyncio.Event()
+    tell(postgres, "0367", 25)
+    postgres.execute("UPDATE callapi.call_events SET type = 'call.corrected' WHERE seq = 25")
+    async with hooks.sending():
+        await until(lambda: len(receiver.got) == 1)
+        await hooks.change(webhook, wanted={"types": ["call.phase"]})
+        receiver.held.set()
+        await hooks.attempted(webhook, 1)
+        hooks.pass_time(webhook, 8)
+        await hooks.reach(webhook, 25)
+    assert receiver.seqs == [25, *range(1, 25)]
+
+
+async def test_a_turn_ends_where_its_own_filters_have_looked(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """Those that came before its end have looked at nothing yet; its own move the place."""
+    webhook, _ = await hooks.add(receiver.url, types=["call.corrected"])
+    tell(postgres, "0367", 3)
+    (state,), _ = await webhooks.take(hooks.database, "one", quick=1, slow=1)
+    await hooks.change(webhook, wanted={"types": ["call.phase"]})
+    await webhooks.give_back(hooks.database, "one", state, after=3)
+    assert (hooks.row(webhook)["after_seq"], hooks.row(webhook)["owner"]) == (0, "")
+    (state,), _ = await webhooks.take(hooks.database, "two", quick=1, slow=1)
+    await webhooks.give_back(hooks.database, "two", state, after=3)
+    assert hooks.row(webhook)["after_seq"] == 3
+
+
 async def test_the_log_has_the_last_thousand_and_no_numbers(
     hooks: Hooks, receiver: Receiver, postgres: Postgres
 ) -> None:

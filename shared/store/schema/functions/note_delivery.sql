@@ -2,13 +2,15 @@
 -- or it was removed; then nothing was written. An attempt is noted once, however often that is sent.
 --
 -- p_told: {"attempts": as many as were known, "url": where it was sent, "known": the failures in a row
--- that it was judged by, "before", "after": the place in the feed then and now,
+-- that it was judged by, "before", "after": the place in the feed then and now, "wanted": the filters by
+-- which it was looked,
 -- "test": the one that was sent, or null, "message", "seq", "type", "status", "error", "took_ms": the row
 -- of the log, "failures", "failing_s", "retry_s", "slow": how it stands with the receiver from now on, of a
 -- test left out, "disabled_why": or null}.
 -- A place that somebody has changed meanwhile, to have events sent again, stays as he wants it. So does
 -- how it stands with the receiver, where it was told to begin anew: an attempt of before that has failed
--- says nothing of another address, or of one that is enabled again.
+-- says nothing of another address, or of one that is enabled again. And the place does not move by filters
+-- that are no more: what only the new ones want may lie in between.
 CREATE OR REPLACE FUNCTION callapi.note_delivery(
   p_owner text, p_id uuid, p_lease_s float8, p_told jsonb)
 RETURNS jsonb LANGUAGE plpgsql
@@ -38,7 +40,8 @@ BEGIN
       w.failing_since := clock_timestamp() - make_interval(secs => (p_told->>'failing_s')::float8);
       w.due_at := clock_timestamp() + make_interval(secs => (p_told->>'retry_s')::float8);
       w.slow := (p_told->>'slow')::boolean;
-      IF w.after_seq = (p_told->>'before')::bigint THEN
+      IF w.after_seq = (p_told->>'before')::bigint
+         AND w.wanted = coalesce(p_told->'wanted', w.wanted) THEN
         w.after_seq := (p_told->>'after')::bigint;
       END IF;
     END IF;
