@@ -235,7 +235,7 @@ function pauseOf(error, attempt, isSafe) {
     return error.retryAfterS ?? (error.status === 503 ? again : null)
   }
   if (error.status === 429) return error.retryAfterS ?? 1 // API Gateway's {"message": "Too Many Requests"}
-  return error.mayPass && isSafe ? again : null
+  return error.mayPass && isSafe ? error.retryAfterS ?? again : null
 }
 
 function gap(feed, { oldest, newest }) {

@@ -5,10 +5,8 @@
         for call in api.watch(placed["call_id"]):
             print(call["phase"], call["reason"])
 
-Methods have the names of the API's operations, their answers its fields (docs/openapi.json), and
-more of those may come; `watch` and `follow` are this client's own. All of them raise CallsError.
-
-`AsyncCalls` is the client; `Calls` is the same for code that is not async.
+`AsyncCalls` has the same. Methods have the names of the API's operations, answers its fields, and
+more of those may come; `watch`, `follow` and `request` are the client's own. All raise CallsError.
 """
 
 from __future__ import annotations
@@ -20,42 +18,95 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, Concatenate, NotRequired, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 import httpx
 
-from asterisk_calls.answers import (
-    TOO_MANY,
-    UNAVAILABLE,
-    VERSION,
-    Call,
-    CallsError,
-    Click,
-    Event,
-    EventsGone,
-    OutcomeUnknown,
-    Placed,
-)
-
-__all__ = [
-    "AsyncCalls",
-    "Call",
-    "Calls",
-    "CallsError",
-    "Click",
-    "Event",
-    "EventsGone",
-    "OutcomeUnknown",
-    "Placed",
-]
-
+VERSION = "1.0.0"  # of the API that this was made for
 _TIMEOUT_S = 30.0  # an answer takes 27 s at most
-_WAIT_S = 25
-_RETRIES = 3
+_WAIT_S, _RETRIES = 25, 3
 _LONGEST_PAUSE_S = 30.0  # whoever is to wait for longer is told so instead
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Soon = Coroutine[Any, Any, T]
+Fields = dict[str, Any]
+Method = Callable[Concatenate[Any, P], T]
+_From = TypedDict("_From", {"from": str})  # a word of Python's own
+
+
+class Side(TypedDict):
+    """One party of a call."""
+
+    answered_by: str | None
+    ring_s: int | None
+    talk_s: int | None
+
+
+class Call(_From):
+    """A call of ours, as it is at a moment."""
+
+    call_id: str
+    kind: str
+    to: str
+    phase: str
+    reason: str | None
+    ring_s: int | None
+    talk_s: int | None
+    agent: Side
+    customer: Side
+
+
+class Placed(TypedDict):
+    """A call or monitoring that was accepted, or the one that it repeats."""
+
+    success: bool
+    message: str
+    call_id: str
+    phase: str
+    repeated: bool
+    detail: NotRequired[str | None]
+
+
+class Click(TypedDict, total=False):
+    """Which click it is, and whose: the same `key` rings once, without it each is another click."""
+
+    key: str  # 1 to 255 characters, e.g. the name of a message that may come twice
+    actor: str
+
+
+class Event(TypedDict):
+    """What happened. `events.gone`: all after `gone["after"]` up to `seq` is missing."""
+
+    seq: int
+    type: str
+    at: str
+    call: NotRequired[Call]
+    pbx_call: NotRequired[dict[str, Any]]
+    gone: NotRequired[dict[str, int]]
+
+
+class CallsError(Exception):
+    """A request failed; `code` says how, None where it was not the API that answered.
+
+    `dialled` is "no" where certainly nothing rings, "unknown" where something may. `request_id` is
+    the one in the service's log. `status` is 0 without an answer. `may_pass`: later, it may work.
+    """
+
+    def __init__(self, status: int, told: dict[str, Any], retry_after: str = "") -> None:
+        self.status, self.told = status, told
+        self.code: str | None = told.get("code")
+        self.detail = str(told.get("detail") or told.get("message") or f"HTTP {status}")
+        self.dialled: str | None = told.get("dialled")
+        self.request_id: str | None = told.get("request_id")
+        self.call_id: str | None = told.get("call_id")
+        self.retry_after_s = float(retry_after) if retry_after.isdecimal() else None
+        self.may_pass = status in {0, 429} or httpx.codes.is_server_error(status)
+        super().__init__(f"{self.code or status}: {self.detail}")
+
+
+class OutcomeUnknown(CallsError):
+    """A phone may be ringing, so it was not tried again; `call_id`, if there is one, will tell."""
 
 
 def _error_of(answer: httpx.Response | httpx.TransportError, *, rings: bool) -> CallsError:
@@ -63,14 +114,13 @@ def _error_of(answer: httpx.Response | httpx.TransportError, *, rings: bool) -> 
     never_came = isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout)
     if isinstance(answer, httpx.Response):
         status, after = answer.status_code, answer.headers.get("Retry-After", "")
-        never_came = answer.is_client_error
-        told = {}
+        never_came, told = answer.is_client_error, {}
         with contextlib.suppress(ValueError, TypeError):  # not JSON, or no object
             told = dict(answer.json())
     if rings and "code" not in told:  # of a gateway, or of nobody
         told["dialled"] = "no" if never_came else "unknown"
     kind = OutcomeUnknown if told.get("dialled") == "unknown" else CallsError
-    return (EventsGone if told.get("code") == "events-gone" else kind)(status, told, after)
+    return kind(status, told, after)
 
 
 def _pause_s(error: CallsError, attempt: int, *, is_safe: bool) -> float | None:
@@ -79,18 +129,13 @@ def _pause_s(error: CallsError, attempt: int, *, is_safe: bool) -> float | None:
     The API's own `dialled: unknown` is final. An answer that was lost, or that a gateway made up,
     is not: by the key of the first attempt the API tells what became of that, and rings nobody.
     """
-    again_s = 0.5 * 2**attempt
+    is_final = not error.may_pass or not (is_safe or error.dialled == "no")
     if error.code:
-        is_final = error.dialled == "unknown"
-        later_s = error.retry_after_s or (again_s if error.status == UNAVAILABLE else None)
-        return None if is_final else later_s
-    if error.status == TOO_MANY:  # API Gateway's {"message": "Too Many Requests"}
-        return error.retry_after_s or 1.0
-    return again_s if error.may_pass and (is_safe or error.dialled == "no") else None
-
-
-def _headers(click: Click) -> dict[str, str | None]:
-    return {"Idempotency-Key": click.get("key", str(uuid.uuid4())), "X-Actor": click.get("actor")}
+        says_when = error.retry_after_s or error.status == httpx.codes.SERVICE_UNAVAILABLE
+        is_final = error.dialled == "unknown" or not says_when
+    # API Gateway's {"message": "Too Many Requests"} says nothing of when.
+    again_s = 1.0 if error.status == httpx.codes.TOO_MANY_REQUESTS else 0.5 * 2**attempt
+    return None if is_final else error.retry_after_s or again_s
 
 
 class AsyncCalls:
@@ -106,41 +151,31 @@ class AsyncCalls:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def create_call(self, from_: str, to: str, **click: Unpack[Click]) -> Placed:
+    def create_call(self, from_: str, to: str, **click: Unpack[Click]) -> Soon[Placed]:
         """Ring extension `from_`; once it answers, call `to`."""
-        asked: dict[str, Any] = {"json": {"from": from_, "to": to}, "headers": _headers(click)}
-        placed: Placed = await self._ask("POST", "/api/calls", rings=True, **asked)
-        return placed
+        click.setdefault("key", str(uuid.uuid4()))
+        return self._ask("POST", "/api/calls", rings=True, json={"from": from_, "to": to}, **click)
 
-    async def monitor_call(
+    def monitor_call(
         self, action: str, target: str, monitor_from: str, **click: Unpack[Click]
-    ) -> Placed:
+    ) -> Soon[Placed]:
         """Let `monitor_from` into `target`'s call: "09" listen, "01" whisper, "02" barge."""
+        click.setdefault("key", str(uuid.uuid4()))
         params = {"action": action, "target": target, "monitor_from": monitor_from}
-        asked: dict[str, Any] = {"params": params, "headers": _headers(click)}
-        placed: Placed = await self._ask("GET", "/api/monitor", rings=True, **asked)
-        return placed
+        return self._ask("GET", "/api/monitor", rings=True, params=params, **click)
 
-    async def hang_up_call(self, call_id: str, actor: str | None = None) -> dict[str, Any]:
+    def hang_up_call(self, call_id: str, actor: str | None = None) -> Soon[Fields]:
         """End a call, whoever rings or talks."""
-        headers = {"X-Actor": actor}
-        return dict(await self._ask("DELETE", f"/api/calls/{call_id}", headers=headers))
+        return self._ask("DELETE", f"/api/calls/{call_id}", actor=actor)
 
-    async def transfer_call(
-        self, call_id: str, to: str, actor: str | None = None
-    ) -> dict[str, Any]:
+    def transfer_call(self, call_id: str, to: str, actor: str | None = None) -> Soon[Fields]:
         """Hand the customer over to another extension."""
-        path, headers = f"/api/calls/{call_id}/transfer", {"X-Actor": actor}
-        return dict(await self._ask("POST", path, rings=True, json={"to": to}, headers=headers))
+        path = f"/api/calls/{call_id}/transfer"
+        return self._ask("POST", path, rings=True, json={"to": to}, actor=actor)
 
-    async def get_call(self, call_id: str) -> Call:
+    def get_call(self, call_id: str) -> Soon[Call]:
         """Tell how far a call is, or why it has ended."""
-        call: Call = await self._ask("GET", f"/api/calls/{call_id}")
-        return call
-
-    async def request(self, /, method: str, path: str, **options: Any) -> Any:
-        """Ask for anything else that rings nobody; `options` are httpx's `params` and `json`."""
-        return await self._ask(method, path, **options)
+        return self._ask("GET", f"/api/calls/{call_id}")
 
     async def list_calls(self, /, **filters: Any) -> AsyncIterator[Call]:
         """List the calls that the filters let through, of all pages."""
@@ -167,49 +202,49 @@ class AsyncCalls:
         Nothing is missed, whatever breaks meanwhile: what may pass is waited for, and where events
         are not kept any more an `events.gone` says so. Filters: scope, extension, call_id.
         """
-        failures = 0
+        pause_s = 1.0
         while True:
             params = {**filters, "after": after, "wait": None if after is None else _WAIT_S}
             try:
                 told = await self._ask("GET", "/api/events", params=params)
-            except EventsGone as error:
-                gone = {"after": after or 0} | {n: error.told[n] for n in ("oldest", "newest")}
-                is_ahead = gone["after"] > gone["newest"]  # of a database that was restored
-                after = gone["newest"] if is_ahead else gone["oldest"] - 1
-                at = datetime.now(UTC).isoformat()
-                yield {"seq": after, "type": "events.gone", "at": at, "gone": gone}
             except CallsError as error:
-                if not error.may_pass:
+                if error.code == "events-gone":
+                    gone = {"after": after or 0} | {n: error.told[n] for n in ("oldest", "newest")}
+                    is_ahead = gone["after"] > gone["newest"]  # of a database that was restored
+                    after = gone["newest"] if is_ahead else gone["oldest"] - 1
+                    at = datetime.now(UTC).isoformat()
+                    yield {"seq": after, "type": "events.gone", "at": at, "gone": gone}
+                elif error.may_pass:
+                    await self._sleep(error.retry_after_s or pause_s)
+                    pause_s = min(2 * pause_s, 30.0)
+                else:
                     raise
-                await self._sleep(error.retry_after_s or min(30.0, 2.0**failures))
-                failures += 1
             else:
                 for event in told["events"]:
                     yield event
-                after, failures = told["next"], 0
+                after, pause_s = told["next"], 1.0
 
-    async def _ask(self, method: str, path: str, *, rings: bool = False, **options: Any) -> Any:
+    async def _ask(self, /, method: str, path: str, *, rings: bool = False, **options: Any) -> Any:
         """Ask until there is an answer that counts; what is None is left out."""
+        named = {"Idempotency-Key": options.pop("key", None), "X-Actor": options.pop("actor", None)}
+        headers = {name: text.encode() for name, text in named.items() if text is not None}
         for name, given in options.items():
-            options[name] = {key: value for key, value in given.items() if value is not None}
-        headers = options.get("headers", {})
-        options["headers"] = {name: text.encode() for name, text in headers.items()}
-        is_safe = not rings or "Idempotency-Key" in headers
+            options[name] = {field: value for field, value in given.items() if value is not None}
         for attempt in range(_RETRIES + 1):
-            answer: httpx.Response | httpx.TransportError
             try:
-                answer = await self._send(method, path, **options)
-            except httpx.TransportError as failed:
-                answer = failed
-            else:
+                answer = await self._send(method, path, headers=headers, **options)
                 if answer.is_success:
                     return answer.json()
-            error = _error_of(answer, rings=rings)
-            pause_s = _pause_s(error, attempt, is_safe=is_safe)
+                error = _error_of(answer, rings=rings)
+            except httpx.TransportError as failed:
+                error = _error_of(failed, rings=rings)
+            pause_s = _pause_s(error, attempt, is_safe=not rings or "Idempotency-Key" in headers)
             if attempt == _RETRIES or pause_s is None or pause_s > _LONGEST_PAUSE_S:
                 raise error
             await self._sleep(pause_s)
         raise AssertionError
+
+    request = _ask  # for what has no method of its own; `options` are httpx's `params` and `json`
 
 
 def _options(url: str, secret: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -217,28 +252,16 @@ def _options(url: str, secret: str, options: dict[str, Any]) -> dict[str, Any]:
     return {"timeout": _TIMEOUT_S, **options, "base_url": url, "headers": headers}
 
 
-def _once(
-    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[Calls, P], T]:
-    @wraps(method)
-    def operation(self: Calls, /, *args: P.args, **options: P.kwargs) -> T:
-        done: T = _now(method(self, *args, **options))
-        return done
-
-    return operation
+def _once(method: Method[P, Soon[T]]) -> Method[P, T]:
+    return wraps(method)(lambda self, /, *args, **options: _now(method(self, *args, **options)))
 
 
-def _each(
-    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
-) -> Callable[Concatenate[Calls, P], Iterator[T]]:
-    @wraps(method)
-    def operation(self: Calls, /, *args: P.args, **options: P.kwargs) -> Iterator[T]:
-        told = method(self, *args, **options)
-        with contextlib.suppress(StopAsyncIteration):
-            while True:
-                yield _now(anext(told))
+def _each(method: Method[P, AsyncIterator[T]]) -> Method[P, Iterator[T]]:
+    return wraps(method)(lambda self, /, *args, **options: _all(method(self, *args, **options)))
 
-    return operation
+
+def _all(told: AsyncIterator[T]) -> Iterator[T]:
+    return iter(lambda: _now(anext(told, None)), None)
 
 
 def _now(waiting: Any) -> Any:
