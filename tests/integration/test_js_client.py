@@ -91,3 +91,28 @@ async def test_a_button_rings_once_for_three_clicks(play: Play) -> None:
     assert told["phases"][-1] == "ended"
     assert told["dataset"] == {"phase": "ended", "reason": "busy"}
     assert len(play.postgres.execute("SELECT FROM callapi.calls")) == 1
+
+
+def sockets(test: str) -> Any:
+    """Have the client follow by WebSockets that do as that test has them do."""
+    return json.loads(node.run("node", _DRIVER.with_name("js_sockets.mjs"), test))
+
+
+async def test_a_websocket_that_breaks_is_opened_anew_where_it_was() -> None:
+    """By another ticket each time, a gap is an event; where none opens the feed is polled."""
+    told = await to_thread.run_sync(sockets, "breaks")
+    assert told["told"] == [["call.phase", 8], ["events.gone", 14], ["call.phase", 21]]
+    assert [ticket["after"] for ticket in told["tickets"]] == [7, 10, 10, 14]
+    assert {ticket["scope"] for ticket in told["tickets"]} == {"all"}
+    assert told["opened"] == [
+        f"ws://calls.example.test/api/events?ticket=t{turn}" for turn in (1, 2, 3, 4)
+    ]
+    (polled,) = told["polled"]
+    assert "after=14" in polled
+    assert (told["error"], told["left"]) == (None, 0)
+
+
+async def test_a_websocket_that_is_refused_is_not_opened_again() -> None:
+    """Whoever has no right any more is told so."""
+    told = await to_thread.run_sync(sockets, "refused")
+    assert (told["told"], told["error"]) == ([], [401, "invalid-client-id"])

@@ -1,0 +1,54 @@
+// How clients/js follows events by WebSockets that break: node js_sockets.mjs TEST. Prints JSON.
+import { Calls, CallsError } from "../../clients/js/calls.js"
+
+const event = (seq) => ({ type: "call.phase", seq })
+const gone = { type: "error", code: "events-gone", oldest: 15, newest: 20 }
+// What each next WebSocket does: whether it opens, what it says, by which code it closes.
+const scripts = {
+  breaks: [
+    [true, [event(8), { type: "heartbeat", newest: 10 }], 1001],
+    [true, [], 4003],
+    [true, [gone], 4010],
+    [false, [], 1006],
+  ],
+  refused: [[true, [{ type: "error", code: "invalid-client-id", status: 401 }], 4002]],
+}
+const script = scripts[process.argv[2]]
+const opened = []
+const tickets = []
+const polled = []
+
+globalThis.WebSocket = class {
+  constructor(url) {
+    opened.push(url.href)
+    const next = script.shift()
+    if (!next) throw new Error("one WebSocket too many")
+    const [opens, said, code] = next
+    setTimeout(() => {
+      if (opens) this.onopen()
+      for (const message of said) this.onmessage({ data: JSON.stringify(message) })
+      this.onclose({ code })
+    })
+  }
+  close() {}
+}
+globalThis.fetch = async (url, { body }) => {
+  if (body) tickets.push(JSON.parse(body))
+  else polled.push(new URL(url).search)
+  const told = body ? { ticket: `t${tickets.length}` } : { events: [event(21)], next: 21 }
+  return new Response(JSON.stringify(told), { status: 200 })
+}
+
+const calls = new Calls({ url: "http://calls.example.test", secret: "a secret of a server" })
+const told = []
+let error = null
+try {
+  for await (const { type, seq } of calls.follow({ after: 7, scope: "all" })) {
+    told.push([type, seq])
+    if (seq === 21) break
+  }
+} catch (failure) {
+  if (!(failure instanceof CallsError)) throw failure
+  error = [failure.status, failure.code]
+}
+console.log(JSON.stringify({ told, opened, tickets, polled, error, left: script.length }))
