@@ -17,7 +17,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.integration.followed import BUSY, TALKS_ON, TALKS_RTP
+from tests.integration.followed import BUSY, TALKS_ON
 from tests.integration.service import (
     LIMIT_S,
     PHONE,
@@ -156,12 +156,12 @@ async def test_the_release_before_and_this_one_serve_one_database_at_once(
                 assert (await new.ask("GET", "/ready")).status_code == 200
                 assert (await new.read(first))["phase"] == "talking"
                 by_old, by_new = await asyncio.gather(
-                    old.place("150", PHONE), new.place("151", TALKS_RTP)
+                    old.place("150", PHONE), new.place("151", TALKS_ON)
                 )
                 calls = {first, by_old["call_id"], by_new["call_id"]}
                 for other, (code, phone), placed in (
                     (new, ("150", PHONE), by_old),
-                    (old, ("151", TALKS_RTP), by_new),
+                    (old, ("151", TALKS_ON), by_new),
                 ):
                     repeat = await other.place(code, phone)
                     assert (repeat["call_id"], repeat["repeated"]) == (placed["call_id"], True)
