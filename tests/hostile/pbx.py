@@ -278,17 +278,21 @@ class _Socket(_Floodable, asyncssh.SSHUNIXSession[bytes]):
             "acknowledgements": SENTINEL * 500,
             "channels": lambda n: b"".join(ROW % (k, k) for k in range(n * 400, n * 400 + 400)),
         }
+        asked = data.count(b"uptime")
         if b"waitfullybooted" in data:
-            # Who it is, which is asked for with this, it does not say.
+            # Who it is, which is asked for with this, it does not say; more may be asked beside.
             self.channel.write(b"Asterisk has fully booted.\n" + 2 * SENTINEL)
-        elif b"cdr show status" in data:
+            asked -= 2
+        if not asked:
+            return
+        if b"cdr show status" in data:
             self.channel.write(b"Logging: Enabled\nMode: Simple\ncsv\n" + SENTINEL)
         elif self.host.does in endless:
             self.host.begin(self.host.flood(self, endless[self.host.does]))
         elif self.host.does in {"ignored packets later", "requests later", "a reply that waits"}:
             self.host.sent += 1
         else:
-            self.channel.write(SENTINEL * data.count(b"uptime"))
+            self.channel.write(SENTINEL * asked)
 
     def eof_received(self) -> bool:
         return True
@@ -339,7 +343,7 @@ class _Session(_Floodable, asyncssh.SSHServerSession[bytes]):
 
     def _answer(self, packet: bytes) -> None:
         kind, rest = packet[0], packet[1:]
-        init, open_, close, read, fstat = 1, 3, 4, 5, 8
+        init, open_, close, read, fstat, stat = 1, 3, 4, 5, 8, 17
         if kind == init:
             if self.host.does == "an SFTP packet without an end":
                 self.channel.write(struct.pack(">IB", 4 * 2**20, 2))
@@ -353,7 +357,7 @@ class _Session(_Floodable, asyncssh.SSHServerSession[bytes]):
         number = rest[:4]
         if kind == open_:
             self._send(b"\x66" + number + String(b"h"))
-        elif kind == fstat:
+        elif kind in {fstat, stat}:
             self._stats += 1
             size = 2**64 - 1 if self.host.does == "a file beyond all sizes" else 2**30
             self._send(b"\x69" + number + struct.pack(">IQ", 1, size))
