@@ -102,6 +102,7 @@ async def test_harm_at_a_moment_of_the_exchange(
 ) -> None:
     """The answer is true, a repeat dials nothing while it is unknown, and it never rings twice."""
     service = await start(
+        PBX_AHEAD_S=0,  # the moments are of an exchange that begins with its socket
         ASTERISK_TRANSPORT=transport,
         COMMAND_TIMEOUT_S=3,
         PBX_RETRY_S=0.1,
@@ -136,7 +137,7 @@ async def test_frozen_before_the_banner_nothing_was_sent(
     lab: Lab, phones: Phones, start: Services, harm: Harm
 ) -> None:
     """No banner: `no`, and thawed it rings nobody; so the next click is placed, and rings once."""
-    service = await start(ASTERISK_TRANSPORT="socket", COMMAND_TIMEOUT_S=3)
+    service = await start(ASTERISK_TRANSPORT="socket", COMMAND_TIMEOUT_S=3, PBX_AHEAD_S=0)
     await warm(service, phones)
     harm.freeze_asterisk()
     answer = await service.call(AGENT, CUSTOMER)
@@ -166,6 +167,7 @@ async def test_frozen_then_clicked_again_rings_once(
     Come up late it is hung up before its agent has answered, or kept: then both are connected.
     """
     service = await start(
+        PBX_AHEAD_S=0,  # the moments are of an exchange that begins with its socket
         ASTERISK_TRANSPORT=transport,
         COMMAND_TIMEOUT_S=3,
         UNKNOWN_HOLD_S=HOLD_S,
@@ -205,7 +207,7 @@ async def test_a_stopped_asterisk_is_told(
     lab: Lab, phones: Phones, start: Services, transport: str
 ) -> None:
     """Down: `no`, by either way. Started again, the very next click rings once."""
-    service = await start(ASTERISK_TRANSPORT=transport, PBX_RETRY_S=0.1)
+    service = await start(ASTERISK_TRANSPORT=transport, PBX_RETRY_S=0.1, PBX_AHEAD_S=0)
     await warm(service, phones)
     lab.kill()
     down = [await service.call(AGENT, CUSTOMER) for _ in range(2)]
