@@ -12,6 +12,7 @@
 
 export const VERSION = "1.0.0" // of the API that this was made for
 
+const crypto = globalThis.crypto ?? (await import("node:crypto")).webcrypto // of Node.js 18
 const WAIT_S = 25
 const TIMEOUT_MS = 30_000 // an answer takes 27 s at most
 const RETRIES = 3
