@@ -49,6 +49,8 @@ class Mutation:
         path.write_text(text)
 
 
+# Only what is found whatever the pace; of a shared exchange that breaks tests/unit/test_sharing.py
+# tells, which fails by seven of its tests.
 MUTATIONS = (
     Mutation(
         "a repeat is not looked for",
@@ -67,11 +69,6 @@ MUTATIONS = (
         "an unknown outcome releases its claim",
         "shared/calls/placing.py",
         (('"unknown": "unknown"}', '"unknown": "not_executed"}'),),
-    ),
-    Mutation(
-        "what shares a broken exchange is told as not executed",
-        "shared/asterisk/together.py",
-        (("        elif place >= error.begun:\n", "        elif True:\n"),),
     ),
     Mutation(
         "a claim ends with its request, settled or not",
