@@ -57,7 +57,7 @@ def before(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         with tarfile.open(BEFORE) as archive:
             # Ours; as a setting, which Python 3.11 before its fourth release does not know.
             archive.extraction_filter = lambda member, _: member
-            archive.extractall(folder)  # noqa: S202 - it is our own archive
+            archive.extractall(folder)
         return folder
     removed = git("log", "-1", "--diff-filter=D", "--format=%H", "--", OF_FIRST).decode().strip()
     packed = git("archive", f"{removed}^") if removed else b""
