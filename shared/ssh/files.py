@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import asyncssh
+from asyncssh.channel import SSHChannel
 from asyncssh.sftp import MIN_SFTP_VERSION, SFTPClientHandler
+from asyncssh.stream import SSHClientStreamSession
 
 from shared.errors import SocketRefused
 from shared.together import together
@@ -53,15 +55,50 @@ class FileUnreadable(Exception):
         self.cause = cause
 
 
-async def open_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-    """Start an SFTP session, as asyncssh does it, but for a question.
+class _Early(SSHClientStreamSession[bytes]):
+    """A session that is spoken to at once: the word of it follows the request for SFTP."""
 
-    That asks how long a block may be, a round trip that ours, which every sshd sends, need not.
+    def __init__(self) -> None:
+        super().__init__()
+        self.channel: SSHChannel[bytes] | None = None
+        self.starting: asyncio.Task[SFTPClientHandler] | None = None
+
+    def connection_made(self, chan: SSHChannel[bytes]) -> None:
+        """Begin, once asyncssh has sent what it sends after this, before it awaits anything."""
+        super().connection_made(chan)
+        self.channel = chan
+        self.starting = asyncio.get_running_loop().create_task(self._start(chan))
+
+    async def _start(self, chan: SSHChannel[bytes]) -> SFTPClientHandler:
+        writer, reader = asyncssh.SSHWriter(self, chan), asyncssh.SSHReader(self, chan)
+        loop = asyncio.get_running_loop()
+        handler = SFTPClientHandler(loop, "strict", reader, writer, MIN_SFTP_VERSION)
+        await handler.start()
+        return handler
+
+    async def give_up(self) -> None:
+        """Close what there is."""
+        if self.starting is not None:
+            self.starting.cancel()
+            await asyncio.gather(self.starting, return_exceptions=True)
+        if self.channel is not None:
+            self.channel.close()
+
+
+async def open_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    """Start an SFTP session, as asyncssh does it, but for two round trips.
+
+    It waits for the subsystem before it tells its version, which may follow at once, and asks how
+    long a block may be: ours are of a length that every sshd sends.
     """
-    writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
-    loop = asyncio.get_running_loop()
-    handler = SFTPClientHandler(loop, "strict", reader, writer, MIN_SFTP_VERSION)
-    await handler.start()
+    session = _Early()
+    try:
+        await connection.create_session(lambda: session, subsystem="sftp", encoding=None)
+        assert session.starting is not None  # noqa: S101 - it was made before
+        handler = await session.starting
+    except BaseException:
+        await session.give_up()
+        raise
     connection.create_task(handler.recv_packets(), handler.logger)
     return asyncssh.SFTPClient(handler, "utf-8", "strict")
 

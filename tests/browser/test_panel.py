@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.browser.conftest import HOSTILE, Site
 from tests.integration.followed import TALKS_ON
@@ -144,6 +145,41 @@ async def test_a_check_is_told_line_by_line(site: Site) -> None:
         await page.get_by_role("button", name="Проверить").click()
         await expect(lines).to_contain_text("❌ вход: АТС не принимает наш логин, пароль или ключ")
         await expect(lines).to_contain_text("Проверка окончена.")
+
+
+async def test_what_is_held_is_not_taken_away(site: Site) -> None:
+    """A check or a click that begins while the page fetches itself anew is not lost by that."""
+    fetched, may_come = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if "x-fragment" in route.request.headers:
+            fetched.set()
+            await may_come.wait()
+        await route.continue_()
+
+    async def let_come() -> None:
+        async with page.expect_event("requestfinished", lambda made: made.url.endswith("/hosts")):
+            may_come.set()
+        await page.evaluate("() => new Promise((done) => setTimeout(done))")  # it is shown now
+        may_come.clear()
+        fetched.clear()
+
+    async with site.opened() as page:
+        await site.log_in(page)
+        await page.route("**/admin/hosts", late)
+        await page.goto("/admin/hosts")
+        await fetched.wait()
+        await page.locator("#key-1").hover()
+        await page.mouse.down()
+        await let_come()
+        await page.mouse.up()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await fetched.wait()
+        await page.get_by_role("button", name="Проверить").click()
+        await expect(page.locator(".lines li").first).to_be_visible()
+        await let_come()
+        await expect(page.locator(".lines")).to_contain_text("Проверка окончена.")
 
 
 @pytest.mark.parametrize(

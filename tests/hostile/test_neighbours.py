@@ -144,6 +144,15 @@ async def hang_up(service: Service, answer: httpx.Response) -> int:
     return (await service.http.delete(url, headers=headers)).status_code
 
 
+async def call_and_hang_up(service: Service, number: int = 1) -> None:
+    """Place the neighbour's call, let its phone ring, once, and end it."""
+    rung = service.pbx.invites["157"] + 1
+    call = await service.call("157", f"+37529000010{number}", secret=NEIGHBOUR)
+    assert call.status_code == 200
+    await until(lambda: service.pbx.invites["157"] == rung)  # ended sooner, it rings nobody
+    assert await hang_up(service, call) == 200
+
+
 async def test_readers_of_a_pbx_hold_up_no_call_of_it(start: Services, readers: Readers) -> None:
     """Dozens page its history and ask for its phones, and hold what places they may have.
 
@@ -182,8 +191,7 @@ async def test_reads_that_hold_the_database_hold_up_no_call(start: Services, siz
         execute("SELECT tat FROM callapi.rate_limits WHERE key = 'reads:0367' FOR UPDATE")
         crowd.ask("/api/calls")
         await until(lambda: f"{size - 1} in use" in repr(the_database()))
-        call = await service.call("157", secret=NEIGHBOUR)
-        assert (call.status_code, await hang_up(service, call)) == (200, 200)
+        await call_and_hang_up(service)
         assert crowd.pending == MANY
     assert await crowd.answers() == {200: MANY}
 
@@ -195,8 +203,7 @@ async def test_who_waits_for_a_change_holds_nothing(start: Services) -> None:
     crowd = Crowd(service)
     crowd.ask(f"/api/calls/{call_id}?wait=25&phase=accepted")
     await until(lambda: repr(the_waits()) == WAITING)
-    call = await service.call("157", secret=NEIGHBOUR)
-    assert (call.status_code, await hang_up(service, call)) == (200, 200)
+    await call_and_hang_up(service)
     assert crowd.pending == MANY
     service.postgres.execute(
         "UPDATE callapi.calls SET phase = 'agent_ringing' WHERE enterprise = '0367'"
@@ -223,8 +230,7 @@ async def test_a_dead_pbx_holds_up_no_call_of_another(start: Services) -> None:
         crowd.ask("/api/extensions/150")
         await until(lambda: len(service.calls()) == MANY)
         for number in range(3):
-            call = await service.call("157", f"+37529000010{number}", secret=NEIGHBOUR)
-            assert (call.status_code, await hang_up(service, call)) == (200, 200)
+            await call_and_hang_up(service, number)
         assert crowd.pending == 3 * MANY
         link, _ = listener.accept()
         link.close()
@@ -246,8 +252,7 @@ async def test_wrong_requests_hold_up_no_call(start: Services) -> None:
         await until(lambda: {401, 422} <= set(flood.statuses))
         before = flood.statuses.copy()
         for number in range(5):
-            call = await service.call("157", f"+3752900001{number:02}", secret=NEIGHBOUR)
-            assert (call.status_code, await hang_up(service, call)) == (200, 200)
+            await call_and_hang_up(service, number)
         await until(lambda: all(flood.statuses[status] > before[status] for status in (401, 422)))
     assert set(flood.statuses) <= {401, 422, 429}
     assert service.pbx.invites["157"] == 5

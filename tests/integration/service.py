@@ -127,8 +127,11 @@ class Service:
         return self.log_file.read_text("utf-8") if self.log_file.exists() else ""
 
 
-async def _settled(_: httpx.Response) -> None:
-    """Have a test find in the database what follows an answer: no client waits for that."""
+async def settled(_: httpx.Response) -> None:
+    """Have a test find in the database what follows an answer: no client waits for that.
+
+    Give it to a client of a service in the test's own process, as a hook of its responses.
+    """
     if the_settler.exists():
         await the_settler().wait(SETTLES_S)
 
@@ -266,7 +269,7 @@ class Services:
                 transport=httpx.ASGITransport(app, raise_app_exceptions=False),
                 base_url="http://service",
                 headers={"Authorization": f"Bearer {SECRET}"},
-                event_hooks={"response": [check_described, _settled]},
+                event_hooks={"response": [check_described, settled]},
             )
         )
         return Service(pbx, http, self.postgres, log_file, app)

@@ -67,7 +67,7 @@ async def test_a_connected_process_waits_so_often(start: Services) -> None:
         "first monitor": 3,  # dialplan beside opening another; drivers and devices; send
         "monitor": 3,
         "extension": 1,
-        "history": 5,  # session; SFTP; its version; open; read; the channels beside
+        "history": 4,  # session; SFTP and its version; open; read; the channels beside
         "transfer": 3,  # dialplan beside opening another; channels; send
         "hang up": 2,  # channels; send
     }

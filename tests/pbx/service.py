@@ -23,7 +23,7 @@ from shared.pbx.hosts import the_pbx
 from shared.settings import Settings, the_settings
 from shared.store.connection import Rows
 from shared.telemetry import configure_logging
-from tests.integration.service import forget_process
+from tests.integration.service import forget_process, settled
 from tests.pbx.lab import Lab
 from tests.postgres import Postgres
 
@@ -139,7 +139,12 @@ class Services:
         configure_logging(the_settings())
         await self.stack.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        http = httpx.AsyncClient(transport=transport, base_url="http://service", timeout=None)
+        http = httpx.AsyncClient(
+            transport=transport,
+            base_url="http://service",
+            timeout=None,
+            event_hooks={"response": [settled]},
+        )
         return Service(await self.stack.enter_async_context(http), self.postgres)
 
     async def end(self) -> None:

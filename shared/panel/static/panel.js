@@ -14,16 +14,22 @@ async function load(url) {
   return parsed.body;
 }
 
+// What a check has found stays until the page is opened anew, and what is being clicked until it is
+// let go: a button that is replaced meanwhile is not clicked.
+function isHeld(part) {
+  return part.matches(":active") || part.querySelector(".lines:not(:empty)") !== null;
+}
+
 // Fetch a part again, for as long as what comes says so; who is on one of its links stays there.
 function keep(part) {
   setTimeout(async () => {
     if (!part.isConnected) return;
-    // What a check has found stays until the page is opened anew.
-    if (document.hidden || part.querySelector(".lines:not(:empty)")) return keep(part);
+    if (document.hidden || isHeld(part)) return keep(part);
     try {
       const body = await load(part.dataset.src);
       const next = body && body.querySelector("[data-every]");
-      if (!next || !part.isConnected) return part.isConnected && keep(part);
+      if (!part.isConnected) return;
+      if (!next || isHeld(part)) return keep(part); // held since it was asked for
       const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
       part.replaceWith(next);
       if (focused) document.getElementById(focused)?.focus();
