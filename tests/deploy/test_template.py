@@ -718,20 +718,6 @@ def test_check_finds_what_it_is_for(check: Check, change: Change, template: Temp
     finds_something(check, change, template)
 
 
-def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
-    """Failing requests, slow ones, and what no status code tells."""
-    alarms = template.of_type("AWS::CloudWatch::Alarm")
-    watched = {metric["MetricName"] for alarm in alarms.values() for metric in metrics_of(alarm)}
-    assert watched == {
-        *("5xx", "Count", "Errors", "Invocations", "Throttles", "InternalErrors"),
-        *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked", "PlacingMs"),
-        *("CallsAccepted", "CallsFailed", "ReleaseDefects", "IteratorAge", "PushesGivenUp"),
-    }
-    assert alarms["SlowCallsAlarm"]["ExtendedStatistic"] == "p90"
-    # A watchdog that does not look counts nothing: that is when nobody follows.
-    assert alarms["TrackerStalledAlarm"]["TreatMissingData"] == "breaching"
-
-
 def test_every_metric_is_counted_somewhere() -> None:
     """A name in the list of metrics is one that the code writes."""
     assert counted() == set(get_args(measures.Metric))
