@@ -59,7 +59,7 @@ POLICIES = {
     },
 }
 # A secret's key is used by Secrets Manager alone, for whoever may read the secret.
-_KEY = [
+KEY_USE = [
     "HasSecretsKey",
     {
         "Effect": "Allow",
@@ -192,7 +192,7 @@ def _statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a policy's statements, but for the use of a key of one's own, which must be so."""
     for statement in policy["PolicyDocument"]["Statement"]:
         if "Fn::If" in statement:
-            assert statement["Fn::If"] == _KEY
+            assert statement["Fn::If"] == KEY_USE
         else:
             yield statement
 
@@ -813,7 +813,7 @@ def test_every_log_may_have_a_key_of_ones_own(template: Template) -> None:
     readers = [name for name in POLICIES if name.startswith("Read")]
     for name in readers:
         statements = template.resources[name]["Properties"]["PolicyDocument"]["Statement"]
-        assert statements[-1] == {"Fn::If": _KEY}, name
+        assert statements[-1] == {"Fn::If": KEY_USE}, name
     for parameter in ("LogsKeyArn", "SecretsKeyArn"):
         assert template.parameters[parameter]["Default"] == ""
 
