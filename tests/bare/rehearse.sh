@@ -239,5 +239,6 @@ if [ -n "$demo" ]; then
   exit 0
 fi
 rehearse "$root.tests.log" tests/run
+rehearse "$root.running.log" tests/run running
 halt
 say "Both commands of README.md succeed on a bare $suite, of $(version)."
