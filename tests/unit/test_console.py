@@ -617,3 +617,12 @@ async def test_another_asterisk_has_an_uptime_of_its_own() -> None:
     )
     replies = await console.ask(SHOW_CHANNELS, deadline=Deadline.after(LATE_S))
     assert replies == (listed.decode(),)
+
+
+@pytest.mark.parametrize("number", [READ_FAILED, f"x\n{READ_FAILED}", READ_FAILED * 2])
+async def test_by_exec_a_caller_s_number_breaks_nothing(number: str) -> None:
+    """A reply that broke off ends with that line; a caller's row goes on behind it."""
+    listed = (STRANGER % number.encode()).decode()
+    shell = Shell(0, f"{BOOT_REPLY}{listed}{MARK}\n{MARK}\n{listed}{MARK}\n")
+    console = ExecConsole(shell, asterisk_command="asterisk")
+    assert await console.ask(*ASKED, deadline=Deadline.after(LATE_S)) == (listed, "", listed)
