@@ -83,15 +83,22 @@ def effective(root: Path, config: str, overrides: Mapping[str, str]) -> dict[str
 
 
 def _refuse_contradiction(values: Mapping[str, str]) -> None:
-    """Insist on executions that no tracker keeps, and that none of one enterprise's waits does."""
-    for few, many in (
-        ("TrackersAtOnce", "TrackerConcurrency"),
-        ("WaitsInAll", "ReadConcurrency"),
-        ("WaitsInAll", "CallConcurrency"),
+    """Insist on executions that no tracker keeps, and on half of them that no wait does."""
+    for few, many, is_too_many, wanted in (
+        ("TrackersAtOnce", "TrackerConcurrency", int.__ge__, "below"),
+        ("WaitsTogether", "ReadConcurrency", _is_over_half, "at most half of"),
+        ("WaitsTogether", "CallConcurrency", _is_over_half, "at most half of"),
+        ("WaitsInAll", "WaitsTogether", int.__gt__, "at most"),
     ):
         most, part = values[many], values[few]
-        if most.isdecimal() and part.isdecimal() and 0 < int(most) <= int(part):
-            raise Refused(f"{few}={part} must be below {many}={most}")
+        if not (most.isdecimal() and part.isdecimal()):
+            continue  # CloudFormation refuses it
+        if int(most) and is_too_many(int(part), int(most)):
+            raise Refused(f"{few}={part} must be {wanted} {many}={most}")
+
+
+def _is_over_half(part: int, most: int) -> bool:
+    return 2 * part > most
 
 
 def release(root: Path, parameters: Mapping[str, str]) -> str:

@@ -237,6 +237,13 @@ class Settings(BaseModel):
         description="on AWS: requests of one enterprise that wait at once, over all functions;"
         " elsewhere WAITS_AT_ONCE holds",
     )
+    waits_together: int = Field(
+        10,
+        ge=1,
+        le=100_000,
+        description="on AWS: requests of all enterprises that wait at once, over all functions; at"
+        " most half of a function's executions",
+    )
     events_keep_days: int = Field(
         7, ge=1, le=3650, description="days for which `GET /api/events` can go back"
     )

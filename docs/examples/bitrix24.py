@@ -95,7 +95,7 @@ async def take_webhook(request: Request) -> Response:
     if call := event.get("call"):
         await end(call["call_id"], call)
     elif (call := event.get("pbx_call")) and call["direction"] == "incoming":
-        if call["phase"] == "ringing":
+        if call["phase"] != "ended":  # who answers at once is seen talking first
             await show(call)
         await end(call["pbx_call_id"], call)
     return Response()

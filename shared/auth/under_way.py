@@ -32,8 +32,9 @@ def granted_wait_s(asked_s: float) -> float:
 async def execution_to_wait(enterprise: str) -> AsyncGenerator[bool]:
     """Tell whether a request of an enterprise may wait within the block.
 
-    On Lambda it takes an execution, of which an enterprise may have WAITS_IN_ALL wait, counted in
-    the database; a place whose execution dies is free by the time that would have been killed.
+    On Lambda it takes an execution, of which an enterprise may have WAITS_IN_ALL wait, and all
+    enterprises WAITS_TOGETHER, counted in the database; a place whose execution dies is free by the
+    time that would have been killed.
     Where the database does not say so none may; elsewhere than on Lambda each may, which keeps
     nobody from being served.
     """
@@ -45,7 +46,12 @@ async def execution_to_wait(enterprise: str) -> AsyncGenerator[bool]:
     may_wait = False
     with suppress(DatabaseUnavailable):
         may_wait = await take_wait(
-            database, enterprise, holder, most=settings.waits_in_all, lease_s=lease_s
+            database,
+            enterprise,
+            holder,
+            most=settings.waits_in_all,
+            together=settings.waits_together,
+            lease_s=lease_s,
         )
     try:
         yield may_wait
@@ -187,8 +193,8 @@ async def waiting(enterprise: Holder) -> AsyncGenerator[None]:
     ):
         if not may_wait:
             raise LimitExceeded(
-                f"{the_settings().waits_in_all} requests of this enterprise wait already; ask"
-                " without waiting",
+                "As many requests wait already as may, of this enterprise or of all; ask without"
+                " waiting",
                 retry_after_s=_RETRY_AFTER_S,
             )
         yield

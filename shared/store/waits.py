@@ -1,4 +1,4 @@
-"""Places of an enterprise's requests that wait, counted over all executions of functions."""
+"""Places of requests that wait, counted over all executions of functions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from uuid import UUID
 
 from shared.store.database import Door
 
-_TAKE = "SELECT callapi.take_wait(:enterprise, :holder, :most, :lease_s) AS taken"
+_TAKE = "SELECT callapi.begin_wait(:enterprise, :holder, :most, :together, :lease_s) AS taken"
 _GIVE_BACK = "DELETE FROM callapi.waits WHERE enterprise = :enterprise AND holder = :holder"
 
 
 async def take_wait(
-    database: Door, enterprise: str, holder: UUID, *, most: int, lease_s: float
+    database: Door, enterprise: str, holder: UUID, *, most: int, together: int, lease_s: float
 ) -> bool:
-    """Take a place, which ends by itself after `lease_s`; False: none of `most` is free."""
+    """Take a place, which ends by itself after `lease_s`.
+
+    False: of the enterprise's `most`, or of the `together` that all enterprises have, none is free.
+    """
     rows = await database.run(
-        _TAKE, enterprise=enterprise, holder=holder, most=most, lease_s=lease_s
+        _TAKE,
+        enterprise=enterprise,
+        holder=holder,
+        most=most,
+        together=together,
+        lease_s=lease_s,
     )
     return bool(rows[0]["taken"])
 

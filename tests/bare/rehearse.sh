@@ -117,35 +117,6 @@ mount_system() {
   mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
 }
 
-copy_in() { # a file, and where it belongs in there
-  mkdir -p "$root$(dirname "$2")"
-  cp -L "$1" "$root$2"
-}
-
-copy_network() {
-  copy_in /etc/resolv.conf /etc/resolv.conf
-  copy_in /etc/hosts /etc/hosts
-}
-
-# pip's configuration files, and the files (constraints, certificates) that they or PIP_* name.
-copy_pip_settings() {
-  local file files=() name word
-  for file in /etc/pip.conf /etc/xdg/pip/pip.conf ~/.pip/pip.conf ~/.config/pip/pip.conf \
-    "${PIP_CONFIG_FILE:-}"; do
-    [ -f "$file" ] || continue
-    files+=("$file")
-    case "$file" in
-      "$HOME"/*) copy_in "$file" "$home${file#"$HOME"}" ;;
-      *) copy_in "$file" "$file" ;;
-    esac
-  done
-  for word in /etc/ssl/certs/ca-certificates.crt \
-    $([ ${#files[@]} -eq 0 ] || cat "${files[@]}") \
-    $(for name in "${!PIP_@}"; do echo "${!name}"; done); do
-    case "$word" in /*) if [ -f "$word" ]; then copy_in "$word" "$word"; fi ;; esac
-  done
-}
-
 # git would refuse root a checkout of another user's, as CI may have it.
 trusting_git() { GIT_CONFIG_GLOBAL=$root.gitconfig git "$@"; }
 
@@ -268,5 +239,6 @@ if [ -n "$demo" ]; then
   exit 0
 fi
 rehearse "$root.tests.log" tests/run
+rehearse "$root.running.log" tests/run running
 halt
 say "Both commands of README.md succeed on a bare $suite, of $(version)."

@@ -17,8 +17,8 @@ from demo.postgres import free_port
 from demo.standin import StandIn
 from tests.integration.installed import install
 from tests.integration.service import SSH_PASSWORD, environment, seed
-from tests.integration.test_script import Script
 from tests.postgres import Postgres
+from tests.running.test_script import Script
 
 TOKEN = "panel-4a1f9c0d77be"
 # What a page must not show of a database that means harm.

@@ -17,7 +17,6 @@ from shared.http.edge import CLIENT_HEADER, SECRET_HEADER
 from shared.settings import Settings
 from tests.deploy.template import ROOT, load_template, parse
 from tests.deploy.test_template import GATEWAY_TIMEOUT_S
-from tests.integration.service import run_process
 
 EXAMPLES = ROOT / "deploy/examples"
 STACKS = sorted(EXAMPLES.glob("*.yaml"))
@@ -73,37 +72,6 @@ def test_the_image_is_asked_for_its_health_as_the_task_says() -> None:
     (asked,) = re.findall(r'CMD \["python", "-c", \\\n  "(.+)"\]', DOCKERFILE)
     assert container()["HealthCheck"]["Command"] == ["CMD", "python", "-c", asked]
     assert f"127.0.0.1:{Settings().follower_port}/health" in asked
-
-
-def test_the_image_has_the_interpreter_of_the_functions() -> None:
-    """And packages by the locks, all of which it copies before."""
-    assert f"python:{load_template().globals['Runtime'].removeprefix('python')}-" in DOCKERFILE
-    locks = re.findall(r"-r (\S+)", DOCKERFILE)
-    assert "shared/requirements.txt" in locks
-    for lock in locks:
-        assert f"COPY {lock} {lock}" in DOCKERFILE
-        assert (ROOT / lock).is_file()
-
-
-@pytest.mark.anyio
-async def test_what_the_image_copies_is_enough(tmp_path: Path) -> None:
-    """A follower starts from these files alone, by the image's own command, and tells so.
-
-    A database that is away does not keep it from that.
-    """
-    code = tmp_path / "image"
-    for source, target in re.findall(r"^COPY (\S+) (\S+)$", DOCKERFILE, re.MULTILINE):
-        (code / target).parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, code / target, dirs_exist_ok=True)
-        else:
-            shutil.copy(ROOT / source, code / target)
-    (command,) = re.findall(r"^CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
-    python, *arguments = json.loads(command)
-    assert python == "python"
-    settings = {"ROLE": "follower", "LOG_FILE": "", "POSTGRES_PORT": "1"}
-    async with run_process(tmp_path, settings, arguments=tuple(arguments), code=code) as process:
-        assert process.url
 
 
 # ---- edge.yaml
@@ -289,11 +257,3 @@ def test_the_layer_is_built_for_either_processor(tmp_path: Path) -> None:
         platforms = re.findall(r"--platform (\S+)", said)
         assert platforms == [f"manylinux_2_28_{machine}", f"manylinux2014_{machine}"]
         assert "--only-binary=:all:" in said
-
-
-def test_the_image_that_builds_the_layer_builds_it_as_sam_does() -> None:
-    """By the same Makefile, with the runtime's own Python, for the processor that is asked for."""
-    text = (EXAMPLES / "build.Dockerfile").read_text("utf-8")
-    assert f"python:{load_template().globals['Runtime'].removeprefix('python')}-" in text
-    assert "COPY shared .\nRUN make build-SharedLayer PYTHON=python" in text
-    assert 'ARCHITECTURE="$ARCHITECTURE"' in text

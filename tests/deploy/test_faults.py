@@ -15,7 +15,7 @@ from shared.calls.placing import _tell_failure
 from shared.errors import ConnectFailed, ServiceError, UnknownExtension
 from shared.telemetry import LOG
 from tests.deploy.cloudwatch import Samples, is_ringing, rule_key
-from tests.deploy.template import ROOT, Template, load_template
+from tests.deploy.template import ROOT, Template
 from tests.deploy.test_template import rolls_back
 from tests.orders import call_order
 from tests.unit.test_readme import table
@@ -275,12 +275,6 @@ SILENT: dict[str, Fault] = {
 }
 # What a deployment survives: its fault, and no alarm of those that roll back.
 SURVIVED = (frozen, database, database_at_night, one_host, all_fail, slow, untracked)
-
-
-@pytest.fixture
-def template() -> Template:
-    """The template, parsed anew."""
-    return load_template()
 
 
 def ringing(template: Template, fault: Fault) -> set[str]:

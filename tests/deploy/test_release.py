@@ -174,7 +174,9 @@ def test_prod_is_refused_what_is_not_committed(checkout: Checkout, name: str) ->
     [
         ("Destinations=900", "Destinations"),
         ("TrackerConcurrency=5", "must be below TrackerConcurrency=5"),
-        ("ReadConcurrency=5", "WaitsInAll=5 must be below ReadConcurrency=5"),
+        ("ReadConcurrency=3", "WaitsTogether=2 must be at most half of ReadConcurrency=3"),
+        ("CallConcurrency=3", "WaitsTogether=2 must be at most half of CallConcurrency=3"),
+        ("WaitsInAll=3", "WaitsInAll=3 must be at most WaitsTogether=2"),
         ("Release=0123456789abcdef", "Release"),
         ('DialplanContext=a"b', "DialplanContext"),
     ],

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from shared.push.pushing import OWED_S
-from tests.deploy.template import Template, load_template
-from tests.deploy.test_template import Change, Check
-
-
-@pytest.fixture
-def template() -> Template:
-    """The template, parsed anew."""
-    return load_template()
+from tests.deploy.checks import (
+    Change,
+    Check,
+    Checks,
+    each_change,
+    each_check,
+    finds_nothing,
+    finds_something,
+)
+from tests.deploy.template import Template
 
 
 def check_price(template: Template) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _stream(template: Template) -> dict[str, Any]:
 
 
 # Each check, and changes that it must notice.
-CHECKS: dict[Check, list[Change]] = {
+CHECKS: Checks = {
     check_price: [
         lambda t: t.resources["Outbox"].pop("Condition"),
         lambda t: t.resources["SocketStage"].pop("Condition"),
@@ -136,21 +136,13 @@ CHECKS: dict[Check, list[Change]] = {
 }
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@each_check(CHECKS)
 def test_websockets_are_whole(check: Check, template: Template) -> None:
     """What the check's own sentence says is not there."""
-    assert list(check(template)) == []
+    finds_nothing(check, template)
 
 
-@pytest.mark.parametrize(
-    ("check", "change"),
-    [
-        pytest.param(check, change, id=f"{check.__name__.removeprefix('check_')}-{number}")
-        for check, changes in CHECKS.items()
-        for number, change in enumerate(changes)
-    ],
-)
+@each_change(CHECKS)
 def test_check_finds_what_it_is_for(check: Check, change: Change, template: Template) -> None:
     """A template that is wrong in that way is told to be."""
-    change(template)
-    assert list(check(template))
+    finds_something(check, change, template)

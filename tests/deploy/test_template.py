@@ -6,7 +6,7 @@ import importlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
@@ -22,8 +22,17 @@ from shared.http import request as request_edge
 from shared.http.app import create_app
 from shared.process import forget_all
 from shared.settings import SERVICE, Settings, the_settings
+from tests.deploy.checks import (
+    Change,
+    Check,
+    Checks,
+    each_change,
+    each_check,
+    finds_nothing,
+    finds_something,
+)
 from tests.deploy.code import counted, reach
-from tests.deploy.template import ROOT, TEMPLATE, Template, load_template
+from tests.deploy.template import ROOT, TEMPLATE, Template
 
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("functions/*/handler.py"))
 # What each policy allows, whole.
@@ -87,15 +96,10 @@ LOGGED = {
     "status",
 }
 GATEWAY_TIMEOUT_S = 30
+_OF_NEW_ACCOUNT = 10  # executions
 _MOST_NETWORKS = 5  # commas that a pattern permits, and one
 # Of those that answer nobody.
 _RUNS_S = {"tracker": 900, "watchdog": 90, "push": 30}
-
-
-@pytest.fixture
-def template() -> Template:
-    """The template, parsed anew."""
-    return load_template()
 
 
 # ---- Each check yields what is wrong; below, each is shown what it must find.
@@ -543,10 +547,6 @@ def check_dashboard(template: Template) -> Iterator[str]:
             yield f"{key}: {shown[key] ^ wanted}"
 
 
-Check = Callable[[Template], Iterator[str]]
-Change = Callable[[Template], object]
-
-
 def _function(template: Template, logical: str) -> dict[str, Any]:
     properties: dict[str, Any] = template.resources[logical]["Properties"]
     return properties
@@ -557,7 +557,7 @@ def _api(template: Template) -> dict[str, Any]:
 
 
 # Each check, and changes that it must notice.
-CHECKS: dict[Check, list[Change]] = {
+CHECKS: Checks = {
     check_folders: [
         lambda t: t.resources.pop("History"),
         lambda t: _function(t, "Health").update(Handler="functions.status.handler.handler"),
@@ -706,24 +706,16 @@ def _show(template: Template, old: str, new: str) -> None:
     body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@each_check(CHECKS)
 def test_template_fits_the_code(check: Check, template: Template) -> None:
     """What the check's own sentence says is not there."""
-    assert list(check(template)) == []
+    finds_nothing(check, template)
 
 
-@pytest.mark.parametrize(
-    ("check", "change"),
-    [
-        pytest.param(check, change, id=f"{check.__name__.removeprefix('check_')}-{number}")
-        for check, changes in CHECKS.items()
-        for number, change in enumerate(changes)
-    ],
-)
+@each_change(CHECKS)
 def test_check_finds_what_it_is_for(check: Check, change: Change, template: Template) -> None:
     """A template that is wrong in that way is told to be."""
-    change(template)
-    assert list(check(template))
+    finds_something(check, change, template)
 
 
 def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
@@ -796,6 +788,9 @@ def test_a_new_account_can_have_dev(config: str, in_all: int, template: Template
     """Of ten executions none can be reserved; prod's have to be asked for."""
     values = effective(ROOT, config, {})
     assert sum(reserved(template, folder, values) for folder in template.functions) == in_all
+    if not in_all:
+        # Beside trackers, the watchdog and whoever waits, whoever does not.
+        assert int(values["TrackersAtOnce"]) + 1 + int(values["WaitsTogether"]) < _OF_NEW_ACCOUNT
 
 
 def test_the_gateway_refuses_after_the_service(template: Template) -> None:

@@ -1,10 +1,11 @@
-"""On AWS so many requests of one enterprise wait at once and no more, over all executions."""
+"""On AWS so many requests of one enterprise, and of all, wait at once, over all executions."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from uuid import uuid4
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 from shared.auth import under_way
 from shared.store.database import Database
 from shared.store.waits import give_back_wait, take_wait
-from tests.integration.service import LIMIT_S, ROOT, Service, Services, until
+from tests.integration.service import ROOT, Service, Services, until
 from tests.integration.test_read_limits import JULY
 from tests.integration.test_reading import add
 from tests.postgres import Postgres
@@ -23,42 +24,56 @@ pytestmark = pytest.mark.anyio
 # Takes a place, says so, and hangs.
 _TAKES = """
 import asyncio, sys, uuid
-from shared.settings import the_settings
 from shared.store.database import the_database
 from shared.store.waits import take_wait
-taken = take_wait(the_database(), "0367", uuid.uuid4(), most=1, lease_s=float(sys.argv[1]))
+taken = take_wait(the_database(), "0367", uuid.uuid4(), most=1, together=9, lease_s=60)
 print(asyncio.run(taken), flush=True)
 sys.stdin.read()
 """
+_WAITING = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
-async def take(database: Database, enterprise: str = "0367", lease_s: float = 60) -> bool:
-    """Take one of three places."""
-    return await take_wait(database, enterprise, uuid4(), most=3, lease_s=lease_s)
+@pytest.fixture
+def patient(database: Database, postgres: Postgres) -> Iterator[Database]:
+    """A pool that waits for a lock longer than any machine is slow."""
+    pool = Database(postgres.settings(postgres_timeout_s=60))
+    yield pool
+    pool.close()
 
 
-async def test_of_many_at_once_so_many_have_a_place(database: Database) -> None:
-    """Ten that come in one moment, on connections of their own, find three; others have theirs."""
-    taken: list[bool] = []
+async def take(
+    database: Database, enterprise: str = "0367", *, most: int = 1, together: int = 9
+) -> bool:
+    """Take a place, by a holder of its own."""
+    return await take_wait(database, enterprise, uuid4(), most=most, together=together, lease_s=60)
 
-    async def one() -> None:
-        taken.append(await take(database))
 
-    async with anyio.create_task_group() as group:
-        for _ in range(10):
-            group.start_soon(one)
-    assert sorted(taken) == [False] * 7 + [True] * 3
-    assert await take(database, "0368")
+# The last place of its enterprise, and the last one of all.
+@pytest.mark.parametrize(("enterprise", "most", "together"), [("0367", 1, 9), ("0368", 9, 1)])
+async def test_who_asks_beside_another_waits_for_its_end(
+    patient: Database, postgres: Postgres, enterprise: str, most: int, together: int
+) -> None:
+    """While one that takes the last place has not committed, nobody is told that it is free.
+
+    Two sessions, whose order PostgreSQL's own locks make.
+    """
+    taking = f"SELECT callapi.begin_wait('0367', gen_random_uuid(), {most}, {together}, 60) AS it"
+    with patient.transaction() as first:
+        assert first(taking) == [{"it": True}]
+        second = asyncio.create_task(take(patient, enterprise, most=most, together=together))
+        await until(lambda: bool(postgres.execute(_WAITING)) or second.done())
+        assert not second.done()
+    assert not await second
 
 
 async def test_a_place_that_is_given_back_is_free(database: Database) -> None:
     """And taking it again, as after a lost reply, takes no other one."""
     holder = uuid4()
     for _ in range(5):
-        assert await take_wait(database, "0367", holder, most=1, lease_s=60)
-    assert not await take_wait(database, "0367", uuid4(), most=1, lease_s=60)
+        assert await take_wait(database, "0367", holder, most=1, together=1, lease_s=60)
+    assert not await take(database)
     await give_back_wait(database, "0367", holder)
-    assert await take_wait(database, "0367", uuid4(), most=1, lease_s=60)
+    assert await take(database)
 
 
 async def test_an_execution_that_dies_leaves_its_place(
@@ -66,7 +81,7 @@ async def test_an_execution_that_dies_leaves_its_place(
 ) -> None:
     """Nobody gives it back: it is taken until its time is over, and then it is free."""
     async with await anyio.open_process(
-        [sys.executable, "-c", _TAKES, "2"],
+        [sys.executable, "-c", _TAKES],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]} | postgres.environment(),
         stderr=None,
@@ -74,10 +89,12 @@ async def test_an_execution_that_dies_leaves_its_place(
         assert process.stdout
         assert await process.stdout.receive() == b"True\n"
         process.kill()
-    assert not await take_wait(database, "0367", uuid4(), most=1, lease_s=60)
-    with anyio.fail_after(LIMIT_S):
-        while not await take_wait(database, "0367", uuid4(), most=1, lease_s=60):  # noqa: ASYNC110
-            await anyio.sleep(0.05)
+    assert not await take(database)
+    left = "SELECT until <= clock_timestamp() + interval '60 s' AS it FROM callapi.waits"
+    assert postgres.execute(left) == [{"it": True}]
+    # As a minute later.
+    postgres.execute("UPDATE callapi.waits SET until = until - interval '60 s'")
+    assert await take(database)
 
 
 @pytest.fixture
@@ -113,6 +130,28 @@ async def test_one_enterprise_cannot_fill_a_function(as_on_lambda: Service) -> N
     service.postgres.execute("UPDATE callapi.calls SET phase = 'agent_ringing'")
     assert (await waiting).json()["phase"] == "agent_ringing"
     assert waits(service) == 0
+
+
+async def test_all_enterprises_together_cannot_fill_a_function(
+    start: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others have all places, whoever has none yet is answered, and waits for nothing."""
+    monkeypatch.setattr(under_way, "on_lambda", lambda: True)
+    service = await start(WAITS_IN_ALL=2, WAITS_TOGETHER=2)
+    (call_id,) = add(service, 1, phase="accepted", reason=None)
+    url = f"/api/calls/{call_id}"
+    service.postgres.execute(
+        "INSERT INTO callapi.waits SELECT n, gen_random_uuid(), 'infinity'"
+        " FROM unnest(ARRAY['0368', '0369']) AS n"
+    )
+    refused = await service.http.get(f"{url}?wait=5")
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate-limited")
+    assert (await service.http.get(url)).status_code == 200
+    placed = await service.call(prefer="wait=5")
+    assert (placed.status_code, placed.json()["phase"]) == (200, "accepted")
+    service.postgres.execute("DELETE FROM callapi.waits WHERE enterprise = '0369'")
+    assert (await service.http.get(f"{url}?wait=0.1")).status_code == 200
+    assert waits(service) == 1
 
 
 async def test_a_call_is_placed_though_it_may_not_wait(as_on_lambda: Service) -> None:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-_FIRST = "tests/integration/test_first_page.py"
+_FIRST = "tests/running/test_first_page.py"
 # A command, as far as it must be the same, and what runs it: a file, and in it a test or a word.
 RUN_BY = {
     "./asterisk.sh demo": "tests/bare/rehearse.sh ./asterisk.sh demo",

@@ -17,9 +17,9 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.integration.test_script import Script, installed
 from tests.postgres import Postgres
 from tests.processes import descendants, runs
+from tests.running.test_script import Script, installed
 
 Settings: TypeAlias = dict[str, str]
 Fault: TypeAlias = Callable[[Script, Postgres], AbstractContextManager[Settings]]

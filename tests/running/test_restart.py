@@ -20,9 +20,9 @@ from demo.standin import StandIn
 from tests.integration.doors import blocks_of
 from tests.integration.installed import install
 from tests.integration.service import LIMIT_S, SECRET, environment, make_pbx, seed, until
-from tests.integration.test_script import Script
 from tests.postgres import Postgres
 from tests.processes import descendants, runs
+from tests.running.test_script import Script
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ import pytest
 
 from demo.postgres import free_port
 from tests.integration.service import SECRET
-from tests.integration.test_script import Script, installed
 from tests.postgres import Postgres
+from tests.running.test_script import Script, installed
 
 REAL, ONE, TWO = SECRET, "secret-of-0001-aa", "secret-of-0002-bb"
 PHONE = "+375290000005"

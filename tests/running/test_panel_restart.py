@@ -16,9 +16,9 @@ from demo.postgres import free_port
 from tests.integration.installed import install
 from tests.integration.panel import TOKEN, Visitor
 from tests.integration.service import LIMIT_S, SSH_PASSWORD, seed
-from tests.integration.test_restart import Clients
-from tests.integration.test_script import Script
 from tests.postgres import Postgres
+from tests.running.test_restart import Clients
+from tests.running.test_script import Script
 
 pytestmark = pytest.mark.anyio
 

@@ -28,8 +28,8 @@ from tests.integration.service import (
     seed,
     until,
 )
-from tests.integration.test_script import Script
 from tests.postgres import PASSWORD, Postgres
+from tests.running.test_script import Script
 
 pytestmark = pytest.mark.anyio
 

@@ -28,11 +28,11 @@ from tests.integration.service import (
     seed,
     until,
 )
-from tests.integration.test_processes import workers_that_answer
-from tests.integration.test_restart import run, script, supervisor
-from tests.integration.test_script import Script
 from tests.postgres import Postgres
 from tests.processes import descendants, runs
+from tests.running.test_processes import workers_that_answer
+from tests.running.test_restart import run, script, supervisor
+from tests.running.test_script import Script
 
 __all__ = ["script"]  # a fixture
 

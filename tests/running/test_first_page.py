@@ -22,8 +22,8 @@ from demo.postgres import free_port
 from demo.standin import StandIn
 from tests.integration.installed import ROOT, install
 from tests.integration.service import SSH_PASSWORD
-from tests.integration.test_script import Script
 from tests.postgres import PASSWORD, Postgres
+from tests.running.test_script import Script
 
 README = (ROOT / "README.md").read_text("utf-8")
 _LIMIT_S = 120.0
