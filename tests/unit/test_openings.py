@@ -217,8 +217,9 @@ async def test_none_is_told_that_nothing_comes_who_has_given_up() -> None:
     await turned()
     for socket in asterisk.sockets:
         socket.ends()
-    asterisk.openings._waiting[0].cancel()  # as a time-out does, before its task goes on
     asterisk.greets.set()
+    # As a time-out does, between the end of what was to come and the word of it.
+    asyncio.get_running_loop().call_soon(asterisk.openings._waiting[0].cancel)
     assert await goes_on == 3
     with pytest.raises(asyncio.CancelledError):
         await gives_up
