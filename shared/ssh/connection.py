@@ -11,6 +11,7 @@ import time
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncssh
@@ -144,14 +145,24 @@ class Connection:
         self._use(self._channels, _MOST_CHANNELS)
         session = Socket(self._channels)
         end = self._intake.expect(MAX_BYTES)
+        opening = asyncio.ensure_future(
+            self._connection.create_unix_connection(
+                lambda: session, path, encoding=None, window=WINDOW_BYTES
+            )
+        )
+        stream = UnixStream(self, session, end)
+        # Never cancelled: the host would open it all the same, and nobody would close it.
+        let_go = partial(_let_go, stream)
         try:
-            async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
-                await self._connection.create_unix_connection(
-                    lambda: session, path, encoding=None, window=WINDOW_BYTES
-                )
-        except TimeoutError:
-            end()
-            raise ConnectionLost("Connection stands still") from None
+            await asyncio.wait({opening}, timeout=deadline.sooner(_OPEN_TIMEOUT_S).remaining_s())
+        except BaseException:
+            opening.add_done_callback(let_go)
+            raise
+        if not opening.done():
+            opening.add_done_callback(let_go)
+            raise ConnectionLost("Connection stands still")
+        try:
+            opening.result()
         except (asyncssh.Error, OSError) as error:
             end()
             await self._begun()
@@ -161,7 +172,7 @@ class Connection:
         except BaseException:
             end()
             raise
-        return UnixStream(self, session, end)
+        return stream
 
     async def start(self, command: str, deadline: Deadline) -> Running:
         """Start a shell command; once it may have begun, this returns and never raises.
@@ -285,6 +296,12 @@ class Connection:
         """End it in good order."""
         self._connection.close()
         await self._connection.wait_closed()
+
+
+def _let_go(stream: UnixStream, opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled():
+        opening.exception()  # looked at, or asyncio complains
+    stream.close()
 
 
 class Running:

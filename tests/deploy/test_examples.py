@@ -16,7 +16,7 @@ from shared.aws.logins import OriginSecret, PostgresLogin
 from shared.http.edge import CLIENT_HEADER, SECRET_HEADER
 from shared.settings import Settings
 from tests.deploy.template import ROOT, load_template, parse
-from tests.deploy.test_template import GATEWAY_TIMEOUT_S
+from tests.deploy.test_template import GATEWAY_TIMEOUT_S, KEY_USE
 
 EXAMPLES = ROOT / "deploy/examples"
 STACKS = sorted(EXAMPLES.glob("*.yaml"))
@@ -166,6 +166,55 @@ def test_no_group_leads_anywhere(path: Path) -> None:
             assert "SecurityGroupIngress" not in properties, name
         if resource["Type"] == "AWS::EC2::SecurityGroupIngress":
             assert "CidrIp" not in properties, name
+
+
+def test_whoever_reads_a_secret_may_use_its_key() -> None:
+    """Of one's own, and by Secrets Manager alone, as the functions may."""
+    readers = [
+        policy["PolicyDocument"]["Statement"]
+        for path in STACKS
+        for resource in parse(path)["Resources"].values()
+        for policy in resource.get("Properties", {}).get("Policies", ())
+        if "secretsmanager:GetSecretValue" in json.dumps(policy)
+    ]
+    assert len(readers) == 2
+    for statements in readers:
+        assert statements[1:] == [{"Fn::If": KEY_USE}]
+
+
+def test_every_log_ends() -> None:
+    """Those too that AWS would make by itself, and never end: the database's, the rotation's."""
+    groups = [
+        resource["Properties"]
+        for path in STACKS
+        for resource in parse(path)["Resources"].values()
+        if resource["Type"] == "AWS::Logs::LogGroup"
+    ]
+    assert all("RetentionInDays" in group for group in groups)
+    names = {group["LogGroupName"]["Fn::Sub"] for group in groups}
+    database = parse(EXAMPLES / "database.yaml")["Resources"]
+    instance = database["Database"]["Properties"]
+    assert instance["DBInstanceIdentifier"] == {"Ref": "AWS::StackName"}
+    by_itself = {
+        f"/aws/rds/instance/${{AWS::StackName}}/{log}"
+        for log in instance["EnableCloudwatchLogsExports"]
+    }
+    rotation = database["ServiceRotation"]["Properties"]["HostedRotationLambda"]
+    by_itself.add(f"/aws/lambda/{rotation['RotationLambdaName']['Fn::Sub']}")
+    assert by_itself <= names
+
+
+def test_no_endpoint_leads_others_out() -> None:
+    """Whose credentials are another account's has no way to it; of S3 there is one bucket."""
+    resources = parse(EXAMPLES / "network.yaml")["Resources"].values()
+    for endpoint in (r["Properties"] for r in resources if r["Type"] == "AWS::EC2::VPCEndpoint"):
+        (statement,) = endpoint["PolicyDocument"]["Statement"]
+        if endpoint["VpcEndpointType"] == "Gateway":
+            assert statement["Action"] == "s3:GetObject"
+            assert statement["Resource"]["Fn::Sub"].endswith("-starport-layer-bucket/*")
+        else:
+            ours = {"StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}}
+            assert statement["Condition"] == ours
 
 
 def test_the_database_is_as_the_service_needs_it() -> None:

@@ -32,9 +32,11 @@ def watchdog(to: Samples, minute: int, untracked: int = 0) -> None:
     executed(to, minute, "watchdog")
 
 
-def executed(to: Samples, minute: int, function: str, *, crashed: bool = False) -> None:
-    """Run a function, of its new version too."""
-    for of in (function, f"{function}:new"):
+def executed(
+    to: Samples, minute: int, function: str, *, crashed: bool = False, is_new: bool = True
+) -> None:
+    """Run a function, of its new version or of the one before."""
+    for of in (function, *([f"{function}:new"] if is_new else [])):
         to.add(minute, "Invocations", of=of)
         to.add(minute, "Errors", crashed, of=of)
     to.add(minute, "Throttles", 0, of=function)
@@ -131,11 +133,17 @@ def host_key(to: Samples, minute: int) -> None:
         failed(to, minute)
 
 
-def defect(to: Samples, minute: int) -> None:
-    """One request meets one, of the release that is being deployed."""
+def defect_before(to: Samples, minute: int) -> None:
+    """One request meets one."""
     if minute == BEGIN:
         answered(to, minute, 500)
         to.add(minute, "InternalErrors")
+
+
+def defect(to: Samples, minute: int) -> None:
+    """It is of the release that is being deployed."""
+    defect_before(to, minute)
+    if minute == BEGIN:
         to.add(minute, "ReleaseDefects", of=":new")
 
 
@@ -143,6 +151,13 @@ def crash(to: Samples, minute: int) -> None:
     """The new version's executions crash."""
     if on_each(minute, 5):
         executed(to, minute, "hangup", crashed=True)
+
+
+def crash_before(to: Samples, minute: int) -> None:
+    """Those of the version before do, and the new one's do not."""
+    executed(to, minute, "hangup")
+    if on_each(minute, 5):
+        executed(to, minute, "hangup", crashed=True, is_new=False)
 
 
 def crash_of_service(to: Samples, minute: int) -> None:
@@ -205,7 +220,9 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "placing is slow for a fifth of the calls": (slow, {"SlowCalls"}),
     "a PBX shows another host key": (host_key, {"HostKeysChanged"}),
     "a request meets a defect": (defect, {"InternalErrors", "ReleaseDefects"}),
+    "a request meets a defect, of the release before": (defect_before, {"InternalErrors"}),
     "`hangup` crashes": (crash, {"FunctionErrors", "HangupVersion"}),
+    "`hangup` crashes, of the version before": (crash_before, {"FunctionErrors"}),
     "`ready` crashes": (crash_of_service, {"ServiceErrors", "ReadyVersion"}),
     "`events` has no free execution": (throttled, {"Throttles"}),
     "`audit` has no free execution": (throttled_service, {"ServiceThrottles"}),
@@ -273,8 +290,11 @@ SILENT: dict[str, Fault] = {
     "a PBX restarts at night, two minutes, and two calls fail": restarts,
     "one WebSocket in ten minutes cannot be sent to, and is closed": one_unsendable,
 }
-# What a deployment survives: its fault, and no alarm of those that roll back.
-SURVIVED = (frozen, database, database_at_night, one_host, all_fail, slow, untracked)
+# What rolls a deployment back: faults of what is being deployed.
+ROLLING_BACK = {
+    "a request meets a defect",
+    *(f"`{name}` crashes" for name in ("hangup", "ready", "push")),
+}
 
 
 def ringing(template: Template, fault: Fault) -> set[str]:
@@ -305,11 +325,10 @@ def test_what_is_no_fault_is_silent(template: Template, fault: Fault) -> None:
     assert ringing(template, fault) == set()
 
 
-@pytest.mark.parametrize("fault", SURVIVED, ids=lambda fault: fault.__name__)
-def test_others_faults_roll_nothing_back(template: Template, fault: Fault) -> None:
-    """A PBX or a database that fails during a deployment is no fault of the new version."""
+def test_its_own_faults_alone_roll_a_deployment_back(template: Template) -> None:
+    """What a PBX, the database or the version before does meanwhile is none; by the table."""
     guards = {name.removesuffix("Alarm") for name in rolls_back(template)}
-    assert not ringing(template, fault) & guards
+    assert {fault for fault, (_, alarms) in FAULTS.items() if alarms & guards} == ROLLING_BACK
 
 
 def test_every_alarm_has_a_fault(template: Template) -> None:

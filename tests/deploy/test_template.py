@@ -59,7 +59,7 @@ POLICIES = {
     },
 }
 # A secret's key is used by Secrets Manager alone, for whoever may read the secret.
-_KEY = [
+KEY_USE = [
     "HasSecretsKey",
     {
         "Effect": "Allow",
@@ -192,7 +192,7 @@ def _statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a policy's statements, but for the use of a key of one's own, which must be so."""
     for statement in policy["PolicyDocument"]["Statement"]:
         if "Fn::If" in statement:
-            assert statement["Fn::If"] == _KEY
+            assert statement["Fn::If"] == KEY_USE
         else:
             yield statement
 
@@ -718,20 +718,6 @@ def test_check_finds_what_it_is_for(check: Check, change: Change, template: Temp
     finds_something(check, change, template)
 
 
-def test_there_is_an_alarm_for_each_way_of_failing(template: Template) -> None:
-    """Failing requests, slow ones, and what no status code tells."""
-    alarms = template.of_type("AWS::CloudWatch::Alarm")
-    watched = {metric["MetricName"] for alarm in alarms.values() for metric in metrics_of(alarm)}
-    assert watched == {
-        *("5xx", "Count", "Errors", "Invocations", "Throttles", "InternalErrors"),
-        *("UnknownOutcomes", "HostKeysChanged", "HostsUntracked", "PlacingMs"),
-        *("CallsAccepted", "CallsFailed", "ReleaseDefects", "IteratorAge", "PushesGivenUp"),
-    }
-    assert alarms["SlowCallsAlarm"]["ExtendedStatistic"] == "p90"
-    # A watchdog that does not look counts nothing: that is when nobody follows.
-    assert alarms["TrackerStalledAlarm"]["TreatMissingData"] == "breaching"
-
-
 def test_every_metric_is_counted_somewhere() -> None:
     """A name in the list of metrics is one that the code writes."""
     assert counted() == set(get_args(measures.Metric))
@@ -827,7 +813,7 @@ def test_every_log_may_have_a_key_of_ones_own(template: Template) -> None:
     readers = [name for name in POLICIES if name.startswith("Read")]
     for name in readers:
         statements = template.resources[name]["Properties"]["PolicyDocument"]["Statement"]
-        assert statements[-1] == {"Fn::If": _KEY}, name
+        assert statements[-1] == {"Fn::If": KEY_USE}, name
     for parameter in ("LogsKeyArn", "SecretsKeyArn"):
         assert template.parameters[parameter]["Default"] == ""
 

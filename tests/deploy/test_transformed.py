@@ -15,6 +15,7 @@ import pytest
 from deploy.release import effective, release
 from tests.deploy.template import ROOT, load_template, needs
 from tests.deploy.test_template import metrics_of
+from tests.unit.test_readme import table
 
 PYTHON = ROOT / ".venv-sam/bin/python"
 
@@ -185,17 +186,25 @@ def test_earlier_versions_go(resources: dict[str, Any]) -> None:
     assert {version["DeletionPolicy"] for version in versions} == {"Delete"}
 
 
-# What a deployment may differ by from the one before, and whether functions are another then.
-FILES = {
-    "shared/errors.py": True,
-    "shared/requirements.txt": True,
-    "functions/health/handler.py": True,
-    "template.yaml": True,
-    "README.md": False,
-    "docs/deploy.md": False,
-    "shared/__pycache__/errors.pyc": False,
+# docs/deploy.md's table: what may differ from the last deployment, a file or a parameter's value,
+# and whether functions are others then.
+CHANGES: dict[str, tuple[bool, tuple[str, ...]]] = {
+    "`shared/`, its lock, a function's code, template.yaml": (
+        True,
+        (
+            *("shared/errors.py", "shared/requirements.txt", "shared/store/schema/020_waits.sql"),
+            *("functions/health/handler.py", "template.yaml"),
+        ),
+    ),
+    "any parameter, in `samconfig.toml` or as `NAME=VALUE`": (
+        True,
+        ("samconfig.toml", "DestinationsDenied=900", "DatabaseHost=other", "SshSecretArn=other"),
+    ),
+    "documents, tests": (
+        False,
+        ("README.md", "docs/deploy.md", "tests/orders.py", "shared/__pycache__/errors.pyc"),
+    ),
 }
-PARAMETERS = ("DestinationsDenied", "DatabaseHost", "SshSecretArn")
 
 
 def copied(folder: Path) -> Path:
@@ -214,28 +223,45 @@ def released(root: Path, **overrides: str) -> dict[str, str]:
     return {**parameters, "Release": release(root, parameters)}
 
 
+def released_with(root: Path, change: str) -> dict[str, str]:
+    """The same after a change, which is taken back."""
+    name, is_parameter, value = change.partition("=")
+    if is_parameter:
+        return released(root, **{name: value})
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text("utf-8") if path.exists() else ""
+    changed = text.replace("LogRetentionDays=90", "LogRetentionDays=60")
+    path.write_text(f"{changed}#\n", encoding="utf-8")
+    found = released(root)
+    path.write_text(text, encoding="utf-8")
+    return found
+
+
 def test_every_change_gives_every_function_a_version(tmp_path: Path) -> None:
     """A file of what is deployed, or a parameter's value: by these alone SAM sees nothing."""
     root = copied(tmp_path)
-    before = released(root)
-    changes = {name: released(root, **{name: "changed"}) for name in PARAMETERS}
-    for name in FILES:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text("utf-8") if path.exists() else ""
-        path.write_text(f"{text}#\n", encoding="utf-8")
-        changes[name] = released(root)
-        path.write_text(text, encoding="utf-8")
+    changes = [change for _, several in CHANGES.values() for change in several]
     old, *new = (
         set(of_type(made, "AWS::Lambda::Version"))
-        for made in transformed(before, *changes.values())
+        for made in transformed(released(root), *(released_with(root, one) for one in changes))
     )
     every = len(load_template().functions)
     assert len(old) == every
-    assert {name: len(found - old) for name, found in zip(changes, new, strict=True)} == {
-        **dict.fromkeys(PARAMETERS, every),
-        **{name: every if is_deployed else 0 for name, is_deployed in FILES.items()},
+    assert {one: len(found - old) for one, found in zip(changes, new, strict=True)} == {
+        one: every if is_deployed else 0
+        for is_deployed, several in CHANGES.values()
+        for one in several
     }
+
+
+def test_docs_have_the_table() -> None:
+    """Word for word, and in this order."""
+    told = table((ROOT / "docs/deploy.md").read_text("utf-8"), "changed since the last deployment")
+    wanted = [
+        (change, "all" if is_deployed else "0") for change, (is_deployed, _) in CHANGES.items()
+    ]
+    assert [tuple(row) for row in told] == wanted
 
 
 def test_every_parameter_makes_a_release(tmp_path: Path) -> None:
