@@ -164,9 +164,10 @@ class StandIn(Faults):
         """The names of the live channels."""
         return [live.name for live in self._daemon.exchange.channels.snapshot()]
 
-    def add_channel(self, name: str, *, bridge: str = "") -> None:
+    def add_channel(self, name: str, *, bridge: str = "", caller: str = "") -> None:
         """Let there be a channel of another program's call, which stays; in a bridge it talks."""
-        self._daemon.exchange.channels.add_foreign(name).bridge = bridge
+        channel = self._daemon.exchange.channels.add_foreign(name)
+        channel.bridge, channel.caller = bridge, caller
 
     def call_in(
         self, number: str, extension: str, *, trunk: str = "city", context: str | None = None

@@ -24,6 +24,9 @@ from asterisk_calls import AsyncCalls, CallsError, Event
 from fastapi import FastAPI, Query, Response
 
 LOGIN, SECRET = os.environ["WIDGET_LOGIN"], os.environ["WIDGET_SECRET"]
+if not SECRET:
+    raise SystemExit("WIDGET_SECRET is empty: whoever finds this address could call")
+Moment = Annotated[int, Query(le=253_402_300_799)]  # the last second of the year 9999
 
 calls = AsyncCalls(os.environ["CALLS_URL"], os.environ["CALLS_SECRET"])
 ringing: dict[str, list[dict[str, str]]] = {}
@@ -82,8 +85,8 @@ async def amo(
     from_: Annotated[str, Query(alias="from")] = "",
     to: str = "",
     as_: Annotated[str, Query(alias="as")] = "",
-    date_from: int = 0,
-    date_to: int = 0,
+    date_from: Moment = 0,
+    date_to: Moment = 0,
 ) -> Response:
     """Answer one of the widget's questions."""
     given, right = f"{login}\n{secret}".encode(), f"{LOGIN}\n{SECRET}".encode()

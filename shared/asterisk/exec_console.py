@@ -21,6 +21,7 @@ from shared.deadline import Deadline
 from shared.errors import AsteriskUnavailable, NotExecuted
 
 _NOT_FOUND_STATUSES = (126, 127)
+_BROKEN = "read() failed: "
 NOBODY_LISTENS = "Asterisk is stopped, or its socket is not ours to open"
 
 
@@ -79,7 +80,7 @@ class ExecExchange(Exchange):
             if self._count_marks() > wanted:  # the first is that of the wait for Asterisk's boot
                 acknowledged, _ = self._split()
                 first = acknowledged[:wanted]
-                if not any(map(_is_broken, (*first, self._complaints))):
+                if not any(map(_is_broken, first)) and _BROKEN not in self._complaints:
                     return first
             if self._running.has_ended or self._is_too_long:
                 raise self._error()
@@ -127,7 +128,7 @@ class ExecExchange(Exchange):
         # with status 0 the shell got to its end, whatever we saw of it.
         never_ran = _is_unconnected(rest) or status in _NOT_FOUND_STATUSES
         begun = len(acknowledged) + (not never_ran) if status else len(self._commands)
-        if _is_broken(self._complaints):
+        if _BROKEN in self._complaints:
             acknowledged = ()  # any of them may be what broke off
         whole = itertools.takewhile(lambda text: not _is_broken(text), acknowledged)
         return Unacknowledged(
@@ -174,9 +175,12 @@ class ExecConsole(Console):
         )
 
 
-def _is_broken(text: str) -> bool:
-    """`asterisk -rx` exits 0 when Asterisk dies in mid-command; only this line tells."""
-    return "read() failed: " in text
+def _is_broken(reply: str) -> bool:
+    """`asterisk -rx` exits 0 when Asterisk dies in mid-command; only its last line tells.
+
+    Any line before may be a caller's, in whose number a line may end.
+    """
+    return reply.rstrip("\n").rpartition("\n")[2].startswith(_BROKEN)
 
 
 def _is_unconnected(text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from shared.asterisk.models import (
@@ -16,8 +16,13 @@ from shared.asterisk.models import (
 )
 
 _CONCISE_FIELDS = 14
-_SENTINEL = re.compile(r"^System uptime: [0-9]+\n(?:Last reload: [0-9]+\n)?", re.MULTILINE)
-_SENTINEL_BYTES = re.compile(rb"^System uptime: [0-9]+\n", re.MULTILINE)
+_FIELDS_BEHIND_CALLER = 6
+_SENTINEL = re.compile(r"^System uptime: ([0-9]{1,10})\n(?:Last reload: [0-9]+\n)?", re.MULTILINE)
+_SENTINEL_BYTES = re.compile(rb"^System uptime: ([0-9]{1,10})\n", re.MULTILINE)
+_SENTINEL_AT_END = re.compile(
+    rb"^System uptime: ([0-9]{1,10})\n(?:Last reload: [0-9]{1,10}\n)?\Z", re.MULTILINE
+)
+_LONGEST_SENTINEL = 60
 # Any line with a priority 1 counts, whatever its label: a doubtful extension is dialled, only
 # one that is certainly absent is refused. A hint alone has no priority and rings nobody.
 _PRIORITY_ONE = re.compile(r"\s1\. ")
@@ -58,14 +63,31 @@ def parse_entity_id(text: str) -> str | None:
     return match[1] if match and match[1].strip("0:") else None
 
 
-def split_replies(text: str) -> tuple[str, ...]:
-    """Split a conversation at its sentinels; what follows the last one is not acknowledged."""
-    return tuple(_SENTINEL.split(text)[:-1])
+def split_replies(
+    text: str, is_true: Callable[[int], bool] = lambda _seconds: True
+) -> tuple[str, ...]:
+    """Split a conversation at its sentinels; what follows the last one is not acknowledged.
+
+    One of which `is_true` denies the seconds is a caller's, and a part of the reply.
+    """
+    replies: list[str] = []
+    begin = 0
+    for match in _SENTINEL.finditer(text):
+        if is_true(int(match[1])):
+            replies.append(text[begin : match.start()])
+            begin = match.end()
+    return tuple(replies)
 
 
-def count_sentinels(data: bytearray, begin: int) -> int:
-    """Count the sentinels from the begin of a line on, as `split_replies` would find them."""
-    return len(_SENTINEL_BYTES.findall(data, begin))
+def uptimes_in(data: bytearray, begin: int) -> list[int]:
+    """List what sentinels say from the begin of a line on, as `split_replies` would find them."""
+    return [int(seconds) for seconds in _SENTINEL_BYTES.findall(data, begin)]
+
+
+def uptime_at_end(data: bytearray) -> int | None:
+    """Read the sentinel with which a conversation ends; None: it ends with something else."""
+    match = _SENTINEL_AT_END.search(data[-_LONGEST_SENTINEL:])
+    return int(match[1]) if match else None
 
 
 def parse_channels(text: str) -> tuple[Channel, ...]:
@@ -77,12 +99,10 @@ def parse_channels(text: str) -> tuple[Channel, ...]:
     names the peer instead. Two channels that name each other share one bridge here, too.
     """
     channels: dict[str, Channel] = {}
-    for line in text.split("\n"):  # not splitlines, which takes a caller's form feed for an end
-        if len(line) > _LONGEST_ROW:
+    for row in _rows(text):
+        if len(row) > _LONGEST_ROW:
             continue
-        fields = line.split("!")
-        if len(fields) < _CONCISE_FIELDS:
-            continue
+        fields = row.split("!")
         name, context, extension, _priority, state, application = fields[:6]
         caller, _account, _peer, _flags, duration, bridge, uniqueid = fields[-7:]
         if len(name) > _LONGEST_NAME or len(uniqueid) > _LONGEST_UNIQUEID:
@@ -101,6 +121,29 @@ def parse_channels(text: str) -> tuple[Channel, ...]:
         )
     peers = {c.name: c for c in channels.values() if "/" in c.bridge}
     return tuple(_bridged(c, peers) for c in channels.values())
+
+
+def _rows(text: str) -> Iterator[str]:
+    """Yield each row; one in which a caller's number has newlines is put together."""
+    begun: list[str] = []
+    marks = size = 0
+    for line in text.split("\n"):  # not splitlines, which takes a caller's form feed for an end
+        count = line.count("!")
+        if count >= _CONCISE_FIELDS - 1:
+            begun = []
+            yield line
+            continue
+        if not begun:
+            if not count or "/" not in line.partition("!")[0]:
+                continue
+            marks = size = 0
+        begun.append(line)
+        marks, size = marks + count, size + len(line) + 1
+        if marks >= _CONCISE_FIELDS - 1:
+            yield "\ufffd".join(begun)
+            begun = []
+        elif size > _LONGEST_ROW:
+            begun = []
 
 
 def _named(text: str) -> str:
@@ -168,7 +211,17 @@ def find_rejection(text: str) -> str | None:
     does not let us run it.
     """
     match = _REJECTION.search(text)
-    return match[0] if match else None
+    return match[0] if match and not _has_words_of_callers(text) else None
+
+
+def _has_words_of_callers(text: str) -> bool:
+    """Tell a list of channels, one channel, or an endpoint with its calls: those are answers.
+
+    The number of somebody who calls may be any line, a refusal's too.
+    """
+    if " -- General --" in text or re.search(r"^ Endpoint:  ", text, re.MULTILINE):
+        return True
+    return any(line.count("!") >= _FIELDS_BEHIND_CALLER for line in text.split("\n"))
 
 
 def parse_permission(text: str) -> Permission:

@@ -18,7 +18,14 @@ from shared.asterisk.console import (
     Unacknowledged,
 )
 from shared.asterisk.openings import Greeted, Openings, Socket, Stream
-from shared.asterisk.parsers import count_sentinels, parse_entity_id, split_replies, text_of
+from shared.asterisk.parsers import (
+    parse_entity_id,
+    split_replies,
+    text_of,
+    uptime_at_end,
+    uptimes_in,
+)
+from shared.asterisk.uptime import Uptime
 from shared.deadline import Deadline
 from shared.errors import ConnectionLost, NoAnswer, SocketRefused, TooMuchSent
 
@@ -29,12 +36,16 @@ _MOST_STARTS = 3
 
 
 class SocketExchange(Exchange):
-    """Commands that were written to a control socket."""
+    """Commands that were written to a control socket of an Asterisk that has this uptime."""
 
-    def __init__(self, stream: Stream, commands: Sequence[str]) -> None:
+    def __init__(
+        self, stream: Stream, commands: Sequence[str], uptime: Uptime | None = None
+    ) -> None:
         super().__init__()
         self._stream = stream
         self._commands = commands
+        self._uptime = uptime or Uptime()
+        self._begun_at = self._uptime.now()
         self._received = bytearray()
         self._whole = 0  # the bytes of its whole lines, whose sentinels are counted
         self._sentinels = 0
@@ -47,10 +58,13 @@ class SocketExchange(Exchange):
             while self._sentinels < wanted:
                 try:
                     chunk = await self._stream.read()
+                    is_whole = not chunk
                 except ConnectionLost:
-                    chunk = b""
+                    chunk, is_whole = b"", False
                 except TooMuchSent:
                     raise self._error(TOO_LONG, is_too_long=True) from None
+                if is_whole and self._learn_anew() >= wanted:
+                    break
                 if not chunk:
                     raise self._error("Connection closed before Asterisk acknowledged the command")
                 self._take(chunk)
@@ -65,11 +79,25 @@ class SocketExchange(Exchange):
         self._lines += chunk.count(b"\n")
         newline = chunk.rfind(b"\n")
         if newline >= 0:
-            self._sentinels += count_sentinels(self._received, self._whole)
+            self._sentinels += sum(map(self._is_true, uptimes_in(self._received, self._whole)))
             self._whole = begin + newline + 1
 
+    def _learn_anew(self) -> int:
+        """Count again where no sentinel was true: a clock was set, or Asterisk is another.
+
+        What a conversation ends with is its own word, since behind a caller's a row goes on.
+        """
+        last = uptime_at_end(self._received)
+        if last is not None and not self._sentinels:
+            self._uptime.learn(last)
+            self._sentinels = sum(map(self._is_true, uptimes_in(self._received, 0)))
+        return self._sentinels
+
+    def _is_true(self, seconds: int) -> bool:
+        return self._uptime.may_be(seconds, self._begun_at)
+
     def _acknowledged(self) -> tuple[str, ...]:
-        return split_replies(text_of(self._received))
+        return split_replies(text_of(self._received), self._is_true)
 
     def timed_out(self) -> Unacknowledged:
         """See `Exchange.timed_out`; it stays open, for the answer that comes late."""
@@ -104,6 +132,7 @@ class SocketConsole(Console):
     ) -> None:
         self._openings = Openings(open_stream, at_once=at_once, ahead_s=ahead_s)
         self._booted_pid: int | None = None
+        self._uptime = Uptime()
 
     async def send(self, *commands: str, deadline: Deadline) -> Exchange:
         """See `Console.send`."""
@@ -112,7 +141,7 @@ class SocketConsole(Console):
             try:
                 self.version = greeted.banner.version
                 if greeted.banner.pid == self._booted_pid:
-                    return _write(greeted.stream, commands, deadline)
+                    return _write(greeted.stream, commands, deadline, self._uptime)
                 await self._boot(greeted, (), deadline)
             except BaseException:
                 greeted.stream.close()
@@ -144,7 +173,8 @@ class SocketConsole(Console):
         loaded yet.
         """
         try:
-            asked = _write(greeted.stream, (*_BOOT, *commands), deadline)
+            uptime = Uptime()  # its first sentinel follows what no caller has words in
+            asked = _write(greeted.stream, (*_BOOT, *commands), deadline, uptime)
             booted, settings, *replies = await asked.replies(deadline)
         except Unacknowledged as error:
             if error.is_too_long:
@@ -156,7 +186,7 @@ class SocketConsole(Console):
             raise SocketRefused("Asterisk is starting")
         entity_id = parse_entity_id(settings)
         self.identity = f"{entity_id} {greeted.banner.host}" if entity_id else None
-        self._booted_pid = greeted.banner.pid
+        self._booted_pid, self._uptime = greeted.banner.pid, uptime
         return tuple(replies)
 
     def expect(self, count: int, deadline: Deadline) -> None:
@@ -172,12 +202,14 @@ class SocketConsole(Console):
         self._openings.close()
 
 
-def _write(stream: Stream, commands: Sequence[str], deadline: Deadline) -> SocketExchange:
+def _write(
+    stream: Stream, commands: Sequence[str], deadline: Deadline, uptime: Uptime
+) -> SocketExchange:
     text = _socket_text(commands)
     if deadline.remaining_s() <= 0:
         raise NoAnswer("No time was left to send the command")
     stream.write(text)
-    return SocketExchange(stream, commands)
+    return SocketExchange(stream, commands, uptime)
 
 
 def _socket_text(commands: Sequence[str]) -> bytes:

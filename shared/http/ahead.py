@@ -14,6 +14,10 @@ _PREVIEWERS = frozenset(
     {
         *("TelegramBot", "WhatsApp", "Slackbot-LinkExpanding", "Slackbot", "facebookexternalhit"),
         *("Twitterbot", "vkShare", "Viber", "SkypeUriPreview", "Discordbot"),
+        *("LinkedInBot", "Slack-ImgProxy", "Facebot", "meta-externalagent", "meta-externalfetcher"),
+        *("redditbot", "Pinterestbot", "Iframely", "Embedly", "BingPreview", "MicrosoftPreview"),
+        # And who follows a link that has got about.
+        *("Googlebot", "bingbot", "YandexBot", "Applebot"),
     }
 )
 _PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
@@ -30,8 +34,8 @@ def is_preview(headers: Headers) -> bool:
 
     A product's name counts exactly, never as a part of another's. A comment is no product, but for
     what crawlers write in theirs since browsers were sniffed for: in
-    `Mozilla/5.0 (compatible; Discordbot/2.0; ...)` each part of a comment that begins with
-    `compatible` is a product if it has the form of one.
+    `Mozilla/5.0 (compatible; Discordbot/2.0; ...)` each part of a comment behind `compatible` is a
+    product if it has the form of one.
     """
     names = (name for agent in headers.getlist("user-agent") for name in _products(agent))
     return _PREVIEW in _purposes(headers) or not _PREVIEWERS.isdisjoint(names)
@@ -48,8 +52,8 @@ def _products(agent: str) -> Iterator[str]:
     for product in products.split():
         yield product.partition("/")[0]
     for comment in comments:
-        first, *parts = (part.strip() for part in comment.split(";"))
-        if first == "compatible":
+        parts = iter([part.strip() for part in comment.split(";")])
+        if "compatible" in parts:
             yield from (part.partition("/")[0] for part in parts if len(part.split()) == 1)
 
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 _BYTE_ORDER_MARK = "\ufeff"
-# A cell that begins so is a formula to them. A number with its plus is nothing but a number, and
-# most of a call history is such numbers: they stay as they are.
-_FORMULA = re.compile(r"[=+\-@\t\r]")
+# A cell that begins so is a formula to them, some read full-width signs alike. A number with its
+# plus is nothing but a number, and most of a call history is such numbers: they stay as they are.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 

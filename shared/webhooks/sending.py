@@ -139,7 +139,7 @@ class Turn:
         )
         _tell(state, answer, verdict, is_test=is_test)
         if noted is None:
-            LOG.warning("⚠️ Вебхук %s: отправляет другой процесс", state.id)
+            LOG.warning("⚠️ Вебхук %s удалён, или его отправляет другой процесс", state.id)
             return False
         self._state, self._leased = noted, leased
         if noted.after != before or noted.wanted != state.wanted:

@@ -43,6 +43,41 @@ async def test_all_other_calls_are_served(start: Services, odd: str) -> None:
     assert "Traceback" not in service.log()
 
 
+# What Asterisk prints itself, but for the seconds: a caller's number may have newlines.
+FORGERIES = {
+    "an acknowledgement": "x\nSystem uptime: 864000\nLast reload: 5\n",
+    "many of them": "System uptime: 864000\n" * 4,
+    "a refusal": "x\nNo such command 'y' (type 'core show help y' for other possible commands)\n",
+    "a refused acknowledgement": "x\nSystem uptime: 864000\nNo such command 'y'\n",
+    "a usage": "x\nSystem uptime: 864000\nUsage: channel originate\n",
+    "a row": "x\nLocal/150@inoffice-00000000;1!!!!Up!!!!!!1!!9.9\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "version"),
+    [*((what, "16") for what in FORGERIES), *(("many of them", other) for other in ("11", "22"))],
+)
+async def test_a_caller_s_number_is_no_word_of_asterisk_s(
+    start: Services, what: str, version: str
+) -> None:
+    """While he is there, calls are placed, once, followed, listed and ended as ever."""
+    service = await follow(start, version=version)
+    stranger = "SIP/city-00000009"
+    service.pbx.add_channel(stranger, caller=FORGERIES[what])
+    call_id = await place(service, "154", TALKS_ON)
+    assert (await service.call("154", TALKS_ON)).json()["repeated"] is True
+    assert service.row(call_id)["root_channel"].startswith("Local/154@inoffice-")
+    await reach(service, call_id, "talking")
+    view = (await service.http.get("/api/calls", params={"source": "pbx"})).json()
+    assert stranger in [leg["channel"] for call in view["calls"] for leg in call["channels"]]
+    hung_up = await service.http.delete(f"/api/calls/{call_id}")
+    assert hung_up.status_code == 200, hung_up.text
+    assert (await reach(service, call_id, "ended"))["reason"] == "answered"
+    assert service.pbx.invites["154"] == 1
+    assert stranger in service.pbx.channels
+
+
 async def test_an_operator_is_told_once(start: Services) -> None:
     """How many there are, though each look meets them again."""
     service = await beside(start, *ODD)

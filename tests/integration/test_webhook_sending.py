@@ -185,8 +185,11 @@ async def test_a_retry_after_that_says_nothing_takes_nothing_away(
 async def test_410_switches_it_off_and_is_told(
     hooks: Hooks, receiver: Receiver, postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The feed has it, so that the enterprise's other listeners know; nothing more is sent."""
-    webhook, _ = await hooks.add(receiver.url)
+    """The feed has it, so that the enterprise's other listeners know; nothing more is sent.
+
+    Where it led is told however that was written.
+    """
+    webhook, _ = await hooks.add(receiver.url.replace("http:", "HTTP:"))
     async with receiving() as other:
         beside, _ = await hooks.add(other.url)
         receiver.answers.append(status(410))

@@ -65,6 +65,9 @@ async def test_a_call_on_the_pbx_arrives_signed(start: Services, receiver: Recei
     call_id = await place(service, "150", BUSY)
     await until(lambda: any(got.told["call"]["phase"] == "ended" for got in receiver.got))
     assert all(got.is_signed_by(secret) for got in receiver.got)
+    # Noted once it was accepted.
+    noted = "SELECT count(*) AS n FROM callapi.webhook_deliveries"
+    await until(lambda: service.postgres.execute(noted)[0]["n"] == len(receiver.got))
     told = (await service.http.get("/api/events?after=0")).json()["events"]
     assert [got.told for got in receiver.got] == told
     assert {event["call"]["call_id"] for event in told} == {call_id}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
 from tests.pbx.lab import Lab
 from tests.pbx.service import SECRET, TALKS, Phones, Services, until
+from tests.pbx.softphone import Manner, Softphones
 from tests.pbx.test_following import place, reach
 from tests.pbx.test_monitoring import OPTIONS, bring_into_a_call, launched, spies
 
@@ -123,4 +126,25 @@ async def test_a_call_beside_a_name_with_a_space_is_followed(
         ended = await reach(service, call_id, "ended")
         assert (ended["reason"], ended["cdr"]) == ("answered", "confirmed")
         assert odd in [line.partition("!")[0] for line in lab.channels()]
+    assert phones.so_far()["154"] == 1
+
+
+async def test_a_caller_s_number_is_no_word_of_asterisk_s(
+    lab: Lab, phones: Phones, start: Services
+) -> None:
+    """It has newlines, and Asterisk's own lines between them: calls ring once, and are told."""
+    service = await start()
+    forged = "x\nSystem uptime: 864000\nNo such command 'channel originate'\n"
+    number = quote(forged)
+    caller = Softphones(lab.trunk_port, lab.sip_port, lambda _: Manner(), has_sound=False)
+    with caller.running():
+        waiting = caller.call(number, "375170000002", "X-Trunk: city")  # a queue, which answers
+        leg = await asyncio.wrap_future(waiting)
+        assert "\n".join(lab.channels()).count("System uptime: 864000") == 1
+        call_id = await place(service, "154", TALKS)
+        assert (await service.call("154", TALKS)).json()["repeated"] is True
+        await reach(service, call_id, "talking")
+        ended = await reach(service, call_id, "ended")
+        assert (ended["reason"], ended["cdr"]) == ("answered", "confirmed")
+        await asyncio.to_thread(caller.hang_up, leg)
     assert phones.so_far()["154"] == 1

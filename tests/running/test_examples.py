@@ -48,13 +48,6 @@ async def running(
 
 
 @pytest.fixture
-async def play(running: Play) -> Play:
-    """The same, with an empty database and a PBX that has rung nobody."""
-    await running.anew()
-    return running
-
-
-@pytest.fixture
 def load(play: Play, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Load an example as `python NAME.py` does, with the environment that it asks for."""
 
@@ -281,6 +274,8 @@ async def installed(play: Play, load: Load, folder: Path) -> AsyncIterator[tuple
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             return (await http.post("/bitrix24", content=urlencode(form), headers=kind)).status_code
 
+        nobodys = {"USER_ID": "7", "CALL_ID": "x", "PHONE_NUMBER": TALKS}
+        assert await send(event_of("ONEXTERNALCALLSTART", "", **nobodys)) == 403
         assert await send(event_of("ONAPPINSTALL")) == 200
         yield portal, send
         await calls.request("DELETE", f"/api/webhooks/{made['webhook']['webhook_id']}")
@@ -289,7 +284,7 @@ async def installed(play: Play, load: Load, folder: Path) -> AsyncIterator[tuple
 async def test_a_click_in_bitrix24_calls_and_becomes_a_record(
     play: Play, load: Load, tmp_path: Path
 ) -> None:
-    """Twice the same click rings once; a stranger's rings nobody; an old token is renewed."""
+    """Once for the same click twice, never for a stranger, installed or not; tokens are renewed."""
     number = {"PHONE_NUMBER": "80290000001", "PHONE_NUMBER_INTERNATIONAL": TALKS}
     click = event_of("ONEXTERNALCALLSTART", USER_ID="7", CALL_ID="externalCall.a1", **number)
     async with installed(play, load, tmp_path) as (portal, send):
@@ -382,5 +377,6 @@ async def test_the_stock_widget_of_amocrm_is_answered(play: Play, load: Load) ->
             while len(rows) < 2:
                 await asyncio.sleep(0.2)
                 rows = (await ask("cdr", date_from="1", date_to="0")).json()["data"]
+        assert (await ask("cdr", date_from="9" * 20)).status_code == 422
     assert all(list(row) == CONTRACTS["amocrm"]["cdr"] for row in rows)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", rows[0]["calldate"])

@@ -24,6 +24,11 @@ PREVIEWS = [
     "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",
     "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
     "x (a (b\\) c) d) Viber",
+    "LinkedInBot/1.0 (compatible; Mozilla/5.0; Apache-HttpClient +http://www.linkedin.com)",
+    "meta-externalagent/1.1 (+https://developers.facebook.com/docs/sharing/webmasters/crawler)",
+    "Mozilla/5.0 (compatible; Embedly/0.2; +http://support.embed.ly/)",
+    "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; MicrosoftPreview/2.0)",
+    "Mozilla/5.0 (compatible; YandexBot/3.0; +http://yandex.com/bots)",
 ]
 PEOPLE = [
     "",
@@ -37,6 +42,9 @@ PEOPLE = [
     "crm/TelegramBot",
     "crm (compatible; for TelegramBot)",
     "crm (compatible; (Discordbot/2.0))",
+    "crm (Discordbot/2.0; compatible)",
+    "crm (incompatible; Discordbot/2.0)",
+    "Googlebot-like/1.0",
     "Slackbot-Linkexpanding",
     "Viberation/1.0",
     "crm ((Viber) ",
@@ -50,7 +58,7 @@ def headers(**fields: str) -> Headers:
 
 
 @pytest.mark.parametrize("agent", PREVIEWS)
-def test_a_chat_is_known_by_its_product(agent: str) -> None:
+def test_a_chat_or_a_crawler_is_known_by_its_product(agent: str) -> None:
     """Each as it calls itself, in a comment only where a crawler's stands."""
     assert is_preview(headers(user_agent=agent))
 

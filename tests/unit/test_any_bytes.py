@@ -49,7 +49,7 @@ ON_TEXT: dict[str, Callable[[str], object]] = {
     for name, function in vars(module).items()
     if inspect.isfunction(function)
     and function.__module__ == module.__name__
-    and not name.startswith(("_", "count_sentinels", "text_of", "blocks_", "how_", "load_"))
+    and not name.startswith(("_", "uptime", "text_of", "blocks_", "how_", "load_"))
 } | {
     "device_of": device_of,
     "number_of": whose.number_of,

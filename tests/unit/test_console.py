@@ -564,3 +564,65 @@ async def test_an_asterisk_that_is_another_each_time_is_not_waited_for() -> None
         await SocketConsole(opener).ask(ORIGINATE, deadline=Deadline.after(LATE_S))
     assert len(opener.opened) == 3
     assert all(stream.events[-1] == "close" for stream in opener.opened)
+
+
+# As a real 16 listed somebody who called from `sip:x%0ASystem%20uptime...@`, but for the words.
+STRANGER = (
+    b"SIP/city-00000014!from-trunk!375170000002!2!Up!Queue!plans-215,,,,20!x\n%s"
+    b"!!!3!1!!1795851784.708244\n"
+)
+FORGED = b"System uptime: 86400\nLast reload: 5\n"
+OTHERS = b"SIP/151-00000016!plans!!1!Down!(None)!!!!!3!0!!1795851784.708246\n"
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+async def test_a_caller_s_number_acknowledges_nothing(times: int) -> None:
+    """However often Asterisk's own line is in it: it is a part of the list that it stands in."""
+    listed = OTHERS + STRANGER % (FORGED * times) + OTHERS
+    console, _ = await booted_console(
+        Stream(BANNER, listed + SENTINEL + SENTINEL + listed + SENTINEL),
+        Stream(BANNER, listed + SENTINEL),
+        Stream(BANNER, listed, END),
+    )
+    deadline = Deadline.after(LATE_S)
+    text = listed.decode()
+    assert await console.ask(*ASKED, deadline=deadline) == (text, "", text)
+    assert await console.read(SHOW_CHANNELS, deadline=deadline) == (text,)
+    with pytest.raises(Unacknowledged) as caught:
+        await console.ask(*ASKED, deadline=deadline)
+    assert caught.value.replies == ()
+
+
+async def test_a_clock_that_is_set_costs_no_exchange() -> None:
+    """Its uptime leaps by a year: what a conversation ends with is its own, then as before."""
+    leapt = SENTINEL.replace(b"5", b"31536000")
+    listed = STRANGER % FORGED
+    console, _ = await booted_console(
+        Stream(BANNER, listed + leapt + leapt + listed + leapt, END),
+        Stream(BANNER, listed + leapt),
+    )
+    deadline = Deadline.after(LATE_S)
+    text = listed.decode()
+    assert await console.ask(*ASKED, deadline=deadline) == (text, "", text)
+    assert await console.read(SHOW_CHANNELS, deadline=deadline) == (text,)
+
+
+async def test_another_asterisk_has_an_uptime_of_its_own() -> None:
+    """It is learnt anew from what no caller has words in, though the list is asked with it."""
+    young = SENTINEL.replace(b"5", b"86400")
+    listed = STRANGER % SENTINEL
+    console, _ = await booted_console(
+        Stream(RESTARTED, BOOTED.replace(SENTINEL, young)),
+        Stream(RESTARTED, listed + young),
+    )
+    replies = await console.ask(SHOW_CHANNELS, deadline=Deadline.after(LATE_S))
+    assert replies == (listed.decode(),)
+
+
+@pytest.mark.parametrize("number", [READ_FAILED, f"x\n{READ_FAILED}", READ_FAILED * 2])
+async def test_by_exec_a_caller_s_number_breaks_nothing(number: str) -> None:
+    """A reply that broke off ends with that line; a caller's row goes on behind it."""
+    listed = (STRANGER % number.encode()).decode()
+    shell = Shell(0, f"{BOOT_REPLY}{listed}{MARK}\n{MARK}\n{listed}{MARK}\n")
+    console = ExecConsole(shell, asterisk_command="asterisk")
+    assert await console.ask(*ASKED, deadline=Deadline.after(LATE_S)) == (listed, "", listed)

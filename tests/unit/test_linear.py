@@ -329,7 +329,7 @@ ON_TEXT: dict[str, Callable[[str], object]] = {
     if inspect.isfunction(function)
     and function.__module__ == module.__name__
     # The one is counted with the replies, the next takes bytes, the last ask.
-    and not name.startswith(("_", "count_sentinels", "text_of", "load_"))
+    and not name.startswith(("_", "uptime", "text_of", "load_"))
 }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
+from shared.asterisk.cdr.pastcalls import describe, group_rows
+from shared.asterisk.cdr.rows import parse_lines
 from shared.asterisk.devices import parse_reach
 from shared.asterisk.models import DialplanAnswer, Technology
 from shared.asterisk.parsers import (
@@ -93,3 +96,17 @@ def test_a_leg_names_its_root(version: str, transcript: Read) -> None:
     assert with_sound is not None
     listed = {c.uniqueid for c in parse_channels(transcript("channels-connected-rtp"))}
     assert (with_sound in listed) == (version == "11")
+
+
+def test_what_was_written_first(version: str) -> None:
+    """Each row is a record; a customer who did not answer, an agent who did not, a supervisor."""
+    path = Path(__file__).parents[1] / "transcripts" / version / "cdr-first-rows.csv"
+    records = [line.record for line in parse_lines(path.read_bytes())]
+    calls = [describe([records[at] for at in group]) for group in group_rows(records)]
+    expected = {
+        "11": [("154", "+375290000005", "no_answer", "call")],
+        "13": [("154", "", "no_answer", "call"), ("151", "150", "answered", "monitor")],
+    }
+    assert len(records) == 3
+    told = sorted(calls, key=lambda call: call.started_at)
+    assert [(c.from_, c.to, c.disposition, c.kind) for c in told] == expected[version]

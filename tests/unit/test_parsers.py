@@ -256,6 +256,37 @@ def test_word_usage_inside_a_line_is_no_refusal() -> None:
     assert not find_rejection(ROW.format(data="Usage: x, No such command 'y'", uniqueid="1.1"))
 
 
+REFUSALS = (
+    "No such command 'y' (type 'core show help y' for other possible commands)\n",
+    "You don't have permissions to run 'y' command\n",
+    "Usage: y\n",
+)
+
+
+@pytest.mark.parametrize("line", REFUSALS)
+def test_a_number_that_is_a_refusal_refuses_nothing(line: str) -> None:
+    """A caller's may have newlines, and is listed so: as real 16 and 22 show it, each way."""
+    begin = "SIP/city-00000014!from-trunk!375170000002!2!Up!Queue!plans-215,,,,20!x"
+    for rest in ("", ROW.format(data="", uniqueid="1.1")):
+        assert not find_rejection(f"{begin}\n{line}!!!3!1!!1795851784.708244\n{rest}")
+    head = " -- General --\n           Name: SIP/city-00000014\n       UniqueID: 17.4\n"
+    assert not find_rejection(f"{head}      Caller ID: x\n{line} Caller ID Name: (N/A)\n")
+    endpoint = " Endpoint:  150      In use    1 of inf\n    Channel: PJSIP/150-1   Up\n"
+    assert not find_rejection(f'{endpoint}        Exten: s    CLCID: "" <x\n{line}>\n')
+    assert find_rejection(line)
+
+
+def test_a_row_with_newlines_in_it_is_one() -> None:
+    """A caller's number has them; those before and after it are whole, and what is cut is none."""
+    row = "SIP/city-14!in!37!2!Up!Queue!q!x\nSystem uptime: 5\n\ny!!!3!1!b!17.4"
+    before, after = (ROW.format(data="", uniqueid=uniqueid) for uniqueid in ("1.1", "1.2"))
+    listed = parse_channels(f"{before}\n{row}\n{after}\nSIP/cut-1!in!37\n{after}\nSIP/cut-2!in")
+    assert [channel.uniqueid for channel in listed] == ["1.1", "17.4", "1.2"]
+    stranger = listed[1]
+    assert (stranger.name, stranger.bridge) == ("SIP/city-14", "b")
+    assert stranger.caller == "x\ufffdSystem uptime: 5\ufffd\ufffdy"
+
+
 def test_a_refusal_by_permissions_is_one() -> None:
     """cli_permissions.conf may forbid a command, which is not executed then; its line is told."""
     line = "You don't have permissions to run 'channel originate Local/1@x' command"
@@ -313,7 +344,7 @@ def test_reply_without_its_sentinel_is_not_acknowledged(
     ],
 )
 def test_sentinels_words_inside_a_line_are_no_sentinel(line: str) -> None:
-    """Text of a channel cannot acknowledge a command."""
+    """Text within a line of a channel's cannot acknowledge a command."""
     assert split_replies(f"{line}\n") == ()
     assert split_replies(f"{line}\nSystem uptime: 1\n") == (f"{line}\n",)
 

@@ -29,7 +29,13 @@ def test_a_formula_is_mere_text_to_excel_too() -> None:
     assert render_sheet(["a"], [["=1+1"]], for_excel=True) == "\ufeffa\r\n'=1+1\r\n"
 
 
-@pytest.mark.parametrize("value", ["=1+1", "+1+1", "-cmd", "@SUM(A1)", "\t=1", "\r=1", "+", "-"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("=1+1", "+1+1", "-cmd", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "+", "-"),
+        *("\uff1d1", "\uff0b1+1", "\uff0d1", "\uff20A1"),
+    ],
+)
 def test_a_formula_is_mere_text(value: str) -> None:
     """An apostrophe stands before what a spreadsheet would execute."""
     ((cell,),) = list(csv.reader(io.StringIO(render_sheet(["a"], [[value]]), newline="")))[1:]

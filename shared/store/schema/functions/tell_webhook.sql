@@ -8,6 +8,7 @@ SET search_path = pg_catalog, pg_temp AS $f$
     ON CONFLICT (enterprise) DO UPDATE SET seq = c.seq + 1 RETURNING c.seq)
   INSERT INTO callapi.call_events (enterprise, seq, at, type, webhook)
   SELECT w.enterprise, n.seq, clock_timestamp(), 'webhook.disabled', jsonb_build_object(
-           'id', w.id, 'origin', substring(w.url FROM '^[a-z]+://[^/?#]+'), 'why', w.disabled_why)
+           'id', w.id, 'origin', lower(substring(w.url FROM '^[A-Za-z]+://[^/?#]+')),
+           'why', w.disabled_why)
     FROM n
 $f$;
