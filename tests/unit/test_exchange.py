@@ -138,7 +138,7 @@ class Server:
     def close(self) -> None:
         """End both sides."""
         self.end.close()
-        self.connection._native._usock.close()
+        self.connection.close()
 
 
 @pytest.fixture
