@@ -18,7 +18,7 @@ from fastapi.openapi.utils import get_openapi
 import asterisk
 from shared.asterisk.models import PHASE_MEANINGS, REASON_MEANINGS
 from shared.description.document import describing
-from shared.description.problem import KINDS
+from shared.description.problem import KINDS, OF_HTTP
 from shared.errors import ServiceError
 from shared.metrics.families import FAMILIES
 from shared.operate import hostlines
@@ -27,31 +27,6 @@ _ROOT = Path(__file__).parents[1]
 METRICS = _ROOT / "docs" / "metrics.md"
 CHECK = _ROOT / "docs" / "check.md"
 API = _ROOT / "docs" / "api.md"
-# Errors that no class of the tree stands for: of HTTP itself, and of the edge.
-OF_HTTP = {
-    "malformed-request": (
-        400,
-        "No HTTP/1.1 that can be read in one way only; nothing was dialled.",
-    ),
-    "origin-not-allowed": (
-        403,
-        "`CORS_ORIGINS` names other pages than this one; nothing was dialled.",
-    ),
-    "not-through-edge": (
-        403,
-        "On AWS: the request went round the CloudFront before the API; nothing was dialled.",
-    ),
-    "not-found": (404, "There is no such endpoint."),
-    "method-not-allowed": (405, "`Allow` says which method is; HEAD places no calls either."),
-    "request-timeout": (408, "Head or body came too slowly; nothing was dialled."),
-    "body-too-large": (413, "A body has at most 16 kB."),
-    "target-too-long": (414, "Path and query have at most 8,192 bytes; nothing was dialled."),
-    "head-too-large": (431, "A request's line and headers have at most 32 kB."),
-    "origin-secret-unreadable": (
-        503,
-        "`ORIGIN_SECRET_ARN` cannot be read, or is malformed: an operator must look.",
-    ),
-}
 # Where a code's page says more than a line can.
 _SEE = {
     "destination-denied": "[Rules](security.md#rules)",
@@ -111,7 +86,8 @@ def remedies() -> Iterable[tuple[str, ...]]:
 
 def codes() -> Iterable[tuple[str, ...]]:
     """Give each code its line of docs/api.md, by its status and then as the tree has it."""
-    told = {code: (kind.status, meaning_of(kind)) for code, kind in KINDS.items()} | OF_HTTP
+    told = {code: (kind.status, meaning_of(kind)) for code, kind in KINDS.items()}
+    told |= {code: (one.status, one.meaning) for code, one in OF_HTTP.items()}
     for code, (status, meaning) in sorted(told.items(), key=lambda one: one[1][0]):
         see = f" See {_SEE[code]}." if code in _SEE else ""
         yield f"`{code}`", str(status), meaning + see

@@ -150,8 +150,10 @@ class Openings:
         self._coming.discard(opening)
         if not opening.cancelled() and opening.exception() is None:
             self._give(opening.result())
-        elif len(self._waiting) > len(self._coming):  # he opens one himself, and learns why
-            self._waiting.popleft().set_result(None)
+        while len(self._waiting) > len(self._coming):  # he opens one himself, and learns why
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
 
     def _give(self, greeted: Greeted) -> None:
         while self._waiting:

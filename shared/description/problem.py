@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -14,18 +14,59 @@ from shared.http.problems import phrase
 
 _CALL_ID = "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11"
 _REQUEST_ID = "72b6584cc4b846f59e9b5652d3fb2122"
-# Refused by HTTP's own rules, before there is an error of the tree: status, and an example.
-FROM_HTTP = {
-    "origin-not-allowed": (
+
+
+class OfHttp(NamedTuple):
+    """A code that no error of the tree stands for.
+
+    `example` is a `detail`; None: no operation answers so, but what is before all of them.
+    """
+
+    status: int
+    example: str | None
+    meaning: str
+
+
+# Refused by HTTP's own rules or by the edge, before there is an error of the tree.
+OF_HTTP = {
+    "malformed-request": OfHttp(
+        400, None, "No HTTP/1.1 that can be read in one way only; nothing was dialled."
+    ),
+    "origin-not-allowed": OfHttp(
         403,
         "CORS_ORIGINS does not name https://crm.example.test: its pages may not call the API",
+        "`CORS_ORIGINS` names other pages than this one; nothing was dialled.",
     ),
-    "not-through-edge": (403, "The API is asked by its own name, not by the gateway's"),
-    "origin-secret-unreadable": (503, "ORIGIN_SECRET_ARN: the secret cannot be read"),
-    "request-timeout": (408, "The body did not arrive within 20 s"),
-    "body-too-large": (413, "The body must not exceed 16384 bytes"),
-    "target-too-long": (414, "The path and query must not exceed 8192 bytes"),
+    "not-through-edge": OfHttp(
+        403,
+        "The API is asked by its own name, not by the gateway's",
+        "On AWS: the request went round the CloudFront before the API; nothing was dialled.",
+    ),
+    "not-found": OfHttp(404, None, "There is no such endpoint."),
+    "method-not-allowed": OfHttp(
+        405, None, "`Allow` says which method is; HEAD places no calls either."
+    ),
+    "request-timeout": OfHttp(
+        408,
+        "The body did not arrive within 20 s",
+        "Head or body came too slowly; nothing was dialled.",
+    ),
+    "body-too-large": OfHttp(
+        413, "The body must not exceed 16384 bytes", "A body has at most 16 kB."
+    ),
+    "target-too-long": OfHttp(
+        414,
+        "The path and query must not exceed 8192 bytes",
+        "Path and query have at most 8,192 bytes; nothing was dialled.",
+    ),
+    "head-too-large": OfHttp(431, None, "A request's line and headers have at most 32 kB."),
+    "origin-secret-unreadable": OfHttp(
+        503,
+        "ORIGIN_SECRET_ARN: the secret cannot be read",
+        "`ORIGIN_SECRET_ARN` cannot be read, or is malformed: an operator must look.",
+    ),
 }
+_FROM_HTTP = {code for code, one in OF_HTTP.items() if one.example is not None}
 
 
 def kinds_below(kind: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
@@ -42,7 +83,7 @@ _SAY_WHEN = (
     *(errors.LimitExceeded, errors.PbxBusy, errors.ConnectTimeout, errors.ConnectFailed),
     *(errors.AuthenticationFailed, errors.HostKeyChanged),
 )
-_CODES: dict[str, Any] = {OPEN: sorted({*KINDS, *FROM_HTTP})}
+_CODES: dict[str, Any] = {OPEN: sorted({*KINDS, *_FROM_HTTP})}
 
 
 class WrongField(BaseModel):
@@ -102,7 +143,7 @@ def example_of(code: str, status: int, *, rings: bool) -> dict[str, Any]:
     body: dict[str, Any] = {
         "title": phrase(status),
         "status": status,
-        "detail": FROM_HTTP[code][1] if kind is None else kind.example,
+        "detail": OF_HTTP[code].example if kind is None else kind.example,
         "code": code,
         "request_id": _REQUEST_ID,
     }

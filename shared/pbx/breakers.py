@@ -6,6 +6,8 @@ admission has read of them.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from shared.errors import DatabaseUnavailable, NotExecuted, PbxError, recorded
 from shared.settings import Settings
 from shared.ssh.connection import Target
@@ -64,7 +66,11 @@ class Breakers:
         if host not in self._told:
             return
         self._told.discard(host)
+        is_told = False
         try:
-            await tell_whole(self._database, host)
-        except DatabaseUnavailable:
-            self._told.add(host)
+            with suppress(DatabaseUnavailable):
+                await tell_whole(self._database, host)
+                is_told = True
+        finally:
+            if not is_told:
+                self._told.add(host)

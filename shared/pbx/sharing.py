@@ -69,6 +69,9 @@ class Sharing:
                 if not own.taken.done():
                     return await turn
                 outcome = await own.outcome
+            except BaseException:
+                _let_go(own)
+                raise
             finally:
                 self._forget(host, own)
                 if not turn.done():
@@ -131,8 +134,21 @@ async def _send_together(
     raise outcome
 
 
+def _let_go(one: Waiting) -> None:
+    """Nobody waits for its outcome any more: close what came just now; `_tell` does what comes."""
+    if not one.outcome.done():
+        one.outcome.cancel()
+    elif not one.outcome.cancelled() and one.outcome.exception() is None:
+        _close(one.outcome.result())
+
+
 def _tell(one: Waiting, outcome: Outcome | None) -> None:
     if not one.outcome.done():
         one.outcome.set_result(outcome)
-    elif isinstance(outcome, OriginateUnknown) and outcome.pending is not None:
-        outcome.pending.close()  # whoever waited has gone
+    else:
+        _close(outcome)  # whoever waited has gone
+
+
+def _close(outcome: Outcome | None) -> None:
+    if isinstance(outcome, OriginateUnknown) and outcome.pending is not None:
+        outcome.pending.close()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
 from demo.postgres import free_port
+from shared.store.breakers import tell_broken
+from shared.store.database import Database
 from tests.integration.service import (
     PHONE,
     Process,
@@ -238,6 +241,21 @@ async def test_who_tries_a_host_and_dies_is_replaced(start: Services) -> None:
     service.postgres.execute(broken.format("'-6 minutes'"))
     assert (await service.call("151", secret=OTHER)).status_code == 200
     assert len(service.postgres.execute("SELECT * FROM callapi.broken_hosts")) == 1
+
+
+async def test_who_fails_while_nobody_is_to_try_prolongs_nothing(database: Database) -> None:
+    """A follower that has lost its way to a PBX would keep all others from it for good."""
+    left = (
+        "SELECT until < clock_timestamp() + interval '600 s' AS soon FROM callapi.broken_hosts"
+        " WHERE host = '192.0.2.1'"
+    )
+    tell = partial(tell_broken, database, "192.0.2.1", code="ssh-connect-failed", detail="refused")
+    await tell(retry_s=600)
+    await tell(retry_s=6000)
+    assert await database.run(left) == [{"soon": True}]
+    await database.run(_TIME_IS_OVER)
+    await tell(retry_s=6000)
+    assert await database.run(left) == [{"soon": False}]
 
 
 async def test_a_process_that_is_connected_goes_on(start: Services) -> None:

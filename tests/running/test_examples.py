@@ -48,13 +48,6 @@ async def running(
 
 
 @pytest.fixture
-async def play(running: Play) -> Play:
-    """The same, with an empty database and a PBX that has rung nobody."""
-    await running.anew()
-    return running
-
-
-@pytest.fixture
 def load(play: Play, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Load an example as `python NAME.py` does, with the environment that it asks for."""
 

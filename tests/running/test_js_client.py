@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +10,12 @@ import pytest
 from anyio import to_thread
 
 from tests.integration import node
-from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, Play, playing
+from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, Play
 from tests.integration.service import SECRET
-from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
 _DRIVER = Path(__file__).with_name("js_client.mjs")
-
-
-@pytest.fixture(scope="module")
-async def running(
-    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Play]:
-    """One process for all tests here."""
-    node.program("node")
-    async with playing(postgres, tmp_path_factory.mktemp("client")) as play:
-        yield play
-
-
-@pytest.fixture
-async def play(running: Play) -> Play:
-    """The same, with an empty database and a PBX that has rung nobody."""
-    await running.anew()
-    return running
 
 
 async def does(play: Play, test: str) -> Any:

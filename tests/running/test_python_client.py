@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import get_type_hints
 
@@ -13,9 +12,8 @@ from anyio import to_thread
 from asterisk_calls import AsyncCalls, Call, Calls, CallsError, Event, OutcomeUnknown, Placed
 
 from tests.describe import WRITTEN
-from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, TALKS_ON, Play, playing
+from tests.integration.playing import AGENT, IS_BUSY, NO_ANSWER, TALKS, TALKS_ON, Play
 from tests.integration.service import PHONE, SECRET, until
-from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -29,22 +27,6 @@ UNKNOWN = {
     "dialled": "unknown",
     "call_id": "7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11",
 }
-
-
-@pytest.fixture(scope="module")
-async def running(
-    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Play]:
-    """One process for all tests here."""
-    async with playing(postgres, tmp_path_factory.mktemp("client")) as play:
-        yield play
-
-
-@pytest.fixture
-async def play(running: Play) -> Play:
-    """The same, with an empty database and a PBX that has rung nobody."""
-    await running.anew()
-    return running
 
 
 class Between(httpx.AsyncBaseTransport):

@@ -31,6 +31,10 @@ class Socket:
         await self._greets.wait()
         return self._banner
 
+    def ends(self) -> None:
+        """End instead of greeting."""
+        self._banner = b""
+
     def write(self, data: bytes) -> None:
         """Nothing is written to one that nobody has taken."""
         raise AssertionError(data)
@@ -200,6 +204,26 @@ async def test_who_gives_up_leaves_it_to_the_next() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert await asterisk.take() == 1
+
+
+async def test_none_is_told_that_nothing_comes_who_has_given_up() -> None:
+    """The next who waits opens one himself, and no callback fails."""
+    asterisk, failures = Asterisk(), list[dict[str, object]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: failures.append(told))
+    asterisk.greets.clear()
+    asterisk.openings.expect(2, Deadline.after(LATE_S))
+    await turned()
+    gives_up, goes_on = (asyncio.create_task(asterisk.take()) for _ in range(2))
+    await turned()
+    for socket in asterisk.sockets:
+        socket.ends()
+    asterisk.greets.set()
+    # As a time-out does, between the end of what was to come and the word of it.
+    asyncio.get_running_loop().call_soon(asterisk.openings._waiting[0].cancel)
+    assert await goes_on == 3
+    with pytest.raises(asyncio.CancelledError):
+        await gives_up
+    assert failures == []
 
 
 async def test_who_has_no_time_left_has_written_nothing() -> None:

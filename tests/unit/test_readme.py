@@ -14,10 +14,11 @@ from pydantic import SecretStr
 from asterisk import app
 from demo.numbers import AGENTS, CUSTOMERS
 from shared import errors
+from shared.description.problem import OF_HTTP
 from shared.errors import ServiceError
 from shared.operate.__main__ import _parser
 from shared.settings import Rate, Settings
-from tests.describe import OF_HTTP, TABLES
+from tests.describe import TABLES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -87,7 +88,7 @@ def raised() -> set[str]:
 
 def codes() -> dict[str, int]:
     """Collect every code that an answer may have, with its status."""
-    found = {code: status for code, (status, _) in OF_HTTP.items()}
+    found = {code: one.status for code, one in OF_HTTP.items()}
     waiting: list[type[ServiceError]] = [ServiceError]
     names = raised()
     while waiting:

@@ -17,7 +17,7 @@ from shared.asterisk.socket_console import SocketConsole, SocketExchange
 from shared.asterisk.together import fit_together, originate_together
 from shared.deadline import Deadline
 from shared.errors import CommandRejected, ConnectionLost, PbxBusy, ServiceError, SocketRefused
-from shared.pbx.sharing import Send, Sharing
+from shared.pbx.sharing import Send, Sharing, _tell
 from tests.orders import call_order
 from tests.unit.exchanges import Scripted, Told
 
@@ -347,3 +347,28 @@ async def test_whatever_breaks_nobody_rings_twice(
         assert rung == 1 or word == "ssh-connection-lost"
         assert rung == 0 or word in {f"17.{code}", "outcome-unknown"}
     assert not host.sharing._waiting
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_who_is_given_up_as_the_outcome_comes_leaves_nothing_open(*, is_told: bool) -> None:
+    """Told in that very moment or only then: what could still be listened to is closed."""
+    sharing, pending = Sharing(), Told()
+
+    async def use(_: Send) -> Originated:
+        await asyncio.Future()
+        raise AssertionError
+
+    task = asyncio.create_task(sharing.originate(HOST, command("151"), Deadline.after(30), use))
+    await asyncio.sleep(0)
+    (waiting,) = sharing._waiting[HOST]
+    waiting.taken.set_result(None)
+    unknown = OriginateUnknown("broke off", pending)
+    if is_told:
+        _tell(waiting, unknown)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if not is_told:
+        _tell(waiting, unknown)
+    assert pending.closed
+    assert not sharing._waiting
