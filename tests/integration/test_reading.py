@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from shared.events import change
-from shared.store.calls import Call, get_call_and_newest
+from shared.store.calls import Call, Filter, get_call_and_newest, list_calls
+from shared.store.connection import Rows
+from shared.store.database import Database
 from tests.integration.service import OTHER_PHONE, PHONE, SECRET, Service, until
 from tests.integration.test_feed import tell
 
@@ -282,3 +284,45 @@ async def test_a_call_tells_of_both_parties(service: Service) -> None:
     assert call["agent"] == {"answered_by": "pbx", "ring_s": 6, "talk_s": 0}
     assert call["customer"] == {"answered_by": "phone", "ring_s": 3, "talk_s": None}
     assert (await service.http.get(f"/api/calls/{call_id}")).json() == call
+
+
+class Explaining:
+    """Runs statements, and keeps how the database goes about the newest."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.plan = ""
+
+    async def run(self, sql: str, **parameters: Any) -> Rows:
+        """Have it explained, and run it."""
+        lines = await self._database.run(f"EXPLAIN {sql}", **parameters)
+        self.plan = " ".join(str(line["QUERY PLAN"]) for line in lines)
+        return await self._database.run(sql, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Filter(), "calls_by_page"),
+        (Filter(extension="199"), "calls_of_code"),
+        (Filter(numbers=("+375440000001", "80440000001")), "calls_of_phone"),
+        (Filter(is_open=True), "calls_open"),
+    ],
+)
+async def test_few_calls_are_found_among_many(
+    database: Database, wanted: Filter, index: str
+) -> None:
+    """A number, an extension, what is open: by an index, not through all of an enterprise's."""
+    await database.run(
+        "INSERT INTO callapi.calls (call_id, enterprise, host, kind, code, phone, state, phase,"
+        " created_at, ended_at) SELECT gen_random_uuid(), '0367', '192.0.2.1', 'call',"
+        " CASE n WHEN 7 THEN '199' ELSE '150' END,"
+        " CASE n WHEN 7 THEN '+375440000001' ELSE '+37529' || 1000000 + n END,"
+        " 'executed', 'ended', clock_timestamp() - n * interval '1 minute',"
+        " CASE WHEN n <> 7 THEN clock_timestamp() END FROM generate_series(1, 20000) n"
+    )
+    await database.run("ANALYZE callapi.calls")
+    door = Explaining(database)
+    found = (await list_calls(door, "0367", wanted, limit=100)).calls
+    assert len(found) == (100 if wanted == Filter() else 1)
+    assert f" {index} " in door.plan, door.plan
