@@ -65,6 +65,8 @@ class Openings:
         open_stream: opens it; what it raises, `take` raises.
         at_once: how many may wait for their banner at once; Asterisk's backlog holds two.
         ahead_s: how old a socket may be that was opened ahead; 0: none is.
+
+    `ended` counts those that waited for their use and did not last: their Asterisk may have ended.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class Openings:
         self._coming: set[asyncio.Task[Greeted]] = set()
         self._waiting: deque[asyncio.Future[Greeted | None]] = deque()
         self._timers: dict[Greeted, asyncio.TimerHandle] = {}
-        self._pid: int | None = None
+        self._banner: Banner | None = None
+        self.ended = 0
         self._taken_at = clock()
         self._is_closed = False
 
@@ -173,8 +176,7 @@ class Openings:
         return self._ahead_s or _BESIDE_S
 
     def _expire(self, greeted: Greeted) -> None:
-        self._ready.remove(greeted)
-        self._unkept(greeted).stream.close()
+        self._drop(greeted)
         if greeted.stream.is_quiet and self._clock() - self._taken_at < _WANTED_S:
             self.open_ahead()
 
@@ -186,10 +188,14 @@ class Openings:
         """Let go of what is too old, has ended or is another Asterisk's: the timer may be late."""
         youngest = self._clock() - self._longest_s
         for greeted in tuple(self._ready):
-            is_usable = greeted.stream.is_quiet and greeted.banner.pid == self._pid
+            is_usable = greeted.stream.is_quiet and greeted.banner == self._banner
             if not is_usable or greeted.at < youngest:
-                self._ready.remove(greeted)
-                self._unkept(greeted).stream.close()
+                self._drop(greeted)
+
+    def _drop(self, greeted: Greeted) -> None:
+        self.ended += not greeted.stream.is_quiet
+        self._ready.remove(greeted)
+        self._unkept(greeted).stream.close()
 
     async def _open(self, deadline: Deadline) -> Greeted:
         try:
@@ -206,7 +212,7 @@ class Openings:
                 raise
         finally:
             self._places.release()
-        self._pid = banner.pid
+        self._banner = banner
         return Greeted(stream, banner, self._clock())
 
 

@@ -7,6 +7,7 @@ is ever written before a valid banner came: until then a failure is certainly ha
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from shared.asterisk.commands import SHOW_SETTINGS, SHOW_UPTIME, WAIT_FULLY_BOOTED, checked
 from shared.asterisk.console import (
@@ -17,6 +18,7 @@ from shared.asterisk.console import (
     Exchange,
     Unacknowledged,
 )
+from shared.asterisk.models import Banner
 from shared.asterisk.openings import Greeted, Openings, Socket, Stream
 from shared.asterisk.parsers import (
     parse_entity_id,
@@ -33,6 +35,7 @@ _PREFIX = b"cli quit after "
 _BOOT = (WAIT_FULLY_BOOTED, SHOW_SETTINGS)
 _MAX_WRITE_BYTES = 512
 _MOST_STARTS = 3
+_Life: TypeAlias = tuple[Banner, int]
 
 
 class SocketExchange(Exchange):
@@ -131,8 +134,8 @@ class SocketConsole(Console):
         ahead_s: float = 0.0,
     ) -> None:
         self._openings = Openings(open_stream, at_once=at_once, ahead_s=ahead_s)
-        self._booted_pid: int | None = None
         self._uptime = Uptime()
+        self._booted: _Life | None = None
 
     async def send(self, *commands: str, deadline: Deadline) -> Exchange:
         """See `Console.send`."""
@@ -140,7 +143,7 @@ class SocketConsole(Console):
             greeted = await self._openings.take(deadline)
             try:
                 self.version = greeted.banner.version
-                if greeted.banner.pid == self._booted_pid:
+                if self._life(greeted) == self._booted and not self._uptime.is_younger:
                     return _write(greeted.stream, commands, deadline, self._uptime)
                 await self._boot(greeted, (), deadline)
             except BaseException:
@@ -155,7 +158,7 @@ class SocketConsole(Console):
 
     async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """See `Console.read`; the first time in the exchange that waits for Asterisk's boot."""
-        if self._booted_pid is not None or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
+        if self._booted is not None or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
             return await self.ask(*commands, deadline=deadline)
         greeted = await self._openings.take(deadline)
         try:
@@ -172,6 +175,7 @@ class SocketConsole(Console):
         For the first second of its life it accepts calls and loses them, since its dialplan is not
         loaded yet.
         """
+        life = self._life(greeted)
         try:
             uptime = Uptime()  # its first sentinel follows what no caller has words in
             asked = _write(greeted.stream, (*_BOOT, *commands), deadline, uptime)
@@ -186,8 +190,12 @@ class SocketConsole(Console):
             raise SocketRefused("Asterisk is starting")
         entity_id = parse_entity_id(settings)
         self.identity = f"{entity_id} {greeted.banner.host}" if entity_id else None
-        self._booted_pid, self._uptime = greeted.banner.pid, uptime
+        self._uptime, self._booted = uptime, life
         return tuple(replies)
+
+    def _life(self, greeted: Greeted) -> _Life:
+        """Tell Asterisk's life by whatever is another one's: in a container each has the pid 1."""
+        return greeted.banner, self._openings.ended
 
     def expect(self, count: int, deadline: Deadline) -> None:
         """See `Console.expect`."""

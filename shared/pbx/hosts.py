@@ -48,7 +48,7 @@ from shared.pbx.connecting import open_pool
 from shared.pbx.readiness import Readiness
 from shared.pbx.sharing import Send, Sharing
 from shared.pbx.state import Failure, HostState, Observed
-from shared.pbx.transports import Line, Lines, may_be_ahead
+from shared.pbx.transports import Line, Lines, may_be_ahead, replace_line
 from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.ssh.connection import Connection, Target
@@ -333,9 +333,10 @@ class Pbx:
 
         async def ask(connection: Connection) -> T:
             nonlocal refusals
-            line = self._lines.get(connection)
-            line = await self._choose.choose(line, connection, refusals, deadline)
-            self._lines[connection] = line
+            known = self._lines.get(connection)
+            line = await self._choose.choose(known, connection, refusals, deadline)
+            if line is not known:
+                replace_line(self._lines, connection, line)
             if then:
                 line.console.expect(1 + then, deadline)
             try:

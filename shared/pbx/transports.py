@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from weakref import ref
 
@@ -158,6 +158,19 @@ class Lines:
 
     def _open(self, transport: Transport, connection: Connection) -> Line:
         return Line(transport, transport.open(connection, self._settings))
+
+
+def replace_line(
+    lines: MutableMapping[Connection, Line], connection: Connection, line: Line
+) -> None:
+    """Use another line; whatever the one before has ready, or comes to have, is let go of.
+
+    Two requests may have chosen at once: of the line of the first nobody would think again.
+    """
+    before = lines.get(connection)
+    lines[connection] = line
+    if before is not None:
+        before.console.close()
 
 
 async def _is_refused(line: Line, deadline: Deadline) -> bool:

@@ -12,7 +12,7 @@ INSERT INTO callapi.broken_hosts AS b (host, code, detail, until)
 VALUES (:host, :code, :detail, clock_timestamp() + make_interval(secs => :retry_s))
 ON CONFLICT (host) DO UPDATE
   SET code = EXCLUDED.code, detail = EXCLUDED.detail, until = EXCLUDED.until, prober = NULL
-WHERE b.until <= clock_timestamp() OR b.prober IS NOT NULL
+WHERE b.prober IS NOT NULL OR b.until <= clock_timestamp() - interval '5 minutes'
 """
 _CLEAR = "DELETE FROM callapi.broken_hosts WHERE host = :host"
 
@@ -40,8 +40,8 @@ async def tell_broken(
 ) -> None:
     """Let all know that a PBX was tried just now, in vain; nobody is to try for `retry_s`.
 
-    Who fails while that lasts prolongs nothing: a follower whose network has lost a PBX tries it
-    again and again, and would keep the others from it for good.
+    Only the failure of one whose turn it is to try prolongs that: a follower whose network has lost
+    a PBX tries it again and again, and would keep the others from it nearly always.
     """
     await database.run(_TELL, host=host, code=code, detail=detail, retry_s=retry_s)
 

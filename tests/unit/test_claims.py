@@ -10,7 +10,7 @@ import pytest
 
 from shared.asterisk.client import list_channels, redirect
 from shared.asterisk.commands import OriginateCall
-from shared.asterisk.models import Context, Extension
+from shared.asterisk.models import Banner, Context, Extension
 from shared.asterisk.originating import originate
 from shared.asterisk.parsers import parse_channels
 from shared.asterisk.socket_console import SocketConsole
@@ -124,7 +124,7 @@ class Faulty:
 def booted(step: str, error: Exception) -> SocketConsole:
     """Make a console that knows its Asterisk, whose exchange fails at a step."""
     console = SocketConsole(Faulty(step, error).open)
-    console._booted_pid = 1
+    console._booted = Banner("pbx", 1, "16.28.0"), 0
     return console
 
 

@@ -607,6 +607,50 @@ async def test_a_clock_that_is_set_costs_no_exchange() -> None:
     assert await console.read(SHOW_CHANNELS, deadline=deadline) == (text,)
 
 
+async def test_a_restart_with_the_same_pid_is_known_by_the_uptime() -> None:
+    """As in a container: once it turned out to be less, the next exchange awaits the boot."""
+    old = SENTINEL.replace(b"5", b"86400")
+    boot, real = Stream(BANNER, BOOTED), Stream(BANNER, SENTINEL)
+    opener = Opener(
+        Stream(BANNER, BOOTED.replace(SENTINEL, old)),
+        *(Stream(BANNER, old), Stream(BANNER, SENTINEL, END)),
+        *(boot, real, last := Stream(BANNER, SENTINEL)),
+    )
+    console = SocketConsole(opener)
+    for _ in range(4):
+        await console.ask(ORIGINATE, deadline=Deadline.after(LATE_S))
+    assert b"waitfullybooted" in boot.written[0]
+    assert [ORIGINATE.encode() in stream.written[0] for stream in (real, last)] == [True, True]
+
+
+@pytest.mark.parametrize("banner", [b"other/100/16.28.0\n", b"pbx/100/18.0.0\n"])
+async def test_another_container_s_asterisk_has_the_same_pid(banner: bytes) -> None:
+    """Its host's name or its version tells that it is another, whose boot is awaited."""
+    boot, real = Stream(banner, BOOTED), Stream(banner, SENTINEL)
+    console, _ = await booted_console(boot, real)
+    await console.ask(ORIGINATE, deadline=Deadline.after(LATE_S))
+    assert b"waitfullybooted" in boot.written[0]
+    assert ORIGINATE.encode() in real.written[0]
+
+
+async def test_what_was_ready_and_ended_tells_of_a_restart() -> None:
+    """Asterisk ends no console by itself: what comes after may be another one, not booted yet."""
+    ready, boot, real = (Stream(BANNER, *said) for said in ((), (BOOTED,), (SENTINEL,)))
+    opener = Opener(Stream(BANNER, BOOTED), Stream(BANNER, SENTINEL), ready, boot, real)
+    console = SocketConsole(opener, ahead_s=LATE_S)
+    await console.ask("core show version", deadline=Deadline.after(LATE_S))
+    console.open_ahead()
+    async with asyncio.timeout(LATE_S):
+        while ready.events != ["read"]:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    ready.is_quiet = False
+    await console.ask(ORIGINATE, deadline=Deadline.after(LATE_S))
+    assert ready.events[-1] == "close"
+    assert b"waitfullybooted" in boot.written[0]
+    assert ORIGINATE.encode() in real.written[0]
+
+
 async def test_another_asterisk_has_an_uptime_of_its_own() -> None:
     """It is learnt anew from what no caller has words in, though the list is asked with it."""
     young = SENTINEL.replace(b"5", b"86400")

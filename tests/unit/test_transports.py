@@ -14,12 +14,13 @@ from shared.asterisk.exec_console import Running
 from shared.asterisk.openings import Socket
 from shared.deadline import Deadline
 from shared.errors import AsteriskUnavailable, ConnectionLost, SocketRefused
-from shared.pbx.transports import Line, Lines
+from shared.pbx.transports import Line, Lines, replace_line
 from shared.settings import Settings
 from shared.ssh.connection import Connection
 
 pytestmark = pytest.mark.anyio
 
+LATE_S = 30
 REFUSALS = 3  # what the callers of `choose` have met before it looks further
 SENTINEL = b"System uptime: 5\nLast reload: 5\n"
 
@@ -32,11 +33,13 @@ class OpenSocket:
     def __init__(self, *, silent: bool) -> None:
         self._waiting = [b"pbx/100/16.28.0\n", b"Asterisk has fully booted.\n" + 3 * SENTINEL]
         self._silent = silent
+        self.greeted = self.closed = False
 
     async def read(self) -> bytes:
         """Return the next bytes."""
         if self._silent:
             await asyncio.Event().wait()
+        self.greeted = True
         return self._waiting.pop(0)
 
     def write(self, data: bytes) -> None:
@@ -44,6 +47,7 @@ class OpenSocket:
 
     def close(self) -> None:
         """End."""
+        self.closed = True
 
 
 class Ended:
@@ -72,13 +76,15 @@ class Host:
         self.socket: str | Exception = "answers"
         self.executes = True
         self.opens = self.runs = 0
+        self.sockets: list[OpenSocket] = []
 
     async def open_socket(self, path: str, deadline: Deadline) -> Socket:
         """Open the socket, or refuse."""
         self.opens += 1
         if isinstance(self.socket, Exception):
             raise self.socket
-        return OpenSocket(silent=self.socket == "silent")
+        self.sockets.append(OpenSocket(silent=self.socket == "silent"))
+        return self.sockets[-1]
 
     async def start(self, command: str, deadline: Deadline) -> Running:
         """Run a shell line; `echo` prints its mark."""
@@ -138,6 +144,23 @@ async def test_a_line_keeps_no_connection(transport: str) -> None:
     assert not lines
     with pytest.raises(ConnectionLost):
         await line.console.ask("core show version", deadline=deadline)
+
+
+async def test_what_a_line_has_ready_ends_with_it(chooser: Chooser) -> None:
+    """Else each would hold a console, and renew it, for as long as its connection lives."""
+    host = cast("Connection", chooser.host)
+    lines: dict[Connection, Line] = {}
+    for count in (1, 2):
+        line = await chooser.lines.choose(None, host, 0, Deadline.after(LATE_S))
+        replace_line(lines, host, line)
+        line.console.open_ahead()
+        async with asyncio.timeout(LATE_S):
+            while sum(socket.greeted for socket in chooser.host.sockets) < count:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert [socket.closed for socket in chooser.host.sockets] == [True, False]
+    line.console.close()
+    assert chooser.host.sockets[-1].closed
 
 
 async def test_a_forbidden_socket_gives_way(chooser: Chooser) -> None:
