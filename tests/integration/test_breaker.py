@@ -23,6 +23,7 @@ from tests.integration.service import (
     make_pbx,
     run_process,
     seed,
+    until,
 )
 from tests.postgres import Postgres
 
@@ -220,7 +221,7 @@ async def test_a_host_that_one_process_has_reached_is_used_by_all(
             assert (await other.call("+375290000003")).status_code == 200
             assert postgres.execute("SELECT * FROM callapi.broken_hosts") == []
             assert (await one.call("+375290000004")).status_code == 200
-            assert revived.invites["150"] == 2
+            await until(lambda: revived.invites["150"] == 2)
 
 
 async def test_who_tries_a_host_and_dies_is_replaced(start: Services) -> None:

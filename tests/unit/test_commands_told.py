@@ -36,6 +36,8 @@ NOT_RUN = {
     "aws": "nothing here asks AWS",
     "task=$(aws": "nothing here asks AWS",
     "export": "sets what the command after it reads",
+    "image=": "likewise",
+    "cd": "goes where the command after it is run",
     "curl https://ID.execute-api": "nothing here asks AWS",
     "systemctl": "no systemd runs where tests do; test_deployed_files.py reads the units",
     "cp /opt": "likewise",
