@@ -96,8 +96,10 @@ async def test_whatever_fails_is_sent_again_under_the_same_name(
     webhook, secret = await hooks.add(receiver.url)
     receiver.answers.append(answer)
     tell(postgres, "0367", 2)
-    async with hooks.sending(whole_s=1.0):
+    never_comes = noted["error"] == "timeout"
+    async with hooks.sending(whole_s=1.0 if never_comes else 15.0) as senders:
         row = await hooks.attempted(webhook, 1)
+        senders._poster._whole_s = 15.0
         assert (row["after_seq"], row["failures"]) == (0, 1)
         pause = (row["due_at"] - row["failed_at"]).total_seconds()
         assert 3 < pause < 7
@@ -109,6 +111,19 @@ async def test_whatever_fails_is_sent_again_under_the_same_name(
     first = (await hooks.log(webhook))[-1]
     assert {"status": first.status, "error": first.error} == noted
     assert hooks.row(webhook)["failures"] == 0
+
+
+async def test_interim_answers_without_end_are_no_answer(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """Some kilobytes of them are read, and nobody waits for the time-out."""
+    webhook, _ = await hooks.add(receiver.url)
+    receiver.answers.append(b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000)
+    tell(postgres, "0367", 1)
+    async with hooks.sending():
+        await hooks.attempted(webhook, 1)
+    (attempt,) = await hooks.log(webhook)
+    assert (attempt.status, attempt.error) == (None, "no-answer")
 
 
 @pytest.mark.parametrize("answer", ["half", "endless"])
@@ -379,11 +394,12 @@ async def test_whoever_has_lost_the_lease_notes_nothing(
     webhook, _ = await hooks.add(receiver.url)
     receiver.answers.append("hang")
     tell(postgres, "0367", 1)
-    async with hooks.sending(whole_s=2.0):
+    async with hooks.sending():
         await until(lambda: len(receiver.got) == 1)
         async with hooks.sending():
             postgres.execute("UPDATE callapi.webhooks SET lease_until = clock_timestamp()")
             await hooks.reach(webhook, 1)
+        receiver.cut()
         await until(lambda: receiver.open == 0)
     assert receiver.got[0].id == receiver.got[1].id
     row = hooks.row(webhook)
