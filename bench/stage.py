@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import pg8000.native
-
 from demo.postgres import free_port
+from shared.store.connection import Native
 from tests.pbx.lab import Lab
 from tests.postgres import Postgres
 from tests.processes import descendants
@@ -58,7 +57,7 @@ class Durable(Postgres):
         """Make a database beside the first, as that is now; nobody may be in it."""
         self.give_up_kept()
         login = ("postgres", "127.0.0.1", "template1", self.port, self.password)
-        connection = pg8000.native.Connection(*login)
+        connection = Native(*login)
         connection.run(f'CREATE DATABASE "{name}" TEMPLATE postgres')
         connection.close()
 

@@ -16,7 +16,7 @@ import pg8000.native
 
 from demo import postgres as embedded
 from shared.settings import Settings
-from shared.store.connection import Rows
+from shared.store.connection import Native, Rows
 from shared.store.database import Database
 from shared.store.migrations import migrate
 from tests.certificate import make_certificate
@@ -54,7 +54,7 @@ class Postgres(embedded.Postgres):
     def __init__(self, binaries: Path | None = None) -> None:
         super().__init__(Path(), PASSWORD, binaries=binaries)
         self._guard = threading.Lock()
-        self._kept: list[pg8000.native.Connection] = []
+        self._kept: list[Native] = []
         self.tls = "openssl" in self.run_program("pg_config", "--configure")
 
     def start(self) -> Self:
@@ -130,14 +130,12 @@ class Postgres(embedded.Postgres):
         assert is_ordered or not is_of_table, f"Several rows in no order: {sql}"
         return [dict(zip(columns, row, strict=True)) for row in rows or ()]
 
-    def _take_kept(self) -> pg8000.native.Connection:
+    def _take_kept(self) -> Native:
         with self._guard:
             return self._kept.pop() if self._kept else self._log_in()
 
-    def _log_in(self) -> pg8000.native.Connection:
-        return pg8000.native.Connection(
-            *("postgres", "127.0.0.1"), port=self.port, password=PASSWORD, timeout=60
-        )
+    def _log_in(self) -> Native:
+        return Native(*("postgres", "127.0.0.1"), port=self.port, password=PASSWORD, timeout=60)
 
     def give_up_kept(self) -> None:
         """Close what `execute` keeps."""
@@ -182,7 +180,7 @@ class Postgres(embedded.Postgres):
         )
 
 
-def _give_up(connection: pg8000.native.Connection) -> None:
+def _give_up(connection: Native) -> None:
     with contextlib.suppress(pg8000.native.Error, OSError):
         connection.close()
 

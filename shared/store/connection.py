@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import anyio.to_thread
 import pg8000.exceptions
+import pg8000.native
 from pg8000.converters import make_params
 from pg8000.core import SYNC_MSG, Context
 from scramp import ScramException  # type: ignore[import-untyped]
@@ -53,6 +54,25 @@ class _Memory:
     def read(self, size: int) -> bytes:
         data, self._received = self._received[:size], self._received[size:]
         return bytes(data)
+
+
+class Native(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has no types
+    """pg8000's connection, which lets go of its descriptor once it is closed or refused."""
+
+    def close(self) -> None:
+        """Close it; pg8000 leaves its file, with which the descriptor stays open.
+
+        Raises:
+            pg8000.exceptions.InterfaceError: it is closed already.
+        """
+        link, file = self._usock, self._sock
+        try:
+            super().close()
+        finally:
+            if file is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    link.settimeout(0)  # what it could not send it tries again here
+                    file.close()
 
 
 class Connection:

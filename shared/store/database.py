@@ -22,7 +22,6 @@ from weakref import WeakKeyDictionary
 import anyio
 import anyio.to_thread
 import pg8000.exceptions
-import pg8000.native
 
 from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.deadline import Deadline
@@ -34,6 +33,7 @@ from shared.store.connection import (
     DRIVER_ERRORS,
     PINNED,
     Connection,
+    Native,
     RoleUnset,
     Rows,
     rows_of,
@@ -414,16 +414,14 @@ class Database:
         }
         if where.postgres_host.startswith("/"):
             path = f"{where.postgres_host.rstrip('/')}/.s.PGSQL.{where.postgres_port}"
-            return pg8000.native.Connection(unix_sock=path, ssl_context=False, **options)
+            return Native(unix_sock=path, ssl_context=False, **options)
         address = (where.postgres_host, where.postgres_port)
         link = socket.create_connection(address, timeout_s)
         try:
             # Without it the TLS handshake and SCRAM wait for delayed acknowledgements: +40 ms.
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return pg8000.native.Connection(
-                host=where.postgres_host, sock=link, ssl_context=self._tls, **options
-            )
+            return Native(host=where.postgres_host, sock=link, ssl_context=self._tls, **options)
         except BaseException:
             link.close()
             raise

@@ -82,7 +82,8 @@ def folder() -> Iterator[Path]:
 def base(folder: Path) -> Path:
     """What stands for the base image, made anew."""
     done = subprocess.run(
-        ["tests/deploy/base.sh", folder / "base"],
+        # What it mounts ends with it, however that ends, before the folder is removed.
+        ["unshare", "--mount", "tests/deploy/base.sh", folder / "base"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

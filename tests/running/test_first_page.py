@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pg8000.native
 import pytest
 from anyio import to_thread
 
 from demo.postgres import free_port
 from demo.standin import StandIn
+from shared.store.connection import Native
 from tests.integration.installed import ROOT, install
 from tests.integration.service import SSH_PASSWORD
 from tests.postgres import PASSWORD, Postgres
@@ -116,7 +116,7 @@ async def test_a_real_pbx_is_set_up_as_shown(postgres: Postgres, tmp_path: Path)
 
 def paste(postgres: Postgres, database: str, *statements: str) -> None:
     """Execute statements as psql does, each by itself."""
-    connection = pg8000.native.Connection(
+    connection = Native(
         "postgres", host="127.0.0.1", port=postgres.port, password=PASSWORD, database=database
     )
     with contextlib.closing(connection):

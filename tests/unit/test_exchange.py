@@ -10,14 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pg8000.exceptions
-import pg8000.native
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.store import connection as own
 from shared.store import database
-from shared.store.connection import DRIVER_ERRORS, Connection, Rows
+from shared.store.connection import DRIVER_ERRORS, Connection, Native, Rows
 from shared.store.exchange import Replies, Unreadable, exchange
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +105,7 @@ class Server:
     def __init__(self) -> None:
         ours, self.end = socket.socketpair()
         self.end.sendall(message(b"R", struct.pack(">i", 0)) + READY)
-        native = pg8000.native.Connection("u", sock=ours, ssl_context=False, timeout=5)
+        native = Native("u", sock=ours, ssl_context=False, timeout=5)
         self.end.recv(10_000)
         self.connection = Connection(native, "BEGIN", is_set=True)
         statement = SimpleNamespace(
@@ -139,7 +138,7 @@ class Server:
     def close(self) -> None:
         """End both sides."""
         self.end.close()
-        self.connection._native._usock.close()
+        self.connection.close()
 
 
 @pytest.fixture
@@ -270,3 +269,14 @@ async def test_more_than_a_link_takes_is_sent_in_the_end() -> None:
     assert replies.is_whole
     ours.close()
     end.close()
+
+
+def test_a_closed_connection_has_no_descriptor() -> None:
+    """Whoever has pg8000's file still, as an error's traceback does, keeps it open no longer."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(message(b"R", struct.pack(">i", 0)) + READY)
+    native = Native("u", sock=ours, ssl_context=False, timeout=5)
+    file = native._sock
+    native.close()
+    assert (ours.fileno(), file.closed) == (-1, True)
+    theirs.close()
