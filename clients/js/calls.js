@@ -33,7 +33,7 @@ export class CallsError extends Error {
     this.dialled = told.dialled ?? null
     this.requestId = told.request_id ?? null
     this.callId = told.call_id ?? null
-    this.retryAfterS = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null
+    this.retryAfterS = /^\d+$/.test(retryAfter ?? "") ? Math.min(Number(retryAfter), 3600) : null
   }
 
   /** Whether a later request may be answered. */
@@ -213,7 +213,7 @@ async function ask(url, options, rings) {
   let told = {}
   try {
     answer = await fetch(url, options)
-    told = Object(await answer.json())
+    told = Object((await answer.json()) ?? {})
     if (answer.ok) return told
   } catch (error) {
     if (!answer || answer.ok) return failed(0, { detail: String(error.cause ?? error) }, null, rings)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -100,7 +101,7 @@ class CallsError(Exception):
         self.dialled: str | None = told.get("dialled")
         self.request_id: str | None = told.get("request_id")
         self.call_id: str | None = told.get("call_id")
-        self.retry_after_s = float(retry_after) if retry_after.isdecimal() else None
+        self.retry_after_s = min(float(retry_after), 3600) if retry_after.isdecimal() else None
         self.may_pass = status in {0, 429} or httpx.codes.is_server_error(status)
         super().__init__(f"{self.code or status}: {self.detail}")
 
@@ -119,8 +120,7 @@ def _error_of(answer: httpx.Response | Exception, *, rings: bool) -> CallsError:
             told = dict(answer.json())
     if rings and "dialled" not in told:  # of a gateway, or of nobody
         told |= {"code": None, "dialled": "no" if never_came else "unknown"}
-    kind = OutcomeUnknown if told.get("dialled") == "unknown" else CallsError
-    return kind(status, told, after)
+    return (OutcomeUnknown if told.get("dialled") == "unknown" else CallsError)(status, told, after)
 
 
 def _pause_s(error: CallsError, attempt: int, *, is_safe: bool) -> float | None:
@@ -236,7 +236,7 @@ class AsyncCalls:
                 if answer.is_success:
                     return answer.json()
                 error = _error_of(answer, rings=rings)
-            except (httpx.TransportError, ValueError) as failed:  # or its answer is no JSON
+            except (httpx.RequestError, json.JSONDecodeError, UnicodeDecodeError) as failed:
                 error = _error_of(failed, rings=rings)
             pause_s = _pause_s(error, attempt, is_safe=not rings or "Idempotency-Key" in headers)
             if attempt == _RETRIES or pause_s is None or pause_s > _LONGEST_PAUSE_S:
