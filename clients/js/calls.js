@@ -68,15 +68,15 @@ export class Calls {
   }
 
   hangUpCall(callId, { actor } = {}) {
-    return this.request("DELETE", `/api/calls/${callId}`, { actor })
+    return this.request("DELETE", `/api/calls/${encodeURIComponent(callId)}`, { actor })
   }
 
   transferCall(callId, to, { actor } = {}) {
-    return this.request("POST", `/api/calls/${callId}/transfer`, { body: { to }, actor, rings: true })
+    return this.request("POST", `/api/calls/${encodeURIComponent(callId)}/transfer`, { body: { to }, actor, rings: true })
   }
 
   getCall(callId) {
-    return this.request("GET", `/api/calls/${callId}`)
+    return this.request("GET", `/api/calls/${encodeURIComponent(callId)}`)
   }
 
   /** The calls that the filters let through, of all pages. */
@@ -91,7 +91,7 @@ export class Calls {
   /** A call as it is, then in each further phase, until it has ended. */
   async *watch(callId, { signal } = {}) {
     for (let known = {}; known.phase !== "ended"; ) {
-      const call = await this.request("GET", `/api/calls/${callId}`, { query: known, signal })
+      const call = await this.request("GET", `/api/calls/${encodeURIComponent(callId)}`, { query: known, signal })
       if (call.phase !== known.phase) yield call
       known = { phase: call.phase, wait: WAIT_S }
     }
@@ -186,7 +186,7 @@ export class Calls {
           const message = told.shift()
           if (message.type === "error") failure = message
           else if (message.type === "heartbeat") feed.after = message.newest
-          else {
+          else if (message.seq > feed.after) { // one may come twice
             yield message
             feed.after = message.seq
           }
@@ -223,9 +223,9 @@ async function ask(url, options, rings) {
 
 /** Of a gateway, or of nobody, it is not known what became of what may ring, but of 4xx. */
 function failed(status, told, retryAfter, rings) {
-  const isKnown = !rings || "code" in told
+  const isKnown = !rings || "dialled" in told
   const dialled = status >= 400 && status < 500 ? "no" : "unknown"
-  return new CallsError(status, isKnown ? told : { ...told, dialled }, retryAfter)
+  return new CallsError(status, isKnown ? told : { ...told, code: null, dialled }, retryAfter)
 }
 
 /** Seconds until the same may be asked again; null: never. */

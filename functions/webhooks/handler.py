@@ -76,7 +76,7 @@ async def create(wanted: NewWebhook, caller: CallerOf, response: Response) -> We
     enterprise = await _come_in(caller, response, sees_host=wanted.sees_host)
     if wanted.sees_host:
         _check_host(enterprise)
-    target = await _checked(wanted.url)
+    target = await _checked(wanted.url, enterprise)
     if wanted.after is not None:
         await read_feed(database, enterprise.number, wanted.after, wanted.wanted, most=1)
     added = managing.new_webhook(wanted.url, target, wanted)
@@ -132,7 +132,7 @@ async def change(
     changes: dict[str, Any] = {}
     said = [f"change {webhook_id}"]
     if wanted.url is not None:
-        said.append((await _checked(wanted.url)).origin)
+        said.append((await _checked(wanted.url, enterprise)).origin)
         changes["url"] = wanted.url
     if wanted.filters:
         known = (await _load(enterprise, webhook_id)).wanted
@@ -247,9 +247,10 @@ def _check_host(enterprise: Enterprise) -> None:
         enterprise.check_whole_host()
 
 
-async def _checked(url: str) -> Target:
+async def _checked(url: str, enterprise: Enterprise) -> Target:
     try:
-        return await check_url(url, the_settings().webhooks_allow_private)
+        private = the_settings().webhooks_allow_private
+        return await check_url(url, private, enterprise.number)
     except AddressRefused as error:
         raise InvalidParameter(FieldError("url", str(error))) from None
 

@@ -135,7 +135,7 @@ def _add(
                 "Another enterprise has the same PBX: name this one's extensions by rules first"
             )
     try:
-        target = anyio.run(check_url, options.url, settings.webhooks_allow_private)
+        target = anyio.run(check_url, options.url, settings.webhooks_allow_private, number)
     except AddressRefused as error:
         raise OperatorError(f"URL {error}") from None
     added = managing.new_webhook(options.url, target, subscription)

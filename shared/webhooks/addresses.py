@@ -10,23 +10,19 @@ import errno
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
-import anyio
-import anyio.to_thread
-
-from shared.process import once
 from shared.settings import Network
+from shared.webhooks.names import WITHIN_S, the_names
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
 MOST_CHARACTERS: Final = 1000
 _PORTS = {"http": 80, "https": 443}
-# Names are looked up in threads, which a server of names may hold for half a minute each.
-_LOOK_UPS = 64
+# Where a datagram would go: nowhere.
+_UNREACHABLE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH}
 
 # Of IPv4 what is no host's on the Internet, and where clouds keep what their machines may know.
 _CLOSED = tuple(
@@ -109,52 +105,52 @@ def check_address(address: Address, *, is_plain: bool, private: Sequence[Network
 
 
 async def resolve(
-    host: str, port: int, *, is_plain: bool, private: Sequence[Network]
+    host: str, port: int, *, is_plain: bool, private: Sequence[Network], whose: str
 ) -> tuple[str, ...]:
     """Resolve a name and check each of its addresses: one that may not be refuses them all.
 
+    `whose` is the enterprise that has the webhook.
+
     Raises:
         AddressRefused: see `check_address`; or there is no such name.
-        TimeoutError: the caller's own.
+        TimeoutError: it was not found in time.
     """
-    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        found = await anyio.to_thread.run_sync(
-            look, limiter=_the_look_ups(), abandon_on_cancel=True
-        )
+        texts = await the_names().look_up(whose, host, port)
+    except TimeoutError:
+        raise
     except (OSError, UnicodeError):
         raise AddressRefused(f"leads nowhere: there is no host {host}") from None
-    texts = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
     for text in texts:
         check_address(ip_address(text), is_plain=is_plain, private=private)
     return texts
 
 
-async def check_url(url: str, private: Sequence[Network]) -> Target:
-    """Check a URL as it leads now. Raises AddressRefused."""
+async def check_url(url: str, private: Sequence[Network], whose: str) -> Target:
+    """Check a URL of an enterprise's as it leads now. Raises AddressRefused."""
     target = parse_url(url)
     try:
-        with anyio.fail_after(10):
-            await resolve(
-                target.host, target.port, is_plain=target.scheme == "http", private=private
-            )
+        await resolve(
+            *(target.host, target.port),
+            is_plain=target.scheme == "http",
+            private=private,
+            whose=whose,
+        )
     except TimeoutError:
-        raise AddressRefused(f"could not be checked: {target.host} was not found in 10 s") from None
+        rule = f"could not be checked: {target.host} was not found in {WITHIN_S:.0f} s"
+        raise AddressRefused(rule) from None
     return target
 
 
 def _is_own(address: Address) -> bool:
-    """Tell whether it is one of this machine's: only those can be bound."""
+    """Tell whether it is one of this machine's: those are reached from themselves.
+
+    That is the kernel's route. What can be bound says less: by ip_nonlocal_bind every address can.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
+            probe.connect((str(address), 9))  # sends nothing
+            return ip_address(probe.getsockname()[0]) == address
     except OSError as error:
-        return error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-    return True
-
-
-@once
-def _the_look_ups() -> anyio.CapacityLimiter:
-    """Bounds the look-ups of this process, apart from its other threads."""
-    return anyio.CapacityLimiter(_LOOK_UPS)
+        return error.errno not in _UNREACHABLE

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,8 +25,12 @@ _CONNECT_S = 5.0
 _MOST_BYTES = 8192
 _BODY_S = 0.5
 _CONNECTIONS = 64
+# An answer has a head and those kilobytes, not `100 Continue` for ever.
+_MOST_READ = 64 * 1024
 # Many a server closes what was idle for 5 s.
 _IDLE_S = 4.0
+# Whose webhook is sent to: httpcore passes on to its network what stands in the URL alone.
+_WHOSE: ContextVar[str] = ContextVar("whose")
 
 
 class Poster:
@@ -40,8 +45,11 @@ class Poster:
         self._whole_s = whole_s
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send once; whatever happens is an answer."""
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, whose: str
+    ) -> Answer:
+        """Send once, for the enterprise `whose`; whatever happens is an answer."""
+        _WHOSE.set(whose)
         began = time.monotonic()
         status, error, retry_after_s = None, None, None
         try:
@@ -118,16 +126,66 @@ class _CheckedNetwork(httpcore.AnyIOBackend):
             AddressRefused: one of them is not allowed.
             httpcore.ConnectError: none answers.
         """
-        addresses = await resolve(host, port, is_plain=self._is_plain, private=self._private)
+        addresses = await resolve(
+            host, port, is_plain=self._is_plain, private=self._private, whose=_WHOSE.get()
+        )
         failure: Exception = httpcore.ConnectError("no address")
         for address in addresses:
             try:
-                return await super().connect_tcp(
+                stream = await super().connect_tcp(
                     address, port, _CONNECT_S, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return _Bounded(stream)
         raise failure
+
+
+class _Bounded(httpcore.AsyncNetworkStream):
+    """A connection that reads so much after each request, and then is broken."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._read = 0
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's own signature
+    ) -> bytes:
+        """Read. Raises httpcore.ReadError."""
+        if self._read > _MOST_READ:
+            raise httpcore.ReadError("more than any answer has")
+        part = await self._stream.read(max_bytes, timeout)
+        self._read += len(part)
+        return part
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's own signature
+    ) -> None:
+        """Write; what is read then is another answer."""
+        self._read = 0
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's own signature
+    ) -> httpcore.AsyncNetworkStream:
+        """Go on by TLS, as bounded."""
+        return _Bounded(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell what the connection tells, such as whether it still stands."""
+        return self._stream.get_extra_info(info)
 
 
 def _is_of_tls(failure: httpcore.ConnectError) -> bool:

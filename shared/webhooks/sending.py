@@ -108,7 +108,7 @@ class Turn:
             return False
         state, before = self._state, self._state.after
         headers = sign(state.secrets, message.id, int(time.time()), message.body)
-        answer = await self._poster.post(state.url, headers, message.body)
+        answer = await self._poster.post(state.url, headers, message.body, whose=state.enterprise)
         verdict = judge(Health(state.failures, state.failed_s, state.failing_s), answer)
         is_test = message.seq is None
         leased = Deadline.after(LEASE_S)

@@ -85,10 +85,14 @@ class Receiver:
         """Refuse connections."""
         if self._server is not None:
             self._server.close()
-            for link in self._links:
-                link.cancel()
+            self.cut()
             await asyncio.gather(*self._links, return_exceptions=True)
             self._server = None
+
+    def cut(self) -> None:
+        """Close the connections that there are, whatever they wait for."""
+        for link in self._links:
+            link.cancel()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

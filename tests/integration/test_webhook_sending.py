@@ -96,8 +96,10 @@ async def test_whatever_fails_is_sent_again_under_the_same_name(
     webhook, secret = await hooks.add(receiver.url)
     receiver.answers.append(answer)
     tell(postgres, "0367", 2)
-    async with hooks.sending(whole_s=1.0):
+    never_comes = noted["error"] == "timeout"
+    async with hooks.sending(whole_s=1.0 if never_comes else 15.0) as senders:
         row = await hooks.attempted(webhook, 1)
+        senders._poster._whole_s = 15.0
         assert (row["after_seq"], row["failures"]) == (0, 1)
         pause = (row["due_at"] - row["failed_at"]).total_seconds()
         assert 3 < pause < 7
@@ -109,6 +111,19 @@ async def test_whatever_fails_is_sent_again_under_the_same_name(
     first = (await hooks.log(webhook))[-1]
     assert {"status": first.status, "error": first.error} == noted
     assert hooks.row(webhook)["failures"] == 0
+
+
+async def test_interim_answers_without_end_are_no_answer(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """Some kilobytes of them are read, and nobody waits for the time-out."""
+    webhook, _ = await hooks.add(receiver.url)
+    receiver.answers.append(b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000)
+    tell(postgres, "0367", 1)
+    async with hooks.sending():
+        await hooks.attempted(webhook, 1)
+    (attempt,) = await hooks.log(webhook)
+    assert (attempt.status, attempt.error) == (None, "no-answer")
 
 
 @pytest.mark.parametrize("answer", ["half", "endless"])
@@ -263,9 +278,11 @@ async def test_another_address_does_not_pay_for_the_one_before(
     postgres.execute("UPDATE callapi.webhooks SET failures = 20, failed_at = clock_timestamp()")
     receiver.held = asyncio.Event()
     receiver.answers.append("hang" if answer == "hang" else status(410))
-    async with receiving() as other, hooks.sending(whole_s=1.0):
+    async with receiving() as other, hooks.sending():
         await until(lambda: len(receiver.got) == 1)
         await hooks.change(webhook, url=other.url)
+        if answer == "hang":
+            receiver.cut()
         receiver.held.set()
         await hooks.reach(webhook, 1)
         assert other.seqs == [1]
@@ -281,9 +298,10 @@ async def test_what_is_enabled_again_is_tried_at_once(
     tell(postgres, "0367", 1)
     postgres.execute("UPDATE callapi.webhooks SET failures = 20, failed_at = clock_timestamp()")
     receiver.answers.append("hang")
-    async with hooks.sending(whole_s=1.0):
+    async with hooks.sending():
         await until(lambda: len(receiver.got) == 1)
         await hooks.change(webhook, enabled=True)
+        receiver.cut()
         await hooks.reach(webhook, 1)
     assert receiver.seqs == [1, 1]
 
@@ -379,11 +397,12 @@ async def test_whoever_has_lost_the_lease_notes_nothing(
     webhook, _ = await hooks.add(receiver.url)
     receiver.answers.append("hang")
     tell(postgres, "0367", 1)
-    async with hooks.sending(whole_s=2.0):
+    async with hooks.sending():
         await until(lambda: len(receiver.got) == 1)
         async with hooks.sending():
             postgres.execute("UPDATE callapi.webhooks SET lease_until = clock_timestamp()")
             await hooks.reach(webhook, 1)
+        receiver.cut()
         await until(lambda: receiver.open == 0)
     assert receiver.got[0].id == receiver.got[1].id
     row = hooks.row(webhook)
@@ -503,9 +522,10 @@ async def test_whoever_is_removed_meanwhile_gets_nothing_more(
     webhook, _ = await hooks.add(receiver.url)
     receiver.answers += [OK, "hang"]
     tell(postgres, "0367", 3)
-    async with hooks.sending(whole_s=1.0):
+    async with hooks.sending():
         await until(lambda: len(receiver.got) == 2)
         await hooks.change(webhook, remove=True)
+        receiver.cut()
         await until(lambda: receiver.open == 0)
     assert postgres.execute("SELECT * FROM callapi.webhook_deliveries") == []
     assert receiver.seqs == [1, 2]

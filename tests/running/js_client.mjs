@@ -60,6 +60,20 @@ const tests = {
     const transfer = await failure(() => api.transferCall("7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11", "151"))
     return { placing, transfer, asked: asked.length }
   },
+  async gateway() {
+    const failures = []
+    for (const told of [instead(503, { code: 503 }), instead(502, "Bad Gateway")]) {
+      next.push(told)
+      failures.push(await failure(() => api.transferCall("7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11", "151")))
+    }
+    const transfers = asked.length
+    let to = null
+    const before = globalThis.fetch
+    globalThis.fetch = async (url, options) => ((to = new URL(url).pathname), before(url, options))
+    next.push(instead(200, {}))
+    await api.hangUpCall("../webhooks/1")
+    return { failures, asked: transfers, to }
+  },
   async feed() {
     const { call_id } = await api.createCall("150", BUSY)
     for await (const call of api.watch(call_id)) if (call.phase === "ended") break

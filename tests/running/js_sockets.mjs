@@ -6,7 +6,7 @@ const gone = { type: "error", code: "events-gone", oldest: 15, newest: 20 }
 // What each next WebSocket does: whether it opens, what it says, by which code it closes.
 const scripts = {
   breaks: [
-    [true, [event(8), { type: "heartbeat", newest: 10 }], 1001],
+    [true, [event(8), event(8), { type: "heartbeat", newest: 10 }], 1001],
     [true, [], 4003],
     [true, [gone], 4010],
     [false, [], 1006],

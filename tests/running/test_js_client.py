@@ -58,6 +58,15 @@ async def test_what_may_ring_is_never_asked_again(play: Play) -> None:
     assert told["asked"] == 2
 
 
+async def test_a_gateways_own_errors_are_not_taken_for_the_apis(play: Play) -> None:
+    """Whatever JSON they are; and no id leads to another path."""
+    told = await does(play, "gateway")
+    unknown = {"dialled": "unknown", "code": None, "requestId": None, "callId": None}
+    assert told["failures"] == [{"status": 503, **unknown}, {"status": 502, **unknown}]
+    assert told["asked"] == 2
+    assert told["to"] == "/api/calls/..%2Fwebhooks%2F1"
+
+
 async def test_the_feed_misses_nothing_while_things_break(play: Play) -> None:
     """By long polls, since this Node.js may have no WebSocket; a gap is an event."""
     told = await does(play, "feed")
@@ -80,7 +89,10 @@ def sockets(test: str) -> Any:
 
 
 async def test_a_websocket_that_breaks_is_opened_anew_where_it_was() -> None:
-    """By another ticket each time, a gap is an event; where none opens the feed is polled."""
+    """By another ticket each time, a gap is an event; where none opens the feed is polled.
+
+    What comes twice by one of them is told once.
+    """
     told = await to_thread.run_sync(sockets, "breaks")
     assert told["told"] == [["call.phase", 8], ["events.gone", 14], ["call.phase", 21]]
     assert [ticket["after"] for ticket in told["tickets"]] == [7, 10, 10, 14]

@@ -196,6 +196,47 @@ async def test_a_transfer_whose_answer_was_lost_is_not_asked_again(play: Play) -
     assert (caught.value.code, caught.value.status, len(between.asked)) == (None, 0, 1)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        httpx.Response(503, json={"code": 503}),
+        httpx.Response(503, json={"code": "busy", "detail": "try again"}),
+        httpx.Response(502, json="Bad Gateway"),
+        httpx.Response(200, text="<html>log in</html>"),
+        httpx.Response(200, text=""),
+    ],
+)
+async def test_what_a_gateway_says_is_not_taken_for_the_apis(told: httpx.Response) -> None:
+    """Whatever it is: what may ring, and has no key, is not asked again."""
+    between = Between(told)
+    async with AsyncCalls("http://calls.example.test", SECRET, transport=between) as api:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await api.transfer_call("7f1c0f6e-3f0b-4a44-9d53-0a6f6d0a8d11", "151")
+    assert (caught.value.code, len(between.asked)) == (None, 1)
+
+
+async def test_a_page_in_the_place_of_an_answer_is_asked_again_by_the_same_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway's 200 that is no JSON tells nothing of the click."""
+    between = Between(
+        httpx.Response(200, text="<html>"), httpx.Response(200, json={"call_id": "1"})
+    )
+    async with AsyncCalls("http://calls.example.test", SECRET, transport=between) as api:
+        impatient(api, monkeypatch)
+        assert (await api.create_call("150", PHONE))["call_id"] == "1"
+    first, second = (request.headers["Idempotency-Key"] for request in between.asked)
+    assert first == second
+
+
+async def test_no_id_leads_to_another_path() -> None:
+    """Not even one that somebody else has made up."""
+    between = Between(httpx.Response(200, json={}))
+    async with AsyncCalls("http://calls.example.test", SECRET, transport=between) as api:
+        await api.hang_up_call("../webhooks/1")
+    assert between.asked[0].url.raw_path == b"/api/calls/..%2Fwebhooks%2F1"
+
+
 async def test_who_is_not_there_is_asked_again_then_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was sent, so nothing rings."""
     async with AsyncCalls("http://127.0.0.1:9", SECRET) as api:

@@ -90,6 +90,29 @@ def test_an_address_of_this_machine_is_refused(monkeypatch: pytest.MonkeyPatch) 
     check_address(ip_address("192.0.2.1"), is_plain=False, private=())
 
 
+class _BindsAnything(socket.socket):
+    """A socket as the kernel has them where ip_nonlocal_bind is 1."""
+
+    def __init__(self, *how: int) -> None:
+        super().__init__(*how)
+        is_4 = self.family == socket.AF_INET
+        freebind = (socket.IPPROTO_IP, 15) if is_4 else (socket.IPPROTO_IPV6, 78)
+        self.setsockopt(*freebind, 1)
+
+
+def test_what_can_be_bound_is_not_all_this_machines_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every address can be, a public one may be sent to still, and the machine's may not."""
+    monkeypatch.setattr(socket, "socket", _BindsAnything)
+    monkeypatch.setattr("shared.webhooks.addresses.is_public", lambda _: True)
+    with _BindsAnything(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("8.8.8.8", 0))
+    for text in ("8.8.8.8", "2a00::1"):
+        check_address(ip_address(text), is_plain=False, private=())
+    for text in ("127.0.0.1", "::1"):
+        with pytest.raises(AddressRefused):
+            check_address(ip_address(text), is_plain=False, private=())
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -146,7 +169,7 @@ def test_a_url_is_taken_apart_once() -> None:
 async def test_every_spelling_of_this_machine_is_refused(host: str) -> None:
     """It is the resolved address that is looked at."""
     with pytest.raises(AddressRefused):
-        await check_url(f"https://{host.join('[]') if host == '::1' else host}/", ())
+        await check_url(f"https://{host.join('[]') if host == '::1' else host}/", (), "0367")
 
 
 @pytest.mark.anyio
@@ -160,4 +183,4 @@ async def test_one_address_that_may_not_be_refuses_the_name(
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     with pytest.raises(AddressRefused, match="leads to no public address"):
-        await resolve("hooks.example.test", 443, is_plain=False, private=())
+        await resolve("hooks.example.test", 443, is_plain=False, private=(), whose="0367")

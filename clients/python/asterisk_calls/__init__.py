@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, NotRequired, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
 
 import httpx
 
 VERSION = "1.0.0"  # of the API that this was made for
 _TIMEOUT_S = 30.0  # an answer takes 27 s at most
-_WAIT_S, _RETRIES = 25, 3
-_LONGEST_PAUSE_S = 30.0  # whoever is to wait for longer is told so instead
+_WAIT_S, _RETRIES, _LONGEST_PAUSE_S = 25, 3, 30.0  # who is to wait for longer is told so instead
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,15 +111,15 @@ class OutcomeUnknown(CallsError):
 
 
 def _error_of(answer: httpx.Response | Exception, *, rings: bool) -> CallsError:
-    status, told, after = 0, {"detail": repr(answer)}, ""
+    status, after, told = 0, "", dict[str, Any](detail=repr(answer))
     never_came = isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout)
     if isinstance(answer, httpx.Response):
         status, after = answer.status_code, answer.headers.get("Retry-After", "")
         never_came, told = answer.is_client_error, {}
         with contextlib.suppress(ValueError, TypeError):  # not JSON, or no object
             told = dict(answer.json())
-    if rings and "code" not in told:  # of a gateway, or of nobody
-        told["dialled"] = "no" if never_came else "unknown"
+    if rings and "dialled" not in told:  # of a gateway, or of nobody
+        told |= {"code": None, "dialled": "no" if never_came else "unknown"}
     return (OutcomeUnknown if told.get("dialled") == "unknown" else CallsError)(status, told, after)
 
 
@@ -166,16 +166,16 @@ class AsyncCalls:
 
     def hang_up_call(self, call_id: str, actor: str | None = None) -> Soon[Fields]:
         """End a call, whoever rings or talks."""
-        return self._ask("DELETE", f"/api/calls/{call_id}", actor=actor)
+        return self._ask("DELETE", f"/api/calls/{quote(call_id, '')}", actor=actor)
 
     def transfer_call(self, call_id: str, to: str, actor: str | None = None) -> Soon[Fields]:
         """Hand the customer over to another extension."""
-        path = f"/api/calls/{call_id}/transfer"
+        path = f"/api/calls/{quote(call_id, '')}/transfer"
         return self._ask("POST", path, rings=True, json={"to": to}, actor=actor)
 
     def get_call(self, call_id: str) -> Soon[Call]:
         """Tell how far a call is, or why it has ended."""
-        return self._ask("GET", f"/api/calls/{call_id}")
+        return self._ask("GET", f"/api/calls/{quote(call_id, '')}")
 
     async def list_calls(self, /, **filters: Any) -> AsyncIterator[Call]:
         """List the calls that the filters let through, of all pages."""
@@ -191,7 +191,7 @@ class AsyncCalls:
         """Tell a call as it is, then in each further phase, until it has ended."""
         known: dict[str, Any] = {}
         while known.get("phase") != "ended":
-            call = await self._ask("GET", f"/api/calls/{call_id}", params=known)
+            call = await self._ask("GET", f"/api/calls/{quote(call_id, '')}", params=known)
             if call["phase"] != known.get("phase"):
                 yield call
             known = {"phase": call["phase"], "wait": _WAIT_S}
