@@ -21,8 +21,8 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 MOST_CHARACTERS: Final = 1000
 _PORTS = {"http": 80, "https": 443}
-# Where a datagram would go: nowhere.
-_UNREACHABLE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH}
+# Reserved, and so no machine's.
+_NOBODYS: dict[int, Address] = {4: ip_address("240.0.0.1"), 6: ip_address("100::1")}
 
 # Of IPv4 what is no host's on the Internet, and where clouds keep what their machines may know.
 _CLOSED = tuple(
@@ -143,14 +143,34 @@ async def check_url(url: str, private: Sequence[Network], whose: str) -> Target:
 
 
 def _is_own(address: Address) -> bool:
-    """Tell whether it is one of this machine's: those are reached from themselves.
+    """Tell whether it is one of this machine's: only those can be bound.
 
-    That is the kernel's route. What can be bound says less: by ip_nonlocal_bind every address can.
+    Where `ip_nonlocal_bind` lets every address be bound, those are this machine's own that are
+    reached from themselves; of several on one interface that is the first.
     """
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+    nobodys = _NOBODYS[address.version]
+    return _can_bind(address) and (not _can_bind(nobodys) or _source_to(address) == address)
+
+
+def _can_bind(address: Address) -> bool:
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((str(address), 9))  # sends nothing
-            return ip_address(probe.getsockname()[0]) == address
+        with _probe(address) as probe:
+            probe.bind((str(address), 0))
     except OSError as error:
-        return error.errno not in _UNREACHABLE
+        return error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+    return True
+
+
+def _source_to(address: Address) -> Address | None:
+    """Tell from which address this machine would send to one; None: there is no way."""
+    try:
+        with _probe(address) as probe:
+            probe.connect((str(address), 9))  # sends nothing
+            return ip_address(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def _probe(address: Address) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+    return socket.socket(family, socket.SOCK_DGRAM)
