@@ -39,6 +39,8 @@ pytestmark = pytest.mark.anyio
 SECRET, OTHER = "july-4c1d7e90b2a35f68", "june-9a7be4d21c803f56"
 MINE, THEIRS = "0367", "0368"
 LIMIT = Rate(count=60, per_s=60)
+# Later than any of this may come.
+LATE_S = 60.0
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ async def test_where_nobody_listens_nothing_is_put(
 ) -> None:
     """However much is told: an enterprise without a connection costs nothing."""
     tell(postgres, MINE, 3)
-    await relay.put_due(5, all_of_them=True)
+    await relay.put_due(LATE_S, all_of_them=True)
     assert dynamo.outbox() == {}
 
 
@@ -95,15 +97,15 @@ async def test_what_is_told_is_put(
     await come(database, "one")
     tell(postgres, MINE, 2)
     tell(postgres, THEIRS, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     (batch,) = dynamo.outbox().values()
     assert (batch.enterprise, batch.after, batch.seq, numbers(batch)) == (MINE, 3, 5, [4, 5])
     told = await read_feed(database.reads, MINE, 3, Wanted(), most=10)
     assert batch.letters == tuple(map(letter_of, told.events))
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert dynamo.outbox()[MINE] == batch
     tell(postgres, MINE, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert numbers(dynamo.outbox()[MINE]) == [6]
 
 
@@ -115,7 +117,7 @@ async def test_a_lost_put_is_made_up_for_by_the_next_one(
     await come(database, "two", THEIRS)
     tell(postgres, MINE, 1)  # and is killed
     tell(postgres, THEIRS, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert {number: numbers(batch) for number, batch in dynamo.outbox().items()} == {
         MINE: [1],
         THEIRS: [1],
@@ -128,13 +130,13 @@ async def test_a_put_that_nobody_noted_is_no_second_one(
     """Whoever died after its put has told it: the next one goes on after what stands there."""
     await come(database, "one")
     tell(postgres, MINE, 2)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     postgres.execute("UPDATE callapi.push_places SET seq = 0")
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert numbers(dynamo.outbox()[MINE]) == [1, 2]
     postgres.execute("UPDATE callapi.push_places SET seq = 0")
     tell(postgres, MINE, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert numbers(dynamo.outbox()[MINE]) == [3]
     assert await load_due(database.reads, all_of_them=True) == ()
 
@@ -158,7 +160,7 @@ async def test_many_writers_at_once_keep_the_order(
     async def write() -> None:
         for _ in range(5):
             await asyncio.to_thread(tell, postgres, MINE, 1)
-            await relay.put_due(20)
+            await relay.put_due(LATE_S)
 
     await asyncio.gather(*(write() for _ in range(4)))
     assert put == list(range(1, 21))
@@ -178,7 +180,7 @@ async def test_what_is_much_is_put_in_parts(
     tables.put = noted  # type: ignore[method-assign]
     await come(database, "one")
     tell(postgres, MINE, 250)
-    await relay.put_due(20)
+    await relay.put_due(LATE_S)
     assert parts[0][0] == 0
     assert parts[-1][1] == 250
     assert [after for after, _ in parts[1:]] == [seq for _, seq in parts[:-1]]
@@ -191,13 +193,13 @@ async def test_a_restored_backup_begins_anew(
     """Numbers that are lower than those that were put are put again, from the newest on."""
     await come(database, "one")
     tell(postgres, MINE, 5)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     postgres.execute("UPDATE callapi.event_counters SET seq = 2")
     postgres.execute("DELETE FROM callapi.call_events WHERE seq > 2")
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert (dynamo.outbox()[MINE].seq, numbers(dynamo.outbox()[MINE])) == (2, [])
     tell(postgres, MINE, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert numbers(dynamo.outbox()[MINE]) == [3]
 
 
@@ -217,7 +219,7 @@ async def test_one_that_is_refused_keeps_no_other_from_being_put(
     await come(database, "two", THEIRS)
     tell(postgres, MINE, 1)
     tell(postgres, THEIRS, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert {number: numbers(batch) for number, batch in dynamo.outbox().items()} == {THEIRS: [1]}
 
 
@@ -232,11 +234,11 @@ async def test_a_table_that_is_away_fails_nobody(
     await come(database, "one")
     tell(postgres, MINE, 1)
     dynamo.client.delete_table(TableName=OUTBOX)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert "не переданы" in caplog.text
     dynamo.client.delete_table(TableName=CONNECTIONS)
     Dynamo(dynamo.client)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert numbers(dynamo.outbox()[MINE]) == [1]
 
 
@@ -256,7 +258,7 @@ async def test_an_ended_right_ends_its_connections_with_the_next_event(
     await come(database, "two", secret="june-second-secret")
     postgres.execute("DELETE FROM callapi.keys")
     tell(postgres, MINE, 1)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     batch = dynamo.outbox()[MINE]
     assert (batch.ended, numbers(batch)) == (("two",), [1])
     assert [row["id"] for row in postgres.execute("SELECT id FROM callapi.push_connections")] == [
@@ -275,9 +277,9 @@ async def test_the_watchdog_finds_whose_right_has_ended_in_silence(
         "UPDATE callapi.push_connections SET until = clock_timestamp() WHERE id = 'two'"
     )
     postgres.execute("UPDATE enterprises SET active = false WHERE number = :number", number=MINE)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     assert dynamo.outbox() == {}
-    await relay.put_due(5, all_of_them=True)
+    await relay.put_due(LATE_S, all_of_them=True)
     ended = {number: batch.ended for number, batch in dynamo.outbox().items()}
     assert ended == {MINE: ("one",), THEIRS: ("two",)}
     assert await load_due(database.reads, all_of_them=True) == ()
@@ -289,7 +291,7 @@ async def test_who_wants_all_calls_has_the_pbx_watched(
     """Once a minute for a minute and a half, as long as such a connection is there."""
     await come(database, "one", wanted='{"scope": "all"}')
     await come(database, "two", THEIRS)
-    await relay.put_due(5, all_of_them=True)
+    await relay.put_due(LATE_S, all_of_them=True)
     rows = postgres.execute(
         "SELECT enterprise, round(extract(epoch FROM until - clock_timestamp()) / 10) AS tens"
         "  FROM callapi.watches"
@@ -370,7 +372,7 @@ def record(number: int, batch: Batch) -> dict[str, Any]:
 async def put(relay: Relay, postgres: Postgres, dynamo: Dynamo, count: int) -> Batch:
     """Tell of so many calls, and have them put."""
     tell(postgres, MINE, count)
-    await relay.put_due(5)
+    await relay.put_due(LATE_S)
     return dynamo.outbox()[MINE]
 
 
