@@ -8,8 +8,9 @@ import pytest
 from shared.asterisk.console import Console
 from shared.asterisk.exec_console import ExecConsole
 from shared.asterisk.socket_console import SocketConsole
+from shared.pbx.hosts import the_pbx
 from tests.pbx.lab import Lab
-from tests.pbx.service import SECRET, TALKS, Phones, Services, until
+from tests.pbx.service import BUSY, SECRET, TALKS, Phones, Services, until
 
 pytestmark = pytest.mark.anyio
 
@@ -160,3 +161,21 @@ async def test_the_first_key_is_pinned(lab: Lab, phones: Phones, start: Services
     files = (lab.root / "etc/ssh").glob("ssh_host_*_key.pub")
     assert row["key"] in {" ".join(file.read_text().split()[:2]) for file in files}
     assert await phones.in_the_end() == {"155": 2}
+
+
+@pytest.mark.parametrize("apart_s", [-100_000, 100_000])
+async def test_a_clock_that_is_set_costs_no_call(
+    phones: Phones, start: Services, apart_s: int
+) -> None:
+    """Its uptime is another than was foretold, and Asterisk ends each conversation itself."""
+    service = await start()
+    assert (await service.call("155", TALKS)).status_code == 200
+    (line,) = the_pbx()._lines.values()
+    uptime = line.console._uptime  # type: ignore[attr-defined] # of a socket's console
+    uptime.learn(apart_s)
+
+    answer = await service.call("155", BUSY)
+
+    assert (answer.status_code, answer.json().get("phase")) == (200, "accepted")
+    assert await phones.in_the_end() == {"155": 2}
+    assert {row["state"] for row in service.calls()} == {"executed"}
