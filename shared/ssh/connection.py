@@ -11,7 +11,6 @@ import time
 from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import asyncssh
@@ -112,7 +111,7 @@ class Connection:
         """
         self._first = asyncio.ensure_future(first)
         # Who never needs to know does not ask why it failed.
-        self._first.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._first.add_done_callback(_look_at)
 
     async def _begun(self) -> None:
         """Wait for what is done first. Raises NotExecuted: that failed."""
@@ -150,9 +149,13 @@ class Connection:
                 lambda: session, path, encoding=None, window=WINDOW_BYTES
             )
         )
+        opening.add_done_callback(_look_at)
         stream = UnixStream(self, session, end)
+
+        def let_go(_: object) -> None:
+            stream.close()
+
         # Never cancelled: the host would open it all the same, and nobody would close it.
-        let_go = partial(_let_go, stream)
         try:
             await asyncio.wait({opening}, timeout=deadline.sooner(_OPEN_TIMEOUT_S).remaining_s())
         except BaseException:
@@ -193,7 +196,7 @@ class Connection:
             )
         )
         # Whoever gives up before it has ended does not ask why it failed.
-        opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+        opening.add_done_callback(_look_at)
         begun = asyncio.ensure_future(session.begun.wait())
         limit_s = deadline.sooner(_OPEN_TIMEOUT_S).remaining_s()
         try:
@@ -298,10 +301,10 @@ class Connection:
         await self._connection.wait_closed()
 
 
-def _let_go(stream: UnixStream, opening: asyncio.Future[Any]) -> None:
-    if not opening.cancelled():
-        opening.exception()  # looked at, or asyncio complains
-    stream.close()
+def _look_at(done: asyncio.Future[Any]) -> None:
+    """Look at why it failed, or asyncio complains that nobody has."""
+    if not done.cancelled():
+        done.exception()
 
 
 class Running:
@@ -313,12 +316,7 @@ class Running:
         self._connection = connection
         self._session = session
         self._opening = opening
-        opening.add_done_callback(self._opened)
-
-    def _opened(self, opening: asyncio.Future[Any]) -> None:
-        if not opening.cancelled():
-            opening.exception()  # looked at, or asyncio complains
-        self._session.news.set()
+        opening.add_done_callback(lambda _: session.news.set())
 
     @property
     def exit_status(self) -> int | None:
