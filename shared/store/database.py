@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -25,7 +25,7 @@ import pg8000.exceptions
 
 from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.deadline import Deadline
-from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaMissing
+from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable
 from shared.measures import observe
 from shared.process import closed_by
 from shared.settings import SERVICE, Settings, SettingsError, the_settings
@@ -38,62 +38,28 @@ from shared.store.connection import (
     Rows,
     rows_of,
 )
+from shared.store.sqlstates import (
+    UNAVAILABLE,
+    TextRefused,
+    cause_of,
+    is_lost,
+    is_refused,
+    raise_ours,
+    server_error,
+)
 from shared.telemetry import LOG
 from shared.turns import Turn, Turns
 
-UNAVAILABLE = "Database is unavailable; nothing was dialled, try again"
-POOLER = (
-    "Database is unavailable: a pooler before PostgreSQL loses prepared statements; nothing was"
-    " dialled. Set its pool_mode to transaction or session, or connect to PostgreSQL itself"
-)
 ROLE_UNSET = (
     "Database is unavailable: POSTGRES_SESSION is role, and the PostgreSQL user has no search_path"
     " of its own; nothing was dialled. Apply deploy/grants.sql"
-)
-SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
-NO_ENTERPRISES = (
-    "Table enterprises is missing from the database; if it was moved, run ./asterisk.sh migrate"
-)
-WRONG_ENTERPRISES = (
-    "Table enterprises must have number, name, ip, secret and active (boolean); "
-    "if it has, run ./asterisk.sh migrate"
 )
 
 # The server cancels a statement before our own read gives up, so that none outlives its request.
 _SERVER_SHARE = 0.9
 
-# The user, the password, or pg_hba.conf: the same log-in will be refused again.
-_REFUSED = re.compile(r"28...")
-
-# A fresh connection may well succeed: the server closed or left this one behind (08, 57P),
-# became a standby (25006), broke a deadlock (40), or a prepared statement was changed by a
-# migration, or is another's: behind a pooler.
-_LOST = re.compile(r"08...|57P0[123]|25006|40001|40P01|0A000|26000|42P05")
-_PREPARED_LOST = frozenset({"26000", "42P05"})
-
 # PgBouncer's, unless its ignore_startup_parameters names it.
 _TOO_MUCH_ASKED = re.compile(r"unsupported startup parameter.*")
-
-# Wrong password, role or database, no free slot, time-out, disk or memory full.
-_UNAVAILABLE = re.compile(r"28...|3D000|53...|57...|58...|XX...")
-
-# Characters that the database cannot hold, or text that its column's type refuses.
-_TEXT_REFUSED = re.compile(r"22021|22P05|22P02")
-
-
-class AccessRefused(DatabaseUnavailable):
-    """The PostgreSQL user has no right to do this; an operator has to grant it."""
-
-
-class TableHeld(DatabaseUnavailable):
-    """Another session holds what is to be changed for longer than it may be waited for."""
-
-
-class TextRefused(Exception):
-    """A parameter cannot exist in this database (NUL, lone surrogate), so nothing equals it.
-
-    Never carries the text: it may be a caller's secret.
-    """
 
 
 class _Turns(NamedTuple):
@@ -210,7 +176,7 @@ class Database:
         try:
             native = self._connect(timeout_s)
         except DRIVER_ERRORS as error:
-            _raise_ours(error)
+            raise_ours(error)
 
         def execute(sql: str, **parameters: Any) -> Rows:
             return rows_of(native.run(sql, **parameters), native.columns)
@@ -220,7 +186,7 @@ class Database:
             yield execute
             native.run("COMMIT")
         except DRIVER_ERRORS as error:
-            _raise_ours(error)
+            raise_ours(error)
         finally:
             with contextlib.suppress(Exception):  # closing rolls back what was not committed
                 native.close()
@@ -276,12 +242,12 @@ class Database:
         try:
             return self._attempt(generation, sql, parameters, fresh=True)
         except DRIVER_ERRORS as error:
-            _raise_ours(error)
+            raise_ours(error)
 
     def _note_loss(self, error: BaseException) -> None:
         """Go on where a fresh connection may well succeed; raise what else an error means."""
-        if not _is_lost(error):
-            _raise_ours(error)
+        if not is_lost(error):
+            raise_ours(error)
         LOG.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
 
     def _take_ready(self, sql: str) -> Connection | None:
@@ -302,7 +268,7 @@ class Database:
             usable = True
             raise
         except pg8000.exceptions.DatabaseError as error:
-            usable = not _is_lost(error)
+            usable = not is_lost(error)
             raise
         else:
             usable = True
@@ -323,7 +289,7 @@ class Database:
                 connection = self._fresh()
             rows = connection.run(sql, parameters)
         except pg8000.exceptions.DatabaseError as error:
-            usable = not _is_lost(error)  # an ordinary SQL error leaves the connection in order
+            usable = not is_lost(error)  # an ordinary SQL error leaves the connection in order
             raise
         else:
             usable = True
@@ -379,7 +345,7 @@ class Database:
         try:
             return self._log_in(login, timeout_s)
         except DRIVER_ERRORS as error:
-            renewed = self._logins.read_anew(login) if _is_refused(error) else None
+            renewed = self._logins.read_anew(login) if is_refused(error) else None
             if renewed is None:
                 raise
         return self._log_in(renewed, timeout_s)
@@ -388,7 +354,7 @@ class Database:
         try:
             return self._open(login, timeout_s)
         except DRIVER_ERRORS as error:
-            refusal = _TOO_MUCH_ASKED.match(_server_error(error).get("M", ""))
+            refusal = _TOO_MUCH_ASKED.match(server_error(error).get("M", ""))
             if refusal is None:
                 raise
             with self._guard:
@@ -476,64 +442,3 @@ def _tls(settings: Settings) -> ssl.SSLContext | bool:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _server_error(error: BaseException) -> dict[str, str]:
-    """What PostgreSQL itself said, even if closing the refused connection failed afterwards."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, pg8000.exceptions.DatabaseError) and seen.args:
-            fields: dict[str, str] = seen.args[0]
-            return fields
-        seen = seen.__context__
-    return {}
-
-
-def _is_refused(error: BaseException) -> bool:
-    return bool(_REFUSED.fullmatch(_server_error(error).get("C", "")))
-
-
-def _is_lost(error: BaseException) -> bool:
-    said = _server_error(error)
-    if _is_refused(error):
-        return False
-    return not said or said.get("S") == "FATAL" or bool(_LOST.fullmatch(said.get("C", "")))
-
-
-def cause_of(error: BaseException) -> str:
-    """One line for the log or an operator: what PostgreSQL or the network said. No secret."""
-    said = _server_error(error)
-    if said:
-        text = f"{said.get('C', '')} {said.get('M', '')}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-        if error.__cause__:
-            text += f" ({type(error.__cause__).__name__}: {error.__cause__})"
-    return " ".join(text.split())
-
-
-def _raise_ours(error: BaseException) -> NoReturn:
-    """Raise the error of ours that `error` means, or `error` itself: then it is our mistake."""
-    said = _server_error(error)
-    code, message = said.get("C", ""), said.get("M", "")
-    if _TEXT_REFUSED.fullmatch(code):
-        raise TextRefused from None  # PostgreSQL's message may quote the text
-    ours: DatabaseUnavailable
-    if code == "42P01" and "enterprises" in message:
-        ours = SchemaMissing(NO_ENTERPRISES)
-    elif code == "42703" or (code == "42883" and "callapi" not in message):
-        ours = SchemaMissing(WRONG_ENTERPRISES)
-    elif code in {"3F000", "42883", "42P01"}:
-        ours = SchemaMissing(SCHEMA_MISSING)
-    elif code in _PREPARED_LOST:
-        ours = DatabaseUnavailable(POOLER)
-    elif code == "55P03":
-        ours = TableHeld(UNAVAILABLE)
-    elif code == "42501":
-        ours = AccessRefused(UNAVAILABLE)
-    elif not code or _LOST.fullmatch(code) or _UNAVAILABLE.fullmatch(code):
-        ours = DatabaseUnavailable(UNAVAILABLE)
-    else:
-        raise error
-    LOG.warning("⚠️ PostgreSQL недоступен: %s", cause_of(error))
-    raise ours from error

@@ -94,7 +94,7 @@ ONLY_IN = {
     "httpcore": ["shared.webhooks.posting"],
     "httptools": ["shared.http.server"],
     "asyncssh": [f"shared.ssh.{name}" for name in ("channels", "connection", "files", "login")],
-    "pg8000": ["shared.store.database", "shared.store.connection"],
+    "pg8000": [f"shared.store.{name}" for name in ("connection", "database", "sqlstates")],
     "scramp": ["shared.store.connection"],
     "aws_lambda_powertools": ["shared.telemetry", "shared.aws.logins"],
     "prometheus_client": ["shared.metrics.meters"],
