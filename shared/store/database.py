@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,43 +20,16 @@ import anyio
 import anyio.to_thread
 import pg8000.exceptions
 
-from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.deadline import Deadline
-from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable
+from shared.errors import DatabaseUnavailable
 from shared.measures import observe
 from shared.process import closed_by
-from shared.settings import SERVICE, Settings, SettingsError, the_settings
-from shared.store.connection import (
-    DRIVER_ERRORS,
-    PINNED,
-    Connection,
-    Native,
-    RoleUnset,
-    Rows,
-    rows_of,
-)
-from shared.store.sqlstates import (
-    UNAVAILABLE,
-    TextRefused,
-    cause_of,
-    is_lost,
-    is_refused,
-    raise_ours,
-    server_error,
-)
+from shared.settings import Settings, the_settings
+from shared.store.connection import DRIVER_ERRORS, Connection, Rows, rows_of
+from shared.store.login import LogIn, begin_of
+from shared.store.sqlstates import UNAVAILABLE, TextRefused, cause_of, is_lost, raise_ours
 from shared.telemetry import LOG
 from shared.turns import Turn, Turns
-
-ROLE_UNSET = (
-    "Database is unavailable: POSTGRES_SESSION is role, and the PostgreSQL user has no search_path"
-    " of its own; nothing was dialled. Apply deploy/grants.sql"
-)
-
-# The server cancels a statement before our own read gives up, so that none outlives its request.
-_SERVER_SHARE = 0.9
-
-# PgBouncer's, unless its ignore_startup_parameters names it.
-_TOO_MUCH_ASKED = re.compile(r"unsupported startup parameter.*")
 
 
 class _Turns(NamedTuple):
@@ -92,22 +62,24 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = self.where = settings  # completed by the login, once there was one
+        self._login = LogIn(settings)
+        self._size = settings.postgres_pool_size
         self._timeout_s = settings.postgres_timeout_s
-        self._tls = _tls(settings)
         self._guard = threading.Lock()
-        self._logins = postgres_logins(settings)
         self._idle: list[Connection] = []  # the last one given back is the first one taken
         self._in_use = 0
         self._generation = 0
-        self._is_set = settings.postgres_session == "set"
-        self._sets_at_login = self._is_set  # until a pooler refuses it
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     @property
     def reads(self) -> Door:
         """The door of those who only tell of calls, made anew: no ring of references keeps us."""
         return _Reads(self)
+
+    @property
+    def where(self) -> Settings:
+        """The settings, completed by the log-in once there was one."""
+        return self._login.where
 
     def __repr__(self) -> str:
         where = self.where
@@ -174,7 +146,7 @@ class Database:
         Raises what `run` raises, and nothing is tried again.
         """
         try:
-            native = self._connect(timeout_s)
+            native = self._login.open(timeout_s)
         except DRIVER_ERRORS as error:
             raise_ours(error)
 
@@ -182,7 +154,7 @@ class Database:
             return rows_of(native.run(sql, **parameters), native.columns)
 
         try:
-            native.run(_begin(timeout_s))
+            native.run(begin_of(timeout_s))
             yield execute
             native.run("COMMIT")
         except DRIVER_ERRORS as error:
@@ -201,8 +173,9 @@ class Database:
         loop = asyncio.get_running_loop()
         turns = self._turns.get(loop)
         if turns is None:
-            size = self._settings.postgres_pool_size
-            turns = _Turns(Turns(size, most_reads=size), anyio.CapacityLimiter(size))
+            turns = _Turns(
+                Turns(self._size, most_reads=self._size), anyio.CapacityLimiter(self._size)
+            )
             self._turns[loop] = turns
         return turns
 
@@ -286,7 +259,7 @@ class Database:
         try:
             connection = None if fresh else self._take_idle()
             if connection is None:
-                connection = self._fresh()
+                connection = self._login.connect(self._timeout_s)
             rows = connection.run(sql, parameters)
         except pg8000.exceptions.DatabaseError as error:
             usable = not is_lost(error)  # an ordinary SQL error leaves the connection in order
@@ -322,76 +295,6 @@ class Database:
         for connection in dropped:
             connection.close()
 
-    def _fresh(self) -> Connection:
-        native = self._connect(self._timeout_s)
-        try:
-            begin = _begin(self._timeout_s) if self._is_set else _BEGIN
-            return Connection(native, begin, is_set=self._is_set)
-        except RoleUnset:
-            with contextlib.suppress(Exception):
-                native.close()
-            LOG.error("❌ PostgreSQL: у роли нет search_path, выполните deploy/grants.sql")
-            raise DatabaseUnavailable(ROLE_UNSET) from None
-        except BaseException:
-            with contextlib.suppress(Exception):
-                native.close()
-            raise
-
-    def _connect(self, timeout_s: float) -> Any:
-        try:
-            login = self._logins.read()
-        except SecretUnreadable as error:
-            raise PostgresSecretUnreadable(str(error)) from error
-        try:
-            return self._log_in(login, timeout_s)
-        except DRIVER_ERRORS as error:
-            renewed = self._logins.read_anew(login) if is_refused(error) else None
-            if renewed is None:
-                raise
-        return self._log_in(renewed, timeout_s)
-
-    def _log_in(self, login: PostgresLogin, timeout_s: float) -> Any:
-        try:
-            return self._open(login, timeout_s)
-        except DRIVER_ERRORS as error:
-            refusal = _TOO_MUCH_ASKED.match(server_error(error).get("M", ""))
-            if refusal is None:
-                raise
-            with self._guard:
-                is_news, self._sets_at_login = self._sets_at_login, False
-            if is_news:
-                LOG.warning(
-                    "⚠️ PostgreSQL за посредником (PgBouncer): %s; дальше без параметров входа."
-                    " Чтобы он их пропускал: ignore_startup_parameters = %s",
-                    refusal[0],
-                    ",".join(_startup(timeout_s)),
-                )
-        return self._open(login, timeout_s)
-
-    def _open(self, login: PostgresLogin, timeout_s: float) -> Any:
-        where = self.where = located(self._settings, login)
-        options: dict[str, Any] = {
-            "user": where.postgres_user,
-            "password": login.password.get_secret_value(),
-            "database": where.postgres_db,
-            "application_name": SERVICE,
-            "timeout": timeout_s,
-            "startup_params": _startup(timeout_s) if self._sets_at_login else {},
-        }
-        if where.postgres_host.startswith("/"):
-            path = f"{where.postgres_host.rstrip('/')}/.s.PGSQL.{where.postgres_port}"
-            return Native(unix_sock=path, ssl_context=False, **options)
-        address = (where.postgres_host, where.postgres_port)
-        link = socket.create_connection(address, timeout_s)
-        try:
-            # Without it the TLS handshake and SCRAM wait for delayed acknowledgements: +40 ms.
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return Native(host=where.postgres_host, sock=link, ssl_context=self._tls, **options)
-        except BaseException:
-            link.close()
-            raise
-
 
 class _Reads:
     """The door of those who only tell of calls."""
@@ -407,38 +310,3 @@ class _Reads:
 def the_database() -> Database:
     """That of this process."""
     return Database(the_settings())
-
-
-def _server_limit_ms(timeout_s: float) -> int:
-    return max(1, int(timeout_s * 1000 * _SERVER_SHARE))
-
-
-def _startup(timeout_s: float) -> dict[str, str]:
-    """What a log-in sets for its whole session."""
-    return {
-        "statement_timeout": str(_server_limit_ms(timeout_s)),
-        # `callapi.claim_order` must see what others commit while it waits.
-        "default_transaction_isolation": "read committed",
-    }
-
-
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-
-
-def _begin(timeout_s: float) -> str:
-    """Begin a transaction in which that holds, whatever the log-in could set."""
-    limit_ms = _server_limit_ms(timeout_s)
-    return f"{_BEGIN}; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL search_path = {PINNED}"
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    if settings.postgres_tls == "off":
-        return False
-    try:
-        context = ssl.create_default_context(cafile=settings.postgres_ca_file or None)
-    except OSError as error:
-        raise SettingsError(f"POSTGRES_CA_FILE: cannot be read: {error}") from None
-    if settings.postgres_tls == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
