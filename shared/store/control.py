@@ -1,4 +1,4 @@
-"""Call control: hang-ups and transfers, noted before it is sent and settled after."""
+"""Call control: hang-ups and transfers, noted before they are sent, settled after."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ from shared.deadline import Deadline
 from shared.errors import InvalidClientId, InvalidParameter, SocketRefused
 from shared.following.judge import Look
 from shared.history import page as history
+from shared.history.ours import with_ours
 from shared.history.page import Wanted
 from shared.http import fields, origins
 from shared.http import request as request_edge
@@ -440,7 +441,7 @@ def _ours(rows: Sequence[Record]) -> object:
         ]
 
     database, enterprise = SimpleNamespace(run=run), SimpleNamespace(number="1", host="h")
-    return asyncio.run(history._with_ours(database, enterprise, calls))  # type: ignore[arg-type]
+    return asyncio.run(with_ours(database, enterprise, calls))  # type: ignore[arg-type]
 
 
 ON_ROWS["calls of ours in the history"] = _ours
