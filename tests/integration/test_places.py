@@ -15,7 +15,8 @@ from shared.following.tracker import Tracker
 from shared.following.trackers import Trackers, the_trackers
 from shared.following.wake import Waker
 from shared.store.database import Database, the_database
-from shared.store.leases import Following, Lease, NoPlace, hosts_due
+from shared.store.followed import Following
+from shared.store.leases import Lease, NoPlace, hosts_due
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import OTHER_PHONE, Services, until
 from tests.postgres import Postgres

@@ -32,8 +32,8 @@ from shared.following.pace import Pace
 from shared.following.tracker import Tracker
 from shared.settings import Settings
 from shared.ssh.files import FileSlice
+from shared.store.followed import Change, FollowedCall, Following
 from shared.store.jsonb import render
-from shared.store.leases import Change, FollowedCall, Following
 from shared.turns import Turn
 from tests.orders import call_order
 from tests.unit.cdr_rows import line, parse_records

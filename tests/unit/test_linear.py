@@ -52,8 +52,8 @@ from shared.http.addresses import client_address, limited_as
 from shared.http.ahead import is_prefetch, is_preview
 from shared.http.origins import Origins
 from shared.http.sheet import render_sheet
+from shared.store.followed import FollowedCall
 from shared.store.jsonb import render
-from shared.store.leases import FollowedCall
 from shared.telemetry import cut_secret, hide_secrets
 from tests.unit.cdr_rows import BEGINNING, EPOCH, group_calls, line, parse_records, records
 from tests.unit.growth import grows_no_faster
