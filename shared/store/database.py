@@ -187,7 +187,7 @@ class Database:
         Whoever is cancelled there leaves it running: its connection is given back in order, or
         closed where all were meanwhile, also one that it has opened since.
         """
-        generation, is_lost = self._generation, False
+        generation, lost = self._generation, False
         connection = self._take_ready(sql)
         if connection is not None:
             try:
@@ -196,15 +196,15 @@ class Database:
                 raise TextRefused from None
             except DRIVER_ERRORS as error:
                 self._note_loss(error)
-                is_lost = True
-        work = partial(self._run_in_thread, generation, sql, parameters, is_lost=is_lost)
+                lost = True
+        work = partial(self._run_in_thread, generation, sql, parameters, lost=lost)
         return await anyio.to_thread.run_sync(work, limiter=threads)
 
     def _run_in_thread(
-        self, generation: int, sql: str, parameters: dict[str, Any], *, is_lost: bool
+        self, generation: int, sql: str, parameters: dict[str, Any], *, lost: bool
     ) -> Rows:
         try:
-            if not is_lost:
+            if not lost:
                 return self._attempt(generation, sql, parameters, fresh=False)
         except UnicodeEncodeError:
             raise TextRefused from None
