@@ -55,7 +55,15 @@ from shared.http.sheet import render_sheet
 from shared.store.followed import FollowedCall
 from shared.store.jsonb import render
 from shared.telemetry import cut_secret, hide_secrets
-from tests.unit.cdr_rows import BEGINNING, EPOCH, group_calls, line, parse_records, records
+from tests.unit.cdr_rows import (
+    BEGINNING,
+    EPOCH,
+    group_calls,
+    line,
+    parse_lines,
+    parse_records,
+    records,
+)
 from tests.unit.growth import grows_no_faster
 from tests.unit.patterns import ROOT, SHIPPED, Pattern, hostile_texts, patterns_of
 
@@ -314,7 +322,7 @@ ON_TEXT: dict[str, Callable[[str], object]] = {
     ),
     "parse_reach of chan_sip": lambda text: devices.parse_reach(Technology.SIP, text),
     "parse_reach of PJSIP": lambda text: devices.parse_reach(Technology.PJSIP, text),
-    "parse_lines": lambda text: cdr.parse_lines(text.encode()),
+    "parse_lines": lambda text: parse_lines(text.encode()),
     "read_part": lambda text: [read_part(text.encode(), 9, most=most) for most in (0, 3)],
     "text_of": lambda text: parsers.text_of(text.encode()),
     "epoch_of": cdr.epoch_of,
