@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -19,13 +18,6 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.anyio
 
 INCOMPLETE = "Database schema callapi is incomplete: run ./asterisk.sh migrate"
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that tests may stop, and whose tables they may take away."""
-    with Postgres.running(durable=True) as server:
-        yield server
 
 
 @pytest.fixture

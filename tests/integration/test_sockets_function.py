@@ -31,7 +31,7 @@ from shared.store.database import the_database
 from tests.emulator.sockets import Sockets
 from tests.integration.dynamodb import CONNECTIONS, OUTBOX, Dynamo
 from tests.integration.followed import follow, place
-from tests.integration.gateway import load
+from tests.integration.gateway import Context, load
 from tests.integration.service import OTHER_PHONE, Service, Services
 from tests.integration.test_feed import tell
 from tests.postgres import Postgres
@@ -40,23 +40,6 @@ pytestmark = pytest.mark.anyio
 
 NUMBER, HOST = "0367", "127.0.0.1"
 ONE, TWO = "L0SM9cOFvHcCIhw=", "M1TN0dPGwIdDJix="
-
-
-class Context:
-    """What Lambda tells of an invocation."""
-
-    aws_request_id = "e-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Have much time."""
-        return 30_000
-
-
-@pytest.fixture
-def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
-    """Both tables, empty."""
-    with Dynamo.opened(monkeypatch) as dynamo:
-        yield dynamo
 
 
 @pytest.fixture
