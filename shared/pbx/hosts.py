@@ -138,7 +138,8 @@ class Pbx:
             return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._sharing.originate(host, command, deadline, use)
+            is_free = self._pool.has_turn(self.target(host))
+            return await self._sharing.originate(host, command, deadline, use, is_turn_free=is_free)
         except Exception:
             if not sent:
                 raise

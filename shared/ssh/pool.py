@@ -160,6 +160,10 @@ class Pool:
         turns = host.turns["console"]
         return Gate(self._concurrency, turns.taken, turns.waiting)
 
+    def has_turn(self, target: Target) -> bool:
+        """Tell whether a call would have its turn at a host's console at once."""
+        return self._host(target).turns["console"].has_place("call")
+
     def is_waited_for(self, target: Target) -> bool:
         """Tell whether anybody waits for an answer of a host's console, or for his turn there."""
         host = self._hosts.get(target)

@@ -19,6 +19,7 @@ GROUND = [
             "settings",
             "deadline",
             "telemetry",
+            "logfile",
             "measures",
             "notices",
             "process",
