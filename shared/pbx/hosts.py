@@ -56,10 +56,11 @@ from shared.ssh.files import FileSlice, FileUnreadable, Space
 from shared.ssh.login import HostKeys
 from shared.ssh.pool import Pool, Use, Used
 from shared.store.breakers import Broken
-from shared.store.database import Database, TextRefused, the_database
+from shared.store.database import Database, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
 from shared.store.sandboxes import find_port
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG, of_host, of_pbx
 from shared.turns import Turn
 
