@@ -344,7 +344,8 @@ def test_a_table_that_hangs_does_not_either(line: Line) -> None:
     tables = Few(*of("0367", *names))
     forgotten: list[str] = []
 
-    def hang(_enterprise: str, connection: str) -> None:
+    def hang(enterprise: str, connection: str) -> None:
+        assert enterprise == "0367"
         forgotten.append(connection)
         line.now_s = NOW_S + UNASKED_S + 60
 
