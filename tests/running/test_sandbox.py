@@ -221,6 +221,22 @@ def test_removed_it_is_a_pbx_again_and_what_was_called_stays_a_sandbox_s(site: S
     assert "sandbox" in audit
 
 
+def test_removed_elsewhere_it_is_asked_nothing_more(site: Site) -> None:
+    """Though it runs on and is connected: nobody is told that a call was placed which rang nobody."""
+    site.sandbox("0001")
+    assert said_so(site.call())
+    note = site.script.folder / ".run" / "sandbox-0001.pid"
+    pid = int(note.read_text("ascii"))
+    note.unlink()  # as where the command is given in another folder, or on another machine
+    try:
+        assert site.sandbox("0001", "remove")[0] == 0
+        real = site.call(phone="+375290000001")
+        assert (real.status_code, real.json()["code"]) == (500, "ssh-connect-failed")
+        assert not said_so(real)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
 def test_whoever_takes_its_place_is_told_nothing(site: Site) -> None:
     """Who shows another key than its own is refused before anything is said; it is private."""
     # A host that nobody has followed: no connection is open that would see no key.
