@@ -192,6 +192,15 @@ def test_what_is_no_host_of_its_own_is_refused(site: Site, ip: str, why: str) ->
     assert site.sandbox("0001", "status")[0] == 3
 
 
+@pytest.mark.parametrize("seconds", ["-1", "nan", "x"])
+def test_callers_without_a_pause_are_refused(site: Site, seconds: str) -> None:
+    """They would fill the machine: nothing is started, and one line says why."""
+    status, said = site.sandbox("0001", "start", "--incoming", seconds)
+    assert status == 2
+    assert said.endswith("error: argument --incoming: must be 1 or more seconds\n")
+    assert site.rows() == []
+
+
 def test_a_number_that_nobody_has_is_refused(site: Site) -> None:
     """With those that are nearest, as elsewhere."""
     status, said = site.sandbox("0009")
@@ -222,7 +231,7 @@ def test_removed_it_is_a_pbx_again_and_what_was_called_stays_a_sandbox_s(site: S
 
 
 def test_removed_elsewhere_it_is_asked_nothing_more(site: Site) -> None:
-    """Though it runs on and is connected: nobody is told that a call was placed which rang nobody."""
+    """Though it runs on, and is connected: no call is told to be placed which rings nobody."""
     site.sandbox("0001")
     assert said_so(site.call())
     note = site.script.folder / ".run" / "sandbox-0001.pid"
