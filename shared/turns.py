@@ -51,6 +51,11 @@ class Turns:
         """How many have a place."""
         return self._taken.total()
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody has a place or wants one but looks, for which nobody waits."""
+        return any(self._taken[turn] or self._waiting[turn] for turn in ("call", "read"))
+
     async def take(self, turn: Turn, deadline: Deadline) -> None:
         """Wait for a place, which is to be given back. Raises TimeoutError: none came in time."""
         if self._has_place(turn):  # whoever waits could not have it, or would have it already

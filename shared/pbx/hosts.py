@@ -313,7 +313,8 @@ class Pbx:
         """
 
         async def ask(line: Line, until: Deadline) -> T:
-            return await question(line.console, deadline=until)
+            console = line.console.for_looks() if turn == "look" else line.console
+            return await question(console, deadline=until)
 
         answer = await self._ask_line(host, ask, deadline, turn, then=then)
         if question is client.list_channels and isinstance(answer, tuple):
@@ -348,16 +349,16 @@ class Pbx:
         try:
             return await self.use(host, deadline, ask, turn=turn)
         finally:
-            self._readiness.note_use(host)
+            self._readiness.note_use(host, turn)
 
     def _open_ahead(self, host: str) -> None:
-        """Make the way ready for the next call, unless somebody asks at this moment."""
+        """Make the way ready for the next call, unless somebody waits for an answer now."""
         connection = self._met.get(host)
         line = None if connection is None else self._lines.get(connection)
         if connection is None or line is None:
             return
-        gate = self._pool.gate(connection.target)
-        if self._pool.connection(connection.target) is connection and gate.is_free:
+        is_current = self._pool.connection(connection.target) is connection
+        if is_current and not self._pool.is_waited_for(connection.target):
             line.console.open_ahead()
 
     async def use(

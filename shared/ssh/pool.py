@@ -65,11 +65,6 @@ class Gate:
     leased: int
     waiting: int
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nobody uses it."""
-        return not (self.leased or self.waiting)
-
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -164,6 +159,11 @@ class Pool:
             return Gate(self._concurrency, 0, 0)
         turns = host.turns["console"]
         return Gate(self._concurrency, turns.taken, turns.waiting)
+
+    def is_waited_for(self, target: Target) -> bool:
+        """Tell whether anybody waits for an answer of a host's console, or for his turn there."""
+        host = self._hosts.get(target)
+        return host is not None and host.turns["console"].is_waited_for
 
     def failure(self, target: Target) -> tuple[NotExecuted, float] | None:
         """Return why a host is not connected just now, and for how many seconds that is known."""
