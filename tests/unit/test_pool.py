@@ -626,19 +626,3 @@ async def test_connection_that_was_held_while_the_pool_closed_is_closed_by_its_h
     assert not network.made[0].closed
     release()
     assert network.made[0].closed
-
-
-async def test_what_waits_for_a_host_is_told() -> None:
-    """For looks nobody waits; a call has its turn at once while a place is free."""
-    pool = Network().pool(concurrency=2)
-    told = [(pool.has_turn(PBX), pool.is_waited_for(PBX))]
-    holders: list[Holder] = []
-    turns: tuple[Turn, ...] = ("look", "look", "call", "call")
-    for turn in turns:
-        holders.append(Holder(pool, turn=turn))
-        await settle()
-        told.append((pool.has_turn(PBX), pool.is_waited_for(PBX)))
-    assert told == [(True, False), (True, False), (True, False), (False, True), (False, True)]
-    for holder in holders:
-        await holder.cancel()
-    assert (pool.has_turn(PBX), pool.is_waited_for(PBX)) == (True, False)
