@@ -47,8 +47,8 @@ def run(asked: argparse.Namespace, progress: Progress) -> Found:
             f"Each direction delayed by {asked.delay_ms} ms",
             ("operation", "round trips", "p50 ms", "spread ms"),
             rows,
-            f"Over HTTP, {asked.rounds} times each, each time by a new process, with the calls before"
-            " followed. A fraction is what the machine took.",
+            f"Over HTTP, {asked.rounds} times each, each time by a new process, with the calls"
+            " before followed. A fraction is what the machine took.",
             drawn="round trips",
         )
         return Found([table], versions(on.versions))
@@ -79,9 +79,9 @@ async def _first_call(client: Client) -> AsyncIterator[tuple[str, Answer]]:
 async def _end(client: Client, placed: Answer) -> None:
     path = f"/api/calls/{placed.json()['call_id']}"
     await client.ask("DELETE", path)
-    async with asyncio.timeout(_RESTS_S * 10):
-        while (await client.get(path)).json()["phase"] != "ended":
-            await asyncio.sleep(0.1)
+    phase = "accepted"
+    while phase != "ended":
+        phase = (await client.get(path, wait=25, phase=phase)).json()["phase"]
 
 
 async def _operations(client: Client) -> AsyncIterator[tuple[str, Answer]]:

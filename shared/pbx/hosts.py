@@ -139,7 +139,8 @@ class Pbx:
             return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._sharing.originate(host, command, deadline, use)
+            is_free = self._pool.turns(self.target(host)).has_place("call")
+            return await self._sharing.originate(host, command, deadline, use, is_turn_free=is_free)
         except Exception:
             if not sent:
                 raise
@@ -359,7 +360,7 @@ class Pbx:
         if connection is None or line is None:
             return
         is_current = self._pool.connection(connection.target) is connection
-        if is_current and not self._pool.is_waited_for(connection.target):
+        if is_current and not self._pool.turns(connection.target).is_waited_for:
             line.console.open_ahead()
 
     async def use(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -82,7 +82,7 @@ async def test_a_look_at_calls_leaves_the_way_that_is_ready(start: Services) -> 
     service, flights, (call_id,) = await far_away(start, "154")
     assert (await service.call("150")).is_success
 
-    asked = {
+    asked: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
         "extension": lambda: service.http.get("/api/extensions/154"),
         "call": lambda: service.call("150", BUSY),
         "hang up": lambda: service.http.delete(f"/api/calls/{call_id}"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -19,6 +20,7 @@ GROUND = [
             "settings",
             "deadline",
             "telemetry",
+            "logfile",
             "measures",
             "notices",
             "process",
@@ -108,11 +110,17 @@ ONLY_IN = {
 ENVIRONMENT = ["shared.settings", "shared.ssh.login"]
 
 
-class Module(NamedTuple):
-    """A module of the service, parsed."""
+@dataclass(frozen=True)
+class Module:
+    """A module of the service."""
 
     name: str
-    tree: ast.Module
+    path: Path
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """It parsed, once a test asks: whoever collects the tests needs no more than its name."""
+        return ast.parse(self.path.read_text("utf-8"), filename=str(self.path))
 
     def imports(self) -> Iterator[str]:
         """Yield every module that it imports, those inside functions too."""
@@ -134,7 +142,7 @@ def load_modules() -> Iterator[Module]:
         *ROOT.glob("functions/**/*.py"),
     ):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        yield Module(name, ast.parse(path.read_text("utf-8"), filename=str(path)))
+        yield Module(name, path)
 
 
 MODULES = {module.name: module for module in load_modules()}
