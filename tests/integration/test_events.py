@@ -139,10 +139,21 @@ def warm(
 
 
 def end_pinned_loop() -> None:
-    """End the loop of an environment that is over; an unclosed one would fail some later test."""
+    """End the loop of an environment that is over; an unclosed one would fail some later test.
+
+    What it left under way ends with it: its thread would keep this process from ending.
+    """
     if pinned_loop.cache_info().currsize:
-        pinned_loop().close()
+        loop = pinned_loop()
+        loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
+        loop.close()
     pinned_loop.cache_clear()
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def invoke(name: str, event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
