@@ -41,7 +41,11 @@ _TABLES_AWAY = "The table of connections does not answer"
 
 def may_open(headers: Mapping[str, str]) -> bool:
     """Tell whether a page of this origin may call the API."""
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    # A sign that UTF-8 has no bytes for is no part of any origin.
+    raw = [
+        (name.lower().encode(errors="replace"), value.encode(errors="replace"))
+        for name, value in headers.items()
+    ]
     return the_origins().refuses(Request({"type": "http", "headers": raw}).headers) is None
 
 
@@ -51,10 +55,8 @@ async def come(connection: str, query: Mapping[str, str]) -> None:
     Raises:
         ServiceError: it may not come in, or that is not known.
     """
-    for name in query:
-        if name != "ticket":
-            rule = "must not stand in a WebSocket's URL, where a ticket alone may"
-            raise InvalidParameter(FieldError(name, rule))
+    if query.keys() - {"ticket"}:  # of which none is repeated: it may be anything, a secret too
+        raise InvalidParameter(FieldError("ticket", "must stand alone in a WebSocket's URL"))
     database, settings = the_database().reads, the_settings()
     grant, filters = await use_ticket(database, query.get("ticket", ""))
     is_open = await open_connection(

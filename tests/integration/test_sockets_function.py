@@ -283,6 +283,33 @@ async def test_a_ticket_opens_one(service: Service, dynamo: Dynamo) -> None:
     assert dynamo.connections() == [ONE]
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ({"\ud800": "1"}, {}, 422),
+        ({"july-4c1d7e90b2a35f68": "", "ticket": "x"}, {}, 422),
+        ({"x" * 100_000: "1"}, {}, 422),
+        ({"ticket": "\ud800" * 43}, {}, 401),
+        ({"ticket": "x" * 1_000_000}, {}, 401),
+        ({}, {"Origin": "\ud800"}, 403),
+        ({}, {"\ud800": "x"}, 401),
+        ({}, None, 401),
+    ],
+)
+async def test_a_hostile_handshake_is_refused(
+    service: Service, monkeypatch: pytest.MonkeyPatch, query: Any, headers: Any, status: int
+) -> None:
+    """As what it is, in a few words, none of them its own; it is no defect of ours."""
+    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example.test")
+    the_database().close()
+    forget_all()
+    event = load("sockets-connect") | {"queryStringParameters": query, "headers": headers}
+    refused = await sockets.serve(event)
+    assert refused["statusCode"] == status
+    assert len(refused.get("body", "")) < 500
+    assert "july-4c1d" not in refused.get("body", "")
+
+
 async def test_so_many_are_open_at_once(service: Service) -> None:
     """The third of two is refused, and its ticket is used up."""
     for name, status in ((ONE, 200), (TWO, 200), ("three", 429)):
