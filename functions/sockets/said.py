@@ -96,13 +96,12 @@ async def hear(connection: str, text: str) -> str:
 
     Raises:
         InvalidParameter: it is no ping.
-        TicketExpired: the connection has no right to be any more, or is told nothing any more,
-            since it could not be sent to. Whoever has a new ticket goes on in another one.
+        TicketExpired: the connection has no right to be any more, has said too much, or is told
+            nothing any more, since it could not be sent to. With a new ticket another one goes on.
         LimitExceeded: its enterprise reads too often.
         EventsGone: what follows is not kept any more, or was never told.
         DatabaseUnavailable: not known.
     """
-    after = parse_ping(text)
     database = the_database().reads
     kept = await keep_connection(database, connection, the_settings().rate_limit_reads)
     if kept is None:
@@ -113,6 +112,7 @@ async def hear(connection: str, text: str) -> str:
     if not await _is_told(kept.enterprise, connection):
         await close_connection(database, connection)
         raise TicketExpired
+    after = parse_ping(text)
     filters = parse_filters(kept.wanted)
     told = await read_feed(database, kept.enterprise, after, filters.wanted, most=_MOST_EVENTS)
     return answer_of(told)

@@ -404,6 +404,27 @@ async def test_pings_have_the_limit_of_reads(service: Service) -> None:
     assert {answer.get("code") for answer in answers} == {None, "rate-limited"}
 
 
+async def test_a_flood_ends_its_own_connection(
+    service: Service, postgres: Postgres, dynamo: Dynamo, gateway: Sockets
+) -> None:
+    """Whatever is said counts, a ping or none; others of the enterprise go on."""
+    for name in (ONE, TWO):
+        await come(await ticket(service), name)
+    assert (await say("hello"))["code"] == "invalid-parameter"
+    assert (await ping(name=TWO))["type"] == "heartbeat"
+    postgres.execute(  # as after 240 in a moment
+        "UPDATE callapi.rate_limits SET tat = clock_timestamp() + interval '1 minute'"
+        " WHERE key = :key",
+        key=f"said:{ONE}",
+    )
+    assert (await say("hello"))["code"] == "ticket-expired"
+    assert (await ping())["code"] == "ticket-expired"
+    await watchdog.look_around(60)
+    await pushed(dynamo)
+    assert gateway.closed == [ONE]
+    assert (await ping(name=TWO))["type"] == "heartbeat"
+
+
 async def test_an_answer_fits_a_frame(service: Service, postgres: Postgres) -> None:
     """Of much as much as 32 kB have; one goes on after that; and one event always."""
     tell(postgres, NUMBER, 60)
