@@ -163,10 +163,9 @@ class Pool:
         turns = host.turns["console"]
         return Gate(self._concurrency, turns.taken, turns.waiting)
 
-    def is_waited_for(self, target: Target) -> bool:
-        """Tell whether anybody waits for an answer of a host's console, or for his turn there."""
-        host = self._hosts.get(target)
-        return host is not None and host.turns["console"].is_waited_for
+    def turns(self, target: Target) -> Turns:
+        """Return the turns at a host's console."""
+        return self._host(target).turns["console"]
 
     def failure(self, target: Target) -> tuple[NotExecuted, float] | None:
         """Return why a host is not connected just now, and for how many seconds that is known."""

@@ -38,7 +38,7 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
-NUMBER, HOST, DIGEST = "0367", "127.0.0.1", ""
+NUMBER, HOST = "0367", "127.0.0.1"
 ONE, TWO = "L0SM9cOFvHcCIhw=", "M1TN0dPGwIdDJix="
 
 
