@@ -20,11 +20,21 @@ pytestmark = pytest.mark.anyio
 INCOMPLETE = "Database schema callapi is incomplete: run ./asterisk.sh migrate"
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that tests may stop, and whose tables they may take away."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A server that tests may stop."""
     with Postgres.running(durable=True) as server:
         yield server
+
+
+@pytest.fixture
+def own_postgres(server: Postgres) -> Postgres:
+    """The same, with all its tables, which tests may take away."""
+    server.execute(
+        "DROP SCHEMA IF EXISTS callapi CASCADE; DROP TABLE IF EXISTS enterprises, tenants"
+    )
+    server.prepare()
+    return server
 
 
 @pytest.fixture
