@@ -17,6 +17,8 @@ const WAIT_S = 25
 const TIMEOUT_MS = 30_000 // an answer takes 27 s at most
 const RETRIES = 3
 const LONGEST_PAUSE_S = 30 // whoever is to wait for longer is told so instead
+const SILENCE_MS = 45_000 // three heartbeats of a WebSocket
+const STATUS_OF = { 4002: 401, 4004: 422, 4010: 410 } // by which code a WebSocket closes; all others may pass by themselves
 
 /**
  * A request failed. `code` says how, null where it was not the API that answered. `dialled` is "no" where
@@ -88,10 +90,11 @@ export class Calls {
     }
   }
 
-  /** A call as it is, then in each further phase, until it has ended. */
+  /** A call as it is, then in each further phase, until it has ended; what may pass meanwhile is waited for. */
   async *watch(callId, { signal } = {}) {
+    const path = `/api/calls/${encodeURIComponent(callId)}`
     for (let known = {}; known.phase !== "ended"; ) {
-      const call = await this.request("GET", `/api/calls/${encodeURIComponent(callId)}`, { query: known, signal })
+      const call = await this.request("GET", path, { query: known, outlasts: true, signal })
       if (call.phase !== known.phase) yield call
       known = { phase: call.phase, wait: WAIT_S }
     }
@@ -103,19 +106,17 @@ export class Calls {
    * any more one of type `events.gone` says so. By a WebSocket, by long polls where there is none.
    */
   async *follow({ after = null, signal, ...filters } = {}) {
-    const feed = { after, filters, signal }
-    for (let failures = 0; !signal?.aborted; ) {
+    const feed = { after, filters, signal, failures: 0 }
+    const canListen = this.#options.socket !== null && typeof WebSocket !== "undefined"
+    while (!signal?.aborted) {
       try {
         // Where it begins is asked for first, so that nothing is missed by a WebSocket that breaks at once.
-        const listens = this.#canListen() && feed.after !== null
-        for await (const event of listens ? this.#listen(feed) : this.#poll(feed)) {
-          failures = 0
-          yield event
-        }
+        const listens = canListen && feed.after !== null && Date.now() > this.#pollUntil
+        yield* listens ? this.#listen(feed) : this.#poll(feed)
       } catch (error) {
         if (signal?.aborted) return
         if (error.code === "events-gone") yield gap(feed, error.told)
-        else if (error.mayPass ?? true) await pause(error.retryAfterS ?? Math.min(30, 2 ** failures++), signal)
+        else if (error.mayPass ?? true) await pause(laterS(error, feed.failures++), signal)
         else throw error
       }
     }
@@ -124,8 +125,9 @@ export class Calls {
   /**
    * Ask until there is an answer that counts. A click has one key for all its attempts, so that one whose
    * answer was lost is told of again, and rings once; what says `dialled: unknown` is never asked again.
+   * What `outlasts` is asked for as long as what fails may pass by itself.
    */
-  async request(method, path, { query = {}, body, key, actor, rings = false, signal } = {}) {
+  async request(method, path, { query = {}, body, key, actor, rings = false, outlasts = false, signal } = {}) {
     const asked = Object.entries(query).filter(([, value]) => value !== null && value !== undefined)
     const search = asked.length ? `?${new URLSearchParams(asked)}` : ""
     const headers = { ...this.#options.headers }
@@ -134,27 +136,23 @@ export class Calls {
     if (actor) headers["X-Actor"] = String.fromCharCode(...new TextEncoder().encode(actor))
     if (body) headers["Content-Type"] = "application/json"
     const url = this.#options.url + path + search
+    // Who follows a redirect makes a GET of a POST, and takes a list of calls for one that was placed.
+    const options = { method, headers, redirect: "manual", body: body && JSON.stringify(body) }
     for (let attempt = 0; ; attempt++) {
-      const limit = AbortSignal.timeout(TIMEOUT_MS)
-      const options = { method, headers, signal: either(limit, signal), body: body && JSON.stringify(body) }
-      const error = await ask(url, options, rings)
+      const error = await bounded(TIMEOUT_MS, signal, (limit) => ask(url, { ...options, signal: limit }, rings))
       if (!(error instanceof CallsError)) return error
       signal?.throwIfAborted()
-      const pauseS = pauseOf(error, attempt, !rings || Boolean(key))
-      if (attempt === RETRIES || pauseS === null || pauseS > LONGEST_PAUSE_S) throw error
+      const lasts = outlasts && error.mayPass
+      const pauseS = lasts ? laterS(error, attempt) : pauseOf(error, attempt, !rings || Boolean(key))
+      if (!lasts && (attempt === RETRIES || pauseS === null || pauseS > LONGEST_PAUSE_S)) throw error
       await pause(pauseS, signal)
     }
-  }
-
-  #canListen() {
-    const { socket } = this.#options
-    return socket !== null && typeof WebSocket !== "undefined" && Date.now() > this.#pollUntil
   }
 
   async *#poll(feed) {
     const { after, filters, signal } = feed
     const query = { ...filters, after, wait: after === null ? null : WAIT_S }
-    const told = await this.request("GET", "/api/events", { query, signal })
+    const told = await this.request("GET", "/api/events", { query, outlasts: true, signal })
     for (const event of told.events) {
       yield event
       feed.after = event.seq
@@ -167,23 +165,19 @@ export class Calls {
     const wanted = JSON.parse(JSON.stringify({ ...feed.filters, after: feed.after ?? undefined }))
     const own = async () => (await this.request("POST", "/api/events/ticket", { body: wanted })).ticket
     const ticket = await (this.#options.ticket ?? own)(wanted)
-    const page = typeof location === "undefined" ? undefined : location.href
-    const url = new URL(`${this.#options.socket}/api/events?ticket=${ticket}`, page)
+    const url = new URL(`${this.#options.socket}/api/events?ticket=${ticket}`, globalThis.location?.href)
     url.protocol = url.protocol.replace("http", "ws")
     const socket = new WebSocket(url)
     const told = []
-    let wake = () => {}
-    let end = null
-    let isOpen = false
-    const stop = () => socket.close()
-    feed.signal?.addEventListener("abort", stop)
+    let [wake, end, isOpen] = [() => {}, null, false]
     socket.onopen = () => (isOpen = true)
     socket.onmessage = ({ data }) => wake(told.push(JSON.parse(data)))
     socket.onclose = ({ code }) => wake((end = code))
     try {
-      for (let failure = null; ; ) {
+      for (let failure = null; !feed.signal?.aborted; ) {
         while (told.length) {
           const message = told.shift()
+          if (message.type !== "error") feed.failures = 0
           if (message.type === "error") failure = message
           else if (message.type === "heartbeat") feed.after = message.newest
           else if (message.seq > feed.after) { // one may come twice
@@ -196,21 +190,20 @@ export class Calls {
           else throw new CallsError(STATUS_OF[end] ?? 0, failure ?? { detail: `WebSocket ended: ${end}` })
           return
         }
-        await new Promise((resolve) => (wake = resolve))
+        // A connection may be dead and not know it.
+        await bounded(SILENCE_MS, feed.signal, async (limit) => {
+          await new Promise((resolve) => (wake = limit.onabort = resolve))
+          if (limit.aborted) end ??= "in silence"
+        })
       }
     } finally {
-      feed.signal?.removeEventListener("abort", stop)
       socket.close()
     }
   }
 }
 
-/** What a close code is as a status: what neither stands here nor says so may pass by itself. */
-const STATUS_OF = { 4002: 401, 4004: 422, 4010: 410 }
-
 async function ask(url, options, rings) {
-  let answer
-  let told = {}
+  let [answer, told] = [null, {}]
   try {
     answer = await fetch(url, options)
     told = Object((await answer.json()) ?? {})
@@ -232,8 +225,7 @@ function failed(status, told, retryAfter, rings) {
 function pauseOf(error, attempt, isSafe) {
   const again = 0.5 * 2 ** attempt
   if (error.code !== null) {
-    if (error.dialled === "unknown") return null
-    return error.retryAfterS ?? (error.status === 503 ? again : null)
+    return error.dialled === "unknown" ? null : error.retryAfterS ?? (error.status === 503 ? again : null)
   }
   if (error.status === 429) return error.retryAfterS ?? 1 // API Gateway's {"message": "Too Many Requests"}
   return error.mayPass && isSafe ? error.retryAfterS ?? again : null
@@ -242,25 +234,28 @@ function pauseOf(error, attempt, isSafe) {
 function gap(feed, { oldest, newest }) {
   const after = feed.after ?? 0
   feed.after = after > newest ? newest : oldest - 1
-  const gone = { after, oldest, newest }
-  return { seq: feed.after, type: "events.gone", at: new Date().toISOString(), gone }
+  return { seq: feed.after, type: "events.gone", at: new Date().toISOString(), gone: { after, oldest, newest } }
 }
+
+const laterS = (error, failures) => error.retryAfterS ?? Math.min(30, 2 ** failures)
 
 function pause(seconds, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, seconds * 1000)
-    signal?.addEventListener("abort", () => resolve(clearTimeout(timer)), { once: true })
-  })
+  return bounded(seconds * 1000, signal, (limit) => new Promise((resolve) => (limit.onabort = resolve)))
 }
 
-function either(limit, signal) {
-  if (!signal) return limit
-  const both = new AbortController()
-  for (const one of [limit, signal]) {
-    if (one.aborted) both.abort(one.reason)
-    one.addEventListener("abort", () => both.abort(one.reason), { once: true })
+/** Do what ends by its own signal: after so long, or with `signal`, at which nothing is left of it. */
+async function bounded(ms, signal, act) {
+  const bound = new AbortController()
+  const stop = () => bound.abort(signal?.reason ?? new Error("no answer in time"))
+  const timer = setTimeout(stop, ms)
+  signal?.addEventListener("abort", stop)
+  try {
+    signal?.throwIfAborted()
+    return await act(bound.signal)
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener("abort", stop)
   }
-  return both.signal
 }
 
 /** Also on a page without TLS, where crypto.randomUUID is not. */

@@ -94,7 +94,8 @@ async def hear(connection: str, text: str) -> str:
 
     Raises:
         InvalidParameter: it is no ping.
-        TicketExpired: the connection has no right to be any more, and will be closed.
+        TicketExpired: the connection has no right to be any more, or is told nothing any more,
+            since it could not be sent to. Whoever has a new ticket goes on in another one.
         LimitExceeded: its enterprise reads too often.
         EventsGone: what follows is not kept any more, or was never told.
         DatabaseUnavailable: not known.
@@ -107,9 +108,21 @@ async def hear(connection: str, text: str) -> str:
     note_enterprise(kept.enterprise)
     if kept.wait_s:
         raise LimitExceeded("Too many pings of this enterprise", retry_after_s=kept.wait_s)
+    if not await _is_told(kept.enterprise, connection):
+        await close_connection(database, connection)
+        raise TicketExpired
     filters = parse_filters(kept.wanted)
     told = await read_feed(database, kept.enterprise, after, filters.wanted, most=_MOST_EVENTS)
     return answer_of(told)
+
+
+async def _is_told(enterprise: str, connection: str) -> bool:
+    """Tell whether whoever pings is still sent what happens; where nobody knows, it is."""
+    try:
+        return await anyio.to_thread.run_sync(the_tables().has, enterprise, connection)
+    except Exception:  # noqa: BLE001 - whatever boto3 raises: the ping is answered all the same
+        LOG.exception("⚠️ Соединение WebSocket не прочитано")
+        return True
 
 
 def parse_ping(text: str) -> int | None:

@@ -56,10 +56,11 @@ from shared.ssh.files import FileSlice, FileUnreadable, Space
 from shared.ssh.login import HostKeys
 from shared.ssh.pool import Pool, Use, Used
 from shared.store.breakers import Broken
-from shared.store.database import Database, TextRefused, the_database
+from shared.store.database import Database, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
 from shared.store.sandboxes import find_port
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG, of_host, of_pbx
 from shared.turns import Turn
 
@@ -138,7 +139,8 @@ class Pbx:
             return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._sharing.originate(host, command, deadline, use)
+            is_free = self._pool.turns(self.target(host)).has_place("call")
+            return await self._sharing.originate(host, command, deadline, use, is_turn_free=is_free)
         except Exception:
             if not sent:
                 raise
@@ -358,7 +360,7 @@ class Pbx:
         if connection is None or line is None:
             return
         is_current = self._pool.connection(connection.target) is connection
-        if is_current and not self._pool.is_waited_for(connection.target):
+        if is_current and not self._pool.turns(connection.target).is_waited_for:
             line.console.open_ahead()
 
     async def use(

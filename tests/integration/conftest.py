@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from shared.following.wake import Waker
 from shared.process import forget_all
 from shared.store.database import Database
 from tests.integration.operating import HOST, Operate, operate_on
@@ -75,6 +76,18 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
     with Moto.opened(monkeypatch) as opened:
         yield opened
+
+
+@pytest.fixture
+def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts for which another tracker was invoked."""
+    hosts: list[str] = []
+
+    async def start(_waker: Waker, host: str) -> None:
+        hosts.append(host)
+
+    monkeypatch.setattr(Waker, "start_function", start)
+    return hosts
 
 
 @pytest.fixture

@@ -123,7 +123,9 @@ class Service:
         return self.postgres.execute("SELECT * FROM callapi.rate_limits ORDER BY key")
 
     def log(self) -> str:
-        """What was logged so far."""
+        """What was logged so far, what is not written yet included."""
+        for handler in LOG.handlers:
+            handler.flush()
         return self.log_file.read_text("utf-8") if self.log_file.exists() else ""
 
 

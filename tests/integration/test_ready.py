@@ -10,8 +10,9 @@ import anyio.to_thread
 import pytest
 
 from shared.store.connection import Rows
-from shared.store.database import NO_ENTERPRISES, WRONG_ENTERPRISES, Database
+from shared.store.database import Database
 from shared.store.migrations import check_schema
+from shared.store.sqlstates import NO_ENTERPRISES, WRONG_ENTERPRISES
 from tests.integration.service import Service, Services
 from tests.postgres import Postgres
 

@@ -38,7 +38,7 @@ from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
-NUMBER, HOST, DIGEST = "0367", "127.0.0.1", ""
+NUMBER, HOST = "0367", "127.0.0.1"
 ONE, TWO = "L0SM9cOFvHcCIhw=", "M1TN0dPGwIdDJix="
 
 
@@ -147,8 +147,8 @@ async def test_a_call_is_told_from_its_placing_to_its_end(
     parts: list[Batch] = []
     original = the_tables().put
 
-    def noted(batch: Batch, *, back: bool = False) -> int | None:
-        stands = original(batch, back=back)
+    def noted(batch: Batch) -> int | None:
+        stands = original(batch)
         if stands is None:
             parts.append(batch)
         return stands
@@ -191,6 +191,39 @@ async def test_a_revoked_secret_ends_it(
     assert gateway.closed == [ONE]
     assert dynamo.connections() == []
     assert postgres.execute("SELECT id FROM callapi.push_connections") == []
+
+
+async def test_who_was_given_up_learns_it_by_a_ping(
+    service: Service, postgres: Postgres, dynamo: Dynamo, gateway: Sockets
+) -> None:
+    """Where nothing can be sent, nothing can be closed: who is told nothing more must not wait."""
+    await come(await ticket(service))
+    assert (await ping())["type"] == "heartbeat"
+    for item in dynamo.client.scan(TableName=CONNECTIONS)["Items"]:  # it came long ago
+        dynamo.client.put_item(TableName=CONNECTIONS, Item=item | {"since": {"N": "1"}})
+    tell(postgres, NUMBER, 1)
+    await watchdog.look_around(60)
+    gateway.answer = lambda _name, _tries: 503
+    gateway.answer_close = lambda _name: 503
+    records = stream(*dynamo.outbox().values())
+    records["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] = 1
+    answer = await anyio.to_thread.run_sync(push.handler, records, Context())
+    assert answer == {"batchItemFailures": []}
+    assert (gateway.closed, gateway.told[ONE]) == ([], [])
+    told = await ping(0)
+    assert (told["type"], told["code"]) == ("error", "ticket-expired")
+    assert postgres.execute("SELECT id FROM callapi.push_connections") == []
+
+
+async def test_a_ping_is_answered_without_the_table_of_connections(
+    service: Service, postgres: Postgres, dynamo: Dynamo, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is sent away by an outage of what only tells whether he is sent to."""
+    await come(await ticket(service))
+    tell(postgres, NUMBER, 1)
+    dynamo.client.delete_table(TableName=CONNECTIONS)
+    assert [event["seq"] for event in (await ping(0))["events"]] == [1]
+    assert "не прочитано" in caplog.text
 
 
 async def test_who_goes_is_forgotten(

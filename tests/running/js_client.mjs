@@ -1,4 +1,6 @@
 // What a server in JavaScript does with clients/js: node js_client.mjs TEST URL SECRET. Prints JSON.
+import { getEventListeners } from "node:events"
+import { createServer } from "node:http"
 import { Calls, CallsError, VERSION, callButton } from "../../clients/js/calls.js"
 
 const [test, url, secret] = process.argv.slice(2)
@@ -74,16 +76,41 @@ const tests = {
     await api.hangUpCall("../webhooks/1")
     return { failures, asked: transfers, to }
   },
+  async redirect() {
+    const methods = []
+    const server = createServer(({ method }, answer) => {
+      methods.push(method)
+      answer.writeHead(method === "GET" ? 200 : 302, { Location: "/api/calls" }).end('{"calls":[],"next":null}')
+    })
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve))
+    const gateway = new Calls({ url: `http://127.0.0.1:${server.address().port}` })
+    const refused = await failure(() => gateway.createCall("150", TALKS))
+    server.close()
+    return { refused, methods }
+  },
+  async watch() {
+    const { call_id } = await api.createCall(AGENT, TALKS)
+    const slowly = globalThis.setTimeout
+    const pauses = [2000, 4000, 8000, 16_000] // 1000 is how often fetch looks at its own
+    globalThis.setTimeout = (act, ms, ...what) => slowly(act, pauses.includes(ms) ? 1 : ms, ...what)
+    next.push(...Array(4).fill("lost"), new Response("later", { status: 503 }))
+    const phases = []
+    for await (const { phase } of api.watch(call_id)) phases.push(phase)
+    return { phases, left: next.length }
+  },
   async feed() {
     const { call_id } = await api.createCall("150", BUSY)
     for await (const call of api.watch(call_id)) if (call.phase === "ended") break
     const numbers = []
     next.push("lost", tooMany(), new Response("later", { status: 503 }))
-    for await (const { seq, call } of api.follow({ after: 0 })) {
+    const { signal } = new AbortController()
+    for await (const { seq, call } of api.follow({ after: 0, signal })) {
       numbers.push(seq)
       if (call.phase === "ended") break
     }
-    for await (const ahead of api.follow({ after: 99 })) return { numbers, ahead, left: next.length }
+    for await (const ahead of api.follow({ after: 99 })) {
+      return { numbers, ahead, left: next.length, listeners: getEventListeners(signal, "abort").length }
+    }
   },
   async button() {
     const element = Object.assign(new EventTarget(), { dataset: {}, disabled: false })

@@ -67,11 +67,27 @@ async def test_a_gateways_own_errors_are_not_taken_for_the_apis(play: Play) -> N
     assert told["to"] == "/api/calls/..%2Fwebhooks%2F1"
 
 
+async def test_a_redirect_is_no_answer(play: Play) -> None:
+    """Followed, it would make a GET of a click, whose list of calls would pass for one placed."""
+    told = await does(play, "redirect")
+    assert (told["refused"]["status"], told["refused"]["dialled"]) == (302, "unknown")
+    assert told["methods"] == ["POST"]
+
+
+async def test_a_call_is_watched_to_its_end_while_things_break(play: Play) -> None:
+    """For longer than one request is tried again: a button would else ring a second time."""
+    told = await does(play, "watch")
+    assert (told["phases"][-1], told["left"]) == ("ended", 0)
+
+
 async def test_the_feed_misses_nothing_while_things_break(play: Play) -> None:
-    """By long polls, since this Node.js may have no WebSocket; a gap is an event."""
+    """By long polls, since this Node.js may have no WebSocket; a gap is an event.
+
+    The signal that may end it keeps nothing of requests that are over.
+    """
     told = await does(play, "feed")
     assert told["numbers"] == list(range(1, len(told["numbers"]) + 1))
-    assert told["left"] == 0
+    assert (told["left"], told["listeners"]) == (0, 0)
     assert (told["ahead"]["type"], told["ahead"]["seq"]) == ("events.gone", told["numbers"][-1])
 
 
@@ -103,6 +119,21 @@ async def test_a_websocket_that_breaks_is_opened_anew_where_it_was() -> None:
     (polled,) = told["polled"]
     assert "after=14" in polled
     assert (told["error"], told["left"]) == (None, 0)
+
+
+async def test_a_websocket_without_heartbeats_is_opened_anew() -> None:
+    """One that is half dead never closes by itself: from where it was, another one is asked."""
+    told = await to_thread.run_sync(sockets, "silent")
+    assert told["told"] == [["call.phase", 8], ["call.phase", 21]]
+    assert [ticket["after"] for ticket in told["tickets"]] == [7, 10]
+    assert (told["polled"], told["closed"], told["left"]) == ([], 2, 0)
+
+
+async def test_a_websocket_ends_with_the_signal() -> None:
+    """Also one that has not opened, which does not make the next one a poll."""
+    told = await to_thread.run_sync(sockets, "aborted")
+    assert told["told"] == [["call.phase", 21]]
+    assert (told["polled"], told["closed"], told["left"]) == ([], 2, 0)
 
 
 async def test_a_websocket_that_is_refused_is_not_opened_again() -> None:

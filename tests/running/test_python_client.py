@@ -139,6 +139,40 @@ async def test_an_answer_that_was_lost_rings_once(
     assert len(play.postgres.execute("SELECT FROM callapi.calls")) == 1
 
 
+async def test_a_call_is_watched_to_its_end_while_things_break(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than one request is tried again, with pauses that grow to half a minute."""
+    async with AsyncCalls(play.url, SECRET, transport=(between := Between())) as api:
+        pauses = impatient(api, monkeypatch)
+        placed = await api.create_call(AGENT, TALKS)
+        between.next = [httpx.ReadError("cut"), httpx.Response(503, text="later")] * 4
+        check_phases([call async for call in api.watch(placed["call_id"])])
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("url", "failure"),
+    [
+        ("calls.example.test", None),  # which is no URL
+        ("http://calls.example.test", httpx.PoolTimeout("all connections are taken")),
+    ],
+)
+async def test_what_was_not_sent_rings_nothing(
+    url: str, failure: httpx.PoolTimeout | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told that a phone may be ringing where no connection was had."""
+
+    async def fail(request: httpx.Request) -> httpx.Response:
+        raise failure or httpx.UnsupportedProtocol("no http")
+
+    async with AsyncCalls(url, SECRET, transport=httpx.MockTransport(fail)) as api:
+        impatient(api, monkeypatch)
+        with pytest.raises(CallsError) as caught:
+            await api.create_call("150", PHONE)
+    assert caught.value.dialled == "no"
+
+
 async def test_each_click_is_another_one_unless_it_has_a_name(play: Play) -> None:
     """Two clicks with one key are one call; without a key they have two."""
     between = Between()

@@ -119,7 +119,9 @@ class Host:
                 self.turn.release()
 
         try:
-            originated = await self.sharing.originate(HOST, command(code), deadline, use)
+            originated = await self.sharing.originate(
+                HOST, command(code), deadline, use, is_turn_free=not self.turn.locked()
+            )
         except ServiceError as error:
             return error.code
         return ",".join(root.uniqueid for root in originated.roots)
@@ -132,6 +134,16 @@ class Host:
             await asyncio.sleep(0)
         self.asterisk.go_on.set()
         return await asyncio.gather(*tasks)
+
+
+async def test_who_has_a_turn_at_once_is_sent_before_anything_else(asterisk: Asterisk) -> None:
+    """The event loop comes round only then: no phone waits for what else there is to do."""
+    host = Host(asterisk)
+    sent: list[int] = []
+    asyncio.get_running_loop().call_soon(lambda: sent.append(len(asterisk.asked)))
+    assert await host.call("150") == "17.150"
+    await asyncio.sleep(0)
+    assert sent == [1]
 
 
 async def test_who_waits_shares_the_next_exchange(asterisk: Asterisk) -> None:

@@ -28,6 +28,8 @@ VERSION = "1.0.0"  # of the API that this was made for
 _TIMEOUT_S = 30.0  # an answer takes 27 s at most
 _WAIT_S, _RETRIES, _LONGEST_PAUSE_S = 25, 3, 30.0  # who is to wait for longer is told so instead
 
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Soon = Coroutine[Any, Any, T]
@@ -112,7 +114,7 @@ class OutcomeUnknown(CallsError):
 
 def _error_of(answer: httpx.Response | Exception, *, rings: bool) -> CallsError:
     status, after, told = 0, "", dict[str, Any](detail=repr(answer))
-    never_came = isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout)
+    never_came = isinstance(answer, _UNSENT)
     if isinstance(answer, httpx.Response):
         status, after = answer.status_code, answer.headers.get("Retry-After", "")
         never_came, told = answer.is_client_error, {}
@@ -188,10 +190,10 @@ class AsyncCalls:
             filters["cursor"] = page["next"]
 
     async def watch(self, call_id: str) -> AsyncIterator[Call]:
-        """Tell a call as it is, then in each further phase, until it has ended."""
-        known: dict[str, Any] = {}
+        """Tell a call as it is, in each further phase to its end, whatever breaks meanwhile."""
+        path, known = f"/api/calls/{quote(call_id, '')}", dict[str, Any]()
         while known.get("phase") != "ended":
-            call = await self._ask("GET", f"/api/calls/{quote(call_id, '')}", params=known)
+            call = await self._ask("GET", path, outlasts=True, params=known)
             if call["phase"] != known.get("phase"):
                 yield call
             known = {"phase": call["phase"], "wait": _WAIT_S}
@@ -202,35 +204,31 @@ class AsyncCalls:
         Nothing is missed, whatever breaks meanwhile: what may pass is waited for, and where events
         are not kept any more an `events.gone` says so. Filters: scope, extension, call_id.
         """
-        pause_s = 1.0
         while True:
             params = {**filters, "after": after, "wait": None if after is None else _WAIT_S}
             try:
-                told = await self._ask("GET", "/api/events", params=params)
+                told = await self._ask("GET", "/api/events", outlasts=True, params=params)
             except CallsError as error:
-                if error.code == "events-gone":
-                    gone = {"after": after or 0} | {n: error.told[n] for n in ("oldest", "newest")}
-                    is_ahead = gone["after"] > gone["newest"]  # of a database that was restored
-                    after = gone["newest"] if is_ahead else gone["oldest"] - 1
-                    at = datetime.now(UTC).isoformat()
-                    yield {"seq": after, "type": "events.gone", "at": at, "gone": gone}
-                elif error.may_pass:
-                    await self._sleep(error.retry_after_s or pause_s)
-                    pause_s = min(2 * pause_s, 30.0)
-                else:
+                if error.code != "events-gone":
                     raise
+                gone = {"after": after or 0} | {n: error.told[n] for n in ("oldest", "newest")}
+                is_ahead = gone["after"] > gone["newest"]  # of a database that was restored
+                after = gone["newest"] if is_ahead else gone["oldest"] - 1
+                at = datetime.now(UTC).isoformat()
+                yield {"seq": after, "type": "events.gone", "at": at, "gone": gone}
             else:
                 for event in told["events"]:
                     yield event
-                after, pause_s = told["next"], 1.0
+                after = told["next"]
 
     async def _ask(self, /, method: str, path: str, *, rings: bool = False, **options: Any) -> Any:
-        """Ask until there is an answer that counts; what is None is left out."""
+        """Ask until an answer counts; with `outlasts` for as long as what fails may pass."""
+        outlasts, attempt = options.pop("outlasts", False), 0
         named = {"Idempotency-Key": options.pop("key", None), "X-Actor": options.pop("actor", None)}
         headers = {name: text.encode() for name, text in named.items() if text is not None}
-        for name, given in options.items():
+        for name, given in options.items():  # what is None is left out
             options[name] = {field: value for field, value in given.items() if value is not None}
-        for attempt in range(_RETRIES + 1):
+        while True:
             try:
                 answer = await self._send(method, path, headers=headers, **options)
                 if answer.is_success:
@@ -239,10 +237,12 @@ class AsyncCalls:
             except (httpx.RequestError, json.JSONDecodeError, UnicodeDecodeError) as failed:
                 error = _error_of(failed, rings=rings)
             pause_s = _pause_s(error, attempt, is_safe=not rings or "Idempotency-Key" in headers)
-            if attempt == _RETRIES or pause_s is None or pause_s > _LONGEST_PAUSE_S:
+            if outlasts and error.may_pass:
+                pause_s = error.retry_after_s or min(2.0 ** min(attempt, 5), _LONGEST_PAUSE_S)
+            elif attempt == _RETRIES or pause_s is None or pause_s > _LONGEST_PAUSE_S:
                 raise error
             await self._sleep(pause_s)
-        raise AssertionError
+            attempt += 1
 
     request = _ask  # for what has no method of its own; `options` are httpx's `params` and `json`
 
