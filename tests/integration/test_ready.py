@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -18,6 +19,23 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.anyio
 
 INCOMPLETE = "Database schema callapi is incomplete: run ./asterisk.sh migrate"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A server that tests may stop."""
+    with Postgres.running(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(server: Postgres) -> Postgres:
+    """The same, with all its tables, which tests may take away."""
+    server.execute(
+        "DROP SCHEMA IF EXISTS callapi CASCADE; DROP TABLE IF EXISTS enterprises, tenants"
+    )
+    server.prepare()
+    return server
 
 
 @pytest.fixture
