@@ -9,13 +9,16 @@ installer is `https://.../bitrix24`; once it is installed bind ONEXTERNALCALLSTA
 maps the portal's users.
 
 Bitrix24 sends an event once, and of one click maybe two: its CALL_ID is the click's name. A webhook
-comes again until it is accepted, so whatever fails here is not lost.
+comes again until it is accepted, so that what fails here is not lost; so BITRIX_FILE keeps which
+calls the portal was told to be over.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
+import logging
 import os
 import sqlite3
 from typing import Any
@@ -31,6 +34,8 @@ INCOMING = 2
 USERS = dict(pair.split(":") for pair in os.environ["EXTENSIONS"].split(","))
 STATUS = {"answered": "200", "busy": "486", "agent_busy": "486", "cancelled": "603-S"}
 STATUS |= {"no_answer": "480", "agent_no_answer": "480", "failed": "404", "rejected": "503"}
+MOST_BYTES = 100_000
+LOG = logging.getLogger("uvicorn.error")  # which uvicorn shows
 
 app = FastAPI(openapi_url=None)
 calls = AsyncCalls(os.environ["CALLS_URL"], os.environ["CALLS_SECRET"])
@@ -39,27 +44,47 @@ bitrix = httpx.AsyncClient(timeout=20)
 kept = sqlite3.connect(os.environ.get("BITRIX_FILE", "bitrix24.sqlite"), isolation_level=None)
 kept.executescript(
     "CREATE TABLE IF NOT EXISTS portal (one INTEGER PRIMARY KEY CHECK (one = 1), auth TEXT);"
-    "CREATE TABLE IF NOT EXISTS calls (ours TEXT PRIMARY KEY, theirs TEXT, user TEXT)"
+    "CREATE TABLE IF NOT EXISTS known (theirs TEXT PRIMARY KEY, ours TEXT, user TEXT,"
+    " is_over INTEGER DEFAULT 0, since TEXT DEFAULT CURRENT_TIMESTAMP);"
+    "DELETE FROM known WHERE since < datetime('now', '-30 days')"
 )
+turn = asyncio.Lock()  # to tell the portal: of two events of one call the later one has to know
 
 
 class PortalRefused(Exception):
-    """The portal refused a method."""
+    """The portal refused a method, and will refuse it again."""
+
+
+@app.exception_handler(PortalRefused)
+async def go_on(_: Request, refused: Exception) -> Response:
+    """Leave that call: whoever waits for the portal to take it waits with all that follows."""
+    LOG.error("Bitrix24 refuses: %s", refused)
+    return Response()
+
+
+async def read(request: Request) -> bytes:
+    """Read a body of anybody's, which is not kept whatever its size."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413)
+    return body
 
 
 @app.post("/bitrix24")
 async def take_event(request: Request) -> Response:
     """Take what the portal sends: its installation, and clicks."""
-    form = dict(parse_qsl((await request.body()).decode(errors="replace")))
+    form = dict(parse_qsl((await read(request)).decode(errors="replace")))
     token = form.get("auth[application_token]", "")
     auth = {name[5:-1]: text for name, text in form.items() if name.startswith("auth[")}
-    if form.get("event") == "ONAPPINSTALL":
-        # Only the first is believed: the token in it proves all that comes after.
-        kept.execute("INSERT OR IGNORE INTO portal VALUES (1, ?)", [json.dumps(auth)])
-        return Response()
-    known = _portal().get("application_token")
+    is_installation = form.get("event") == "ONAPPINSTALL"
+    # Only the first one is believed: the token in it proves all that comes after, a second one too.
+    known = _portal().get("application_token") or (token if is_installation else "")
     if not known or not hmac.compare_digest(token.encode(), known.encode()):
         raise HTTPException(403)
+    if is_installation:
+        kept.execute("INSERT OR REPLACE INTO portal VALUES (1, ?)", [json.dumps(auth)])
     if form.get("event") == "ONEXTERNALCALLSTART":
         data = {name[5:-1]: text for name, text in form.items() if name.startswith("data[")}
         await click(data)
@@ -70,6 +95,8 @@ async def click(data: dict[str, str]) -> None:
     """Ring the user's extension, then the number. The portal has registered the call already."""
     user, theirs = data["USER_ID"], data["CALL_ID"]
     number = data.get("PHONE_NUMBER_INTERNATIONAL") or data["PHONE_NUMBER"]
+    if _knows(theirs):
+        return
     try:
         key = f"bitrix24-{theirs}"
         placed = await calls.create_call(
@@ -77,10 +104,12 @@ async def click(data: dict[str, str]) -> None:
         )
     except CallsError as error:
         code = "OTHER" if error.dialled == "unknown" else "503"
-        await finish(theirs, user, 0, code, error.detail)
+        async with turn:
+            if not _knows(theirs):
+                await finish(theirs, user, 0, code, error.detail)
+                remember(theirs, None, user, is_over=True)
     else:
-        row = [placed["call_id"], theirs, user]
-        kept.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", row)
+        remember(theirs, placed["call_id"], user)
         # It may have ended, and the webhook have come, before that was known here.
         await end(placed["call_id"], dict(await calls.get_call(placed["call_id"])))
 
@@ -89,7 +118,7 @@ async def click(data: dict[str, str]) -> None:
 async def take_webhook(request: Request) -> Response:
     """Take what the API tells. Whatever fails is a 500 here, and comes again."""
     try:
-        event = webhook.verify(await request.body(), dict(request.headers))
+        event = webhook.verify(await read(request), dict(request.headers))
     except (WebhookVerificationError, ValueError):  # or what is no signature at all
         raise HTTPException(401) from None
     if call := event.get("call"):
@@ -103,41 +132,53 @@ async def take_webhook(request: Request) -> Response:
 
 async def show(call: dict[str, Any]) -> None:
     """Register an incoming call once: its card opens at whose phone rings."""
+    ours = call["pbx_call_id"]
     user = next((user for user, number in USERS.items() if number in call["extensions"]), None)
-    known = kept.execute("SELECT 1 FROM calls WHERE ours = ?", [call["pbx_call_id"]]).fetchone()
-    if user is None or known or not call["from"]:
-        return
-    registered = await ask(
-        "telephony.externalCall.register",
-        USER_ID=user,
-        PHONE_NUMBER=call["from"],
-        TYPE=INCOMING,
-        CALL_START_DATE=call["times"]["began"],
-        CRM_CREATE=1,
-        SHOW=1,
-        EXTERNAL_CALL_ID=call["pbx_call_id"],  # without it two calls in 30 minutes are one there
-    )
-    row = [call["pbx_call_id"], registered["CALL_ID"], user]
-    kept.execute("INSERT OR IGNORE INTO calls VALUES (?, ?, ?)", row)
+    async with turn:
+        known = kept.execute("SELECT 1 FROM known WHERE ours = ?", [ours]).fetchone()
+        if user is None or known or not call["from"]:
+            return
+        registered = await ask(
+            "telephony.externalCall.register",
+            USER_ID=user,
+            PHONE_NUMBER=call["from"],
+            TYPE=INCOMING,
+            CALL_START_DATE=call["times"]["began"],
+            CRM_CREATE=1,
+            SHOW=1,
+            EXTERNAL_CALL_ID=ours,  # without it two calls in 30 minutes are one there
+        )
+        remember(registered["CALL_ID"], ours, user)
 
 
 async def end(ours: str, call: dict[str, Any]) -> None:
     """Finish a call that the portal knows, once; it becomes a record there."""
-    row = kept.execute("SELECT theirs, user FROM calls WHERE ours = ?", [ours]).fetchone()
-    if row is None or call["phase"] != "ended":
+    if call["phase"] != "ended":
         return
     talk_s = call["talk_s"] or 0
     missed = "200" if talk_s else "304"
     code = STATUS.get(call["reason"] or "", "OTHER") if "reason" in call else missed
-    theirs, user = row
-    await finish(theirs, user, talk_s, code)
-    kept.execute("DELETE FROM calls WHERE ours = ?", [ours])
+    async with turn:
+        sql = "SELECT theirs, user FROM known WHERE ours = ? AND NOT is_over"
+        for theirs, user in kept.execute(sql, [ours]).fetchall():  # two, if the second repeats one
+            await finish(theirs, user, talk_s, code)
+            kept.execute("UPDATE known SET is_over = 1 WHERE theirs = ?", [theirs])
 
 
 async def finish(theirs: str, user: str, talk_s: int, code: str, why: str = "") -> None:
     """Tell the portal how a call ended."""
     what = {"CALL_ID": theirs, "USER_ID": user, "DURATION": talk_s, "STATUS_CODE": code}
     await ask("telephony.externalCall.finish", **what, **({"FAILED_REASON": why} if why else {}))
+
+
+def remember(theirs: str, ours: str | None, user: str, *, is_over: bool = False) -> None:
+    """Keep a call, by the portal's name for it and the API's."""
+    sql = "INSERT OR IGNORE INTO known (theirs, ours, user, is_over) VALUES (?, ?, ?, ?)"
+    kept.execute(sql, [theirs, ours, user, is_over])
+
+
+def _knows(theirs: str) -> bool:
+    return bool(kept.execute("SELECT 1 FROM known WHERE theirs = ?", [theirs]).fetchone())
 
 
 def _portal() -> dict[str, str]:
@@ -154,8 +195,9 @@ async def ask(method: str, **params: Any) -> Any:
             f"{portal['client_endpoint']}{method}",
             {**params, "auth": portal["access_token"]},
         )
-        answer = (await bitrix.post(url, json=body)).json()
-        if answer.get("error") != "expired_token" or attempt:
+        answer = await bitrix.post(url, json=body)
+        told = answer.json()
+        if told.get("error") != "expired_token" or attempt:
             break
         grant = {"grant_type": "refresh_token", "refresh_token": portal["refresh_token"]}
         ours = {
@@ -164,6 +206,7 @@ async def ask(method: str, **params: Any) -> Any:
         }
         renewed = (await bitrix.post(OAUTH, data=grant | ours)).raise_for_status().json()
         kept.execute("UPDATE portal SET auth = ?", [json.dumps(portal | renewed)])
-    if "error" in answer:
-        raise PortalRefused(answer["error"], answer.get("error_description"))
-    return answer["result"]
+    if answer.status_code == httpx.codes.BAD_REQUEST:
+        raise PortalRefused(method, told.get("error"), told.get("error_description"))
+    answer.raise_for_status()  # its limits, its repairs, our rights: all of which may pass
+    return told["result"]

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
 import os
 from typing import Any
 
@@ -24,6 +26,7 @@ PHASES = {
     "customer_ringing": "🔔 Звонит у клиента",
     "talking": "🗣 Разговор",
 }
+LOG = logging.getLogger("telegram_bot")
 REASONS = {"answered": "поговорили", "busy": "занято", "no_answer": "не отвечает"}
 
 
@@ -47,21 +50,29 @@ class Bot:
                 "timeout": 25,
                 "allowed_updates": ["message", "callback_query"],
             }
-            for update in await self.ask("getUpdates", **asked):
-                with contextlib.suppress(KeyError, TypeError):  # nothing that this bot understands
+            updates = await self.ask("getUpdates", **asked)
+            if updates is None:  # another bot has the same token, say
+                await asyncio.sleep(5)
+            for update in updates or []:
+                try:
                     await self.take(update)
+                except Exception:  # of an update that is not confirmed nobody sees the next one
+                    LOG.exception("Left out: update %s", update["update_id"])
                 offset = update["update_id"] + 1
 
     async def ask(self, method: str, **what: Any) -> Any:
-        """Ask Telegram; later, if it wants that, and for as long as it is away."""
+        """Ask Telegram; later, if it wants that, and as long as it is away. None: refused."""
         while True:
             try:
                 answer = (await self._telegram.post(method, json=what)).json()
-            except (httpx.TransportError, ValueError):
+            except (httpx.TransportError, json.JSONDecodeError, UnicodeDecodeError):
                 await asyncio.sleep(1)
                 continue
-            if answer["ok"] or answer["error_code"] < 429:  # noqa: PLR2004 - 400: "not modified", say
-                return answer.get("result", [])
+            if answer["ok"]:
+                return answer["result"]
+            if answer["error_code"] < 429:  # noqa: PLR2004 - 400: "not modified", say
+                LOG.warning("%s: %s", method, answer.get("description"))
+                return None
             await asyncio.sleep(answer.get("parameters", {}).get("retry_after", 1))
 
     async def take(self, update: dict[str, Any]) -> None:
@@ -71,7 +82,9 @@ class Bot:
         if extension is None:
             return
         if pressed is None:
-            number = "".join(filter("+0123456789".__contains__, update["message"]["text"]))
+            number = "".join(filter("+0123456789".__contains__, update["message"].get("text", "")))
+            if not number:
+                return
             button = {"text": f"📞 {number}", "callback_data": f"call:{number}"[:64]}
             await self.say(update["message"]["chat"]["id"], "Позвонить?", button)
             return

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -42,13 +41,6 @@ MINE, THEIRS = "0367", "0368"
 LIMIT = Rate(count=60, per_s=60)
 # Later than any of this may come.
 LATE_S = 60.0
-
-
-@pytest.fixture
-def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
-    """Both tables, empty."""
-    with Dynamo.opened(monkeypatch) as dynamo:
-        yield dynamo
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from shared.store.database import the_database
 from tests.emulator.sockets import Sockets
 from tests.integration.dynamodb import CONNECTIONS, OUTBOX, Dynamo
 from tests.integration.followed import follow, place
-from tests.integration.gateway import load
+from tests.integration.gateway import Context, load
 from tests.integration.service import OTHER_PHONE, Service, Services
 from tests.integration.test_feed import tell
 from tests.postgres import Postgres
@@ -40,23 +40,6 @@ pytestmark = pytest.mark.anyio
 
 NUMBER, HOST = "0367", "127.0.0.1"
 ONE, TWO = "L0SM9cOFvHcCIhw=", "M1TN0dPGwIdDJix="
-
-
-class Context:
-    """What Lambda tells of an invocation."""
-
-    aws_request_id = "e-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Have much time."""
-        return 30_000
-
-
-@pytest.fixture
-def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
-    """Both tables, empty."""
-    with Dynamo.opened(monkeypatch) as dynamo:
-        yield dynamo
 
 
 @pytest.fixture
@@ -283,6 +266,33 @@ async def test_a_ticket_opens_one(service: Service, dynamo: Dynamo) -> None:
     assert dynamo.connections() == [ONE]
 
 
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ({"\ud800": "1"}, {}, 422),
+        ({"july-4c1d7e90b2a35f68": "", "ticket": "x"}, {}, 422),
+        ({"x" * 100_000: "1"}, {}, 422),
+        ({"ticket": "\ud800" * 43}, {}, 401),
+        ({"ticket": "x" * 1_000_000}, {}, 401),
+        ({}, {"Origin": "\ud800"}, 403),
+        ({}, {"\ud800": "x"}, 401),
+        ({}, None, 401),
+    ],
+)
+async def test_a_hostile_handshake_is_refused(
+    service: Service, monkeypatch: pytest.MonkeyPatch, query: Any, headers: Any, status: int
+) -> None:
+    """As what it is, in a few words, none of them its own; it is no defect of ours."""
+    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example.test")
+    the_database().close()
+    forget_all()
+    event = load("sockets-connect") | {"queryStringParameters": query, "headers": headers}
+    refused = await sockets.serve(event)
+    assert refused["statusCode"] == status
+    assert len(refused.get("body", "")) < 500
+    assert "july-4c1d" not in refused.get("body", "")
+
+
 async def test_so_many_are_open_at_once(service: Service) -> None:
     """The third of two is refused, and its ticket is used up."""
     for name, status in ((ONE, 200), (TWO, 200), ("three", 429)):
@@ -375,6 +385,27 @@ async def test_pings_have_the_limit_of_reads(service: Service) -> None:
     await come(await ticket(service))
     answers = [await ping() for _ in range(25)]
     assert {answer.get("code") for answer in answers} == {None, "rate-limited"}
+
+
+async def test_a_flood_ends_its_own_connection(
+    service: Service, postgres: Postgres, dynamo: Dynamo, gateway: Sockets
+) -> None:
+    """Whatever is said counts, a ping or none; others of the enterprise go on."""
+    for name in (ONE, TWO):
+        await come(await ticket(service), name)
+    assert (await say("hello"))["code"] == "invalid-parameter"
+    assert (await ping(name=TWO))["type"] == "heartbeat"
+    postgres.execute(  # as after 240 in a moment
+        "UPDATE callapi.rate_limits SET tat = clock_timestamp() + interval '1 minute'"
+        " WHERE key = :key",
+        key=f"said:{ONE}",
+    )
+    assert (await say("hello"))["code"] == "ticket-expired"
+    assert (await ping())["code"] == "ticket-expired"
+    await watchdog.look_around(60)
+    await pushed(dynamo)
+    assert gateway.closed == [ONE]
+    assert (await ping(name=TWO))["type"] == "heartbeat"
 
 
 async def test_an_answer_fits_a_frame(service: Service, postgres: Postgres) -> None:

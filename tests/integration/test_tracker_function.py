@@ -12,17 +12,10 @@ from shared.errors import DatabaseUnavailable
 from shared.store.database import the_database
 from shared.store.leases import Lease
 from tests.integration.followed import SLOW, TALKS_ON, follow, place, reach, state
+from tests.integration.gateway import Context
 from tests.integration.service import OTHER_PHONE, Services
 
 HOST = "127.0.0.1"
-
-
-class Context:
-    """What Lambda tells of an invocation."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Have much time."""
-        return 900_000
 
 
 @pytest.mark.anyio

@@ -13,8 +13,9 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -104,15 +105,20 @@ class BotApi:
         self.updates: list[dict[str, Any]] = []
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.fails = 0
+        self.refuses = 0
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer, or want to be asked later."""
         method, what = request.url.path.rsplit("/", 1)[1], json.loads(request.content)
+        if method == "getUpdates" and self.refuses:
+            self.refuses -= 1
+            told = {"ok": False, "error_code": 409, "description": "terminated by another one"}
+            return httpx.Response(409, json=told)
         if method == "getUpdates":
             self.updates = [one for one in self.updates if one["update_id"] >= what["offset"]]
             if not self.updates:
                 await asyncio.sleep(0.05)
-            return httpx.Response(200, json={"ok": True, "result": self.updates})
+            return httpx.Response(200, text=json.dumps({"ok": True, "result": self.updates}))
         if self.fails:
             self.fails -= 1
             later = {"ok": False, "error_code": 429, "parameters": {"retry_after": 0}}
@@ -199,6 +205,48 @@ async def test_a_bot_hangs_up(play: Play, load: Load) -> None:
     assert dict(call)["ended_by"] == "api"
 
 
+async def test_an_update_that_nobody_can_take_is_left_out(play: Play, load: Load) -> None:
+    """Or it would end the bot, come again once that is started anew, and end it again."""
+    api, module = BotApi(), load("telegram_bot")
+    number = {"from": {"id": 1001}, "chat": {"id": 55}, "text": "\ud800 150"}
+    async with api.bot(module, play):
+        api.press(1, "hangup:\ud800")
+        api.press(2, "call:\ud800")
+        api.press(3, "hangup:../webhooks")
+        api.press(4, "")
+        api.updates.append({"update_id": 5, "callback_query": {"from": {"id": 1001}, "data": None}})
+        api.updates.append({"update_id": 6, "message": {**number, "text": "Привет"}})
+        api.updates.append({"update_id": 7, "message": {"from": {"id": 1001}, "photo": []}})
+        api.updates.append({"update_id": 8, "message": number})
+        await until(lambda: bool(api.of("sendMessage")))
+        await until(lambda: not api.updates)
+    ((button,),) = api.of("sendMessage")[0]["reply_markup"]["inline_keyboard"]
+    assert (button["callback_data"], len(api.of("sendMessage"))) == ("call:150", 1)
+    assert play.pbx.invites == {}
+
+
+async def test_a_bot_that_is_refused_asks_again_later(
+    play: Play, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another bot with its token, say: it does not ask as fast as it can."""
+    api, module = BotApi(), load("telegram_bot")
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(
+        module, "asyncio", SimpleNamespace(sleep=note, create_task=asyncio.create_task)
+    )
+    api.refuses = 2
+    asks = {"from": {"id": 1001}, "chat": {"id": 55}, "text": "150"}
+    api.updates = [{"update_id": 1, "message": asks}]
+    async with api.bot(module, play):
+        await until(lambda: bool(api.of("sendMessage")))
+    assert pauses == [5, 5]
+
+
 # Bitrix24
 
 
@@ -208,6 +256,15 @@ class Portal:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.token = "access-1"
+        self.instead: list[httpx.Response] = []
+        self.under_way = 0
+        self.is_slow = False
+
+    async def serve(self, request: httpx.Request) -> httpx.Response:
+        """Answer, when the test lets it."""
+        self.under_way += 1
+        await until(lambda: not self.is_slow)
+        return self.instead.pop(0) if self.instead else await self.answer(request)
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer a method, or a request for another access token."""
@@ -248,8 +305,10 @@ def event_of(name: str, token: str = "app-token", **data: str) -> dict[str, str]
 
 
 @contextlib.asynccontextmanager
-async def installed(play: Play, load: Load, folder: Path) -> AsyncIterator[tuple[Portal, Any]]:
-    """Run the application, told of by a webhook; what sends it events of the portal."""
+async def installed(
+    play: Play, load: Load, folder: Path
+) -> AsyncIterator[tuple[Portal, Any, httpx.AsyncClient]]:
+    """Run the application, told of by a webhook; what sends it the portal's events, or anything."""
     allow_webhooks(play)
     portal = Portal()
     module = load(
@@ -260,7 +319,7 @@ async def installed(play: Play, load: Load, folder: Path) -> AsyncIterator[tuple
         BITRIX_CLIENT_SECRET="made-up",
         BITRIX_FILE=str(folder / "bitrix24.sqlite"),
     )
-    module.bitrix = httpx.AsyncClient(transport=httpx.MockTransport(portal.answer))
+    module.bitrix = httpx.AsyncClient(transport=httpx.MockTransport(portal.serve))
     async with (
         served(module.app) as url,
         AsyncCalls(play.url, SECRET) as calls,
@@ -277,7 +336,7 @@ async def installed(play: Play, load: Load, folder: Path) -> AsyncIterator[tuple
         nobodys = {"USER_ID": "7", "CALL_ID": "x", "PHONE_NUMBER": TALKS}
         assert await send(event_of("ONEXTERNALCALLSTART", "", **nobodys)) == 403
         assert await send(event_of("ONAPPINSTALL")) == 200
-        yield portal, send
+        yield portal, send, http
         await calls.request("DELETE", f"/api/webhooks/{made['webhook']['webhook_id']}")
 
 
@@ -287,7 +346,7 @@ async def test_a_click_in_bitrix24_calls_and_becomes_a_record(
     """Once for the same click twice, never for a stranger, installed or not; tokens are renewed."""
     number = {"PHONE_NUMBER": "80290000001", "PHONE_NUMBER_INTERNATIONAL": TALKS}
     click = event_of("ONEXTERNALCALLSTART", USER_ID="7", CALL_ID="externalCall.a1", **number)
-    async with installed(play, load, tmp_path) as (portal, send):
+    async with installed(play, load, tmp_path) as (portal, send, _):
         portal.token = "access-0"
         stranger = event_of("ONEXTERNALCALLSTART", "guessed", USER_ID="7", CALL_ID="x", **number)
         assert await send(stranger) == 403
@@ -299,12 +358,123 @@ async def test_a_click_in_bitrix24_calls_and_becomes_a_record(
     assert play.pbx.invites[TALKS] == 1
 
 
+async def test_a_click_that_is_over_is_finished_once(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """Whenever its second event comes: while the portal is told of the end, or later."""
+    click = event_of("ONEXTERNALCALLSTART", USER_ID="7", CALL_ID="a3", PHONE_NUMBER=IS_BUSY)
+    failed = event_of("ONEXTERNALCALLSTART", USER_ID="9", CALL_ID="a4", PHONE_NUMBER=IS_BUSY)
+    async with installed(play, load, tmp_path) as (portal, send, _):
+        portal.is_slow = True
+        first = asyncio.create_task(send(click))
+        await until(lambda: portal.under_way == 1)
+        second = asyncio.create_task(send(click))
+        await until(lambda: second.done() or portal.under_way == 2)
+        portal.is_slow = False
+        assert [await first, await second, await send(click)] == [200] * 3
+        assert [await send(failed), await send(failed)] == [200] * 2
+    assert [(name, record["CALL_ID"]) for name, record in portal.asked] == [
+        ("finish", "a3"),
+        ("finish", "a4"),
+    ]
+    assert play.pbx.invites[IS_BUSY] == 1
+
+
+def incoming(phase: str, call_id: str = "0b8f5a50") -> dict[str, Any]:
+    """What the API tells of a call that came in to AGENT."""
+    call = {"pbx_call_id": call_id, "direction": "incoming", "phase": phase, "from": CALLER}
+    more = {"extensions": [AGENT], "talk_s": 0, "times": {"began": "2026-11-26T09:07:11Z"}}
+    return {"seq": 1, "type": "pbx.call", "pbx_call": call | more}
+
+
+def signed(module: Any, event: dict[str, Any], **headers: str) -> dict[str, Any]:
+    """A webhook's message, as the API sends it."""
+    now, text = datetime.now(UTC), json.dumps(event)
+    own = {"webhook-id": "msg_1", "webhook-timestamp": str(int(now.timestamp()))}
+    own["webhook-signature"] = module.webhook.sign("msg_1", now, text)
+    return {"content": text, "headers": own | headers}
+
+
+async def test_a_webhook_that_comes_again_opens_no_second_card(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """Though its call is over: a message is sent again until it is accepted, or by `resend`."""
+    async with installed(play, load, tmp_path) as (portal, _, http):
+        for phase in ("ringing", "ended", "ringing", "ended"):
+            message = signed(sys.modules["bitrix24"], incoming(phase))
+            assert (await http.post("/calls", **message)).status_code == 200
+    assert [name for name, _ in portal.asked] == ["register", "finish"]
+
+
+async def test_clicks_that_are_one_call_are_all_finished(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """Two clicks are two records in the portal, also where the API takes them as one order."""
+    call = {"call_id": "7f1c0f6e", "phase": "ended", "reason": "busy", "talk_s": None}
+    async with installed(play, load, tmp_path) as (portal, _, http):
+        module = sys.modules["bitrix24"]
+        for theirs in ("a5", "a6"):
+            module.remember(theirs, "7f1c0f6e", "7")
+        message = signed(module, {"seq": 1, "type": "call.phase", "call": call})
+        assert (await http.post("/calls", **message)).status_code == 200
+    assert sorted(record["CALL_ID"] for _, record in portal.asked) == ["a5", "a6"]
+
+
+@pytest.mark.parametrize(
+    ("instead", "status"),
+    [
+        (httpx.Response(400, json={"error": "ERROR_CORE", "error_description": "no user"}), 200),
+        (httpx.Response(503, json={"error": "QUERY_LIMIT_EXCEEDED"}), 500),
+        (httpx.Response(302, headers={"Location": "https://elsewhere.example.test/"}), 500),
+        (httpx.Response(200, text="<html>We are back soon"), 500),
+    ],
+)
+async def test_what_the_portal_refuses_holds_up_nothing(
+    instead: httpx.Response, status: int, play: Play, load: Load, tmp_path: Path
+) -> None:
+    """A refusal of one call is accepted of the API; all else comes again, and is done then."""
+    async with installed(play, load, tmp_path) as (portal, _, http):
+        portal.instead = [instead]
+        message = signed(sys.modules["bitrix24"], incoming("ringing"))
+        assert (await http.post("/calls", **message)).status_code == status
+        assert portal.under_way == 1
+        assert (await http.post("/calls", **message)).status_code == 200
+    assert [name for name, _ in portal.asked] == ["register"]
+
+
+async def test_bitrix24s_addresses_are_open_to_anybody_and_do_nothing(
+    play: Play, load: Load, tmp_path: Path
+) -> None:
+    """Without a signature of now, or the portal's token; nor is more read than anybody needs."""
+    async with installed(play, load, tmp_path) as (portal, send, http):
+        module, event = sys.modules["bitrix24"], incoming("ringing")
+        for headers in (
+            {"webhook-signature": "v1,a"},
+            {"webhook-signature": "v1"},
+            {"webhook-timestamp": "0"},
+            {"webhook-timestamp": "1e400"},
+            {"webhook-id": "msg_2"},
+        ):
+            refused = await http.post("/calls", **signed(module, event, **headers))
+            assert refused.status_code == 401
+        for path in ("/calls", "/bitrix24"):
+            assert (await http.post(path, content=b"a" * 2_000_000)).status_code == 413
+            assert (await http.post(path, json=[])).status_code in {401, 403}
+        assert await send(event_of("ONAPPINSTALL", "another")) == 403
+        assert portal.asked == []
+        renewed = event_of("ONAPPINSTALL") | {"auth[access_token]": "access-3"}
+        portal.token = "access-3"
+        assert await send(renewed) == 200
+        assert (await http.post("/calls", **signed(module, event))).status_code == 200
+    assert [name for name, _ in portal.asked] == ["register"]
+
+
 async def test_a_click_that_cannot_be_is_finished_at_once(
     play: Play, load: Load, tmp_path: Path
 ) -> None:
     """A user without an extension: the portal is told why, instead of a call that never ends."""
     click = event_of("ONEXTERNALCALLSTART", USER_ID="9", CALL_ID="a2", PHONE_NUMBER=TALKS)
-    async with installed(play, load, tmp_path) as (portal, send):
+    async with installed(play, load, tmp_path) as (portal, send, _):
         assert await send(click) == 200
     ((_, record),) = portal.asked
     assert (record["STATUS_CODE"], record["DURATION"]) == ("503", 0)
@@ -315,7 +485,7 @@ async def test_an_incoming_call_opens_its_card_in_bitrix24(
     play: Play, load: Load, tmp_path: Path
 ) -> None:
     """It is registered once, while the phone rings, and finished at its end."""
-    async with installed(play, load, tmp_path) as (portal, _):
+    async with installed(play, load, tmp_path) as (portal, _, _):
         async with AsyncCalls(play.url, SECRET) as calls:
             async for event in calls.follow(after=0, scope="all"):
                 if event["type"] == "pbx.watched":
