@@ -111,7 +111,7 @@ fail() {
   return 1
 }
 
-migrate() { "$python" -m shared.operate migrate && "$python" -m shared.operate sweep; }
+migrate() { "$python" -m shared.operate migrate --sweep; }
 
 # Ends a process, by force if it takes too long: it leads a session, and its workers go with it.
 end() { # pid, seconds

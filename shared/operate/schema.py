@@ -21,6 +21,9 @@ def add_commands(add: Add) -> None:
         type=_table,
         help="the table of that name to read, where your search_path finds another one first",
     )
+    migrating.add_argument(
+        "--sweep", action="store_true", help="then do what sweep does, as each start has it"
+    )
     add("renew-cursor-key", _renew_cursor_key, "end every cursor that was given out")
     add("sweep", _sweep, "remove claims, rate limits and views that expired over a day ago")
 
@@ -31,11 +34,13 @@ def _table(text: str) -> str:
     return text
 
 
-def _migrate(database: Database, _settings: Settings, options: argparse.Namespace) -> Iterator[str]:
+def _migrate(database: Database, settings: Settings, options: argparse.Namespace) -> Iterator[str]:
     steps = list(migrate(database, enterprises=options.enterprises))
     yield from (f"{step.name}: applied" for step in steps if step.applied_now)
     if not any(step.applied_now for step in steps):
         yield f"Schema callapi is up to date: {len(steps)} files"
+    if options.sweep:
+        yield from _sweep(database, settings, options)
 
 
 def _renew_cursor_key(

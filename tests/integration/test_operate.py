@@ -179,15 +179,22 @@ def test_a_wrong_command_line_is_refused(
     assert "usage: python -m shared.operate" in capsys.readouterr().err
 
 
-def test_sweep_removes_only_what_means_nothing(postgres: Postgres, operate: Operate) -> None:
-    """Claims and limits that expired over a day ago go; younger ones and all calls stay."""
+@pytest.mark.parametrize("arguments", [("sweep",), ("migrate", "--sweep")])
+def test_sweep_removes_only_what_means_nothing(
+    postgres: Postgres, operate: Operate, arguments: tuple[str, ...]
+) -> None:
+    """Claims and limits that expired over a day ago go; younger ones and all calls stay.
+
+    As `start` and `restart` ask for it, after the migrations.
+    """
     postgres.execute(
         "INSERT INTO callapi.claims SELECT '1', 'same:' || age, gen_random_uuid(), '', "
         "clock_timestamp() - age * interval '1 hour' FROM unnest(ARRAY[-1, 1, 25]) age;"
         "INSERT INTO callapi.rate_limits SELECT 'x:' || age, "
         "clock_timestamp() - age * interval '1 hour' FROM unnest(ARRAY[-1, 1, 25]) age"
     )
-    assert operate("sweep") == (0, "Removed 2 expired rows\n", "")
+    status, said, errors = operate(*arguments)
+    assert (status, said.splitlines()[-1], errors) == (0, "Removed 2 expired rows", "")
     rows = postgres.execute("SELECT key FROM callapi.claims ORDER BY key")
     assert [row["key"] for row in rows] == ["same:-1", "same:1"]
 
