@@ -40,6 +40,7 @@ from shared.http.app import create_app
 from shared.http.handover import HandedServer, Handover
 from shared.http.server import server_options
 from shared.http.workers import Workers
+from shared.logfile import check_log_file
 from shared.metrics.folder import forget_process, shared_folder, the_folder
 from shared.metrics.page import PATH, Page, the_metrics
 from shared.panel.app import add_panel
@@ -47,7 +48,7 @@ from shared.pbx.telling import the_telling
 from shared.process import ending_with_signals, let_go_of_all
 from shared.settings import Settings, SettingsError, the_settings
 from shared.store.database import Database, the_database
-from shared.telemetry import LOG, check_log_file, configure_logging
+from shared.telemetry import LOG, configure_logging
 from shared.webhooks.senders import the_senders
 
 

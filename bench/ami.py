@@ -15,7 +15,8 @@ from uuid import UUID
 
 from shared.asterisk.models import CallPhase
 from shared.store.database import Database
-from shared.store.leases import Change, Lease
+from shared.store.followed import Change
+from shared.store.leases import Lease
 
 Message = dict[str, str]
 _RESPONSE_S = 10.0

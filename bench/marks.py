@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -37,11 +39,13 @@ class Point(NamedTuple):
 
 # In the order in which a call meets them.
 POINTS = (
+    Point("fastapi.routing", "solve_dependencies", "its fields and headers are read"),
     Point("shared.calls.placing", "Placing.place", "the call is placed"),
     Point("shared.auth.admission", "admit", "it is admitted: one statement", 1),
     Point("shared.pbx.hosts", "Pbx.check_extension", "its extension is checked, if not known", 1),
     Point("shared.pbx.hosts", "Pbx.originate", "the PBX is asked to originate", 1),
     Point("shared.asterisk.openings", "Openings.take", "an open control socket is taken", 2),
+    Point("shared.asterisk.socket_console", "_write", "the command is encrypted and sent", 2),
     Point("shared.asterisk.socket_console", "SocketExchange.replies", "the replies come", 2),
     Point("shared.auth.admission", "settle", "it is settled: one statement"),
     Point("shared.ssh.connection", "Connection.open_socket", "a socket is opened, maybe ahead"),
@@ -53,18 +57,29 @@ _marks: ContextVar[list[Mark] | None] = ContextVar("marks", default=None)
 _requests: list[tuple[float, list[Mark]]] = []
 
 
-def _marked(point: Point, function: Callable[..., Awaitable[object]]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    async def timed(*args: object, **kwargs: object) -> object:
-        began = time.perf_counter()
-        try:
-            return await function(*args, **kwargs)
-        finally:
-            marks = _marks.get()
-            if marks is not None:
-                marks.append((point.what, began, time.perf_counter()))
+@contextmanager
+def _noting(what: str) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        marks = _marks.get()
+        if marks is not None:
+            marks.append((what, began, time.perf_counter()))
 
-    return timed
+
+def _marked(point: Point, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def timed(*args: object, **kwargs: object) -> object:
+        with _noting(point.what):
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def timed_to_its_end(*args: object, **kwargs: object) -> object:
+        with _noting(point.what):
+            return await function(*args, **kwargs)
+
+    return timed_to_its_end if inspect.iscoroutinefunction(function) else timed
 
 
 def wrap() -> None:

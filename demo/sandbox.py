@@ -219,6 +219,14 @@ async def serve(options: argparse.Namespace, settings: Settings, database: Datab
         await pbx.__aexit__(None, None, None)
 
 
+def _seconds(text: str) -> float:
+    """Read how often somebody calls in: less than a second apart their calls would pile up."""
+    with contextlib.suppress(ValueError):
+        if 1 <= (seconds := float(text)) <= _NEVER_S:
+            return seconds
+    raise argparse.ArgumentTypeError("must be 1 or more seconds")
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./asterisk.sh sandbox",
@@ -230,7 +238,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--version", choices=PROFILES, help="the Asterisk that is imitated")
     parser.add_argument(
-        "--incoming", type=float, default=0, metavar="S", help="somebody calls in each S seconds"
+        "--incoming", type=_seconds, metavar="S", help="somebody calls in each S seconds, 1 or more"
     )
     return parser.parse_args()
 

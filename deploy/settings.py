@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deploy.envfile import Malformed, parse
 from shared.http.binding import check_bind, service_url
+from shared.logfile import check_log_file
 from shared.settings import READ_ON_THE_WAY, SettingsError, doubts, the_settings
 from shared.store.database import Database
-from shared.telemetry import check_log_file
 
 
 def _env(path: Path) -> str:

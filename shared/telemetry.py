@@ -10,22 +10,19 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import re
-import stat
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from io import TextIOWrapper
-from pathlib import Path
 from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
+from shared.logfile import LogFile, Soon
 from shared.measures import Metric, observe
-from shared.settings import SERVICE, Settings, SettingsError, metrics_namespace, on_lambda
+from shared.settings import SERVICE, Settings, metrics_namespace, on_lambda
 
 LOG = logging.getLogger("asterisk")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
@@ -349,88 +346,6 @@ def _is_kept(record: logging.LogRecord) -> bool:
     return getattr(record, "is_kept", True)
 
 
-class _LogFile(logging.FileHandler):
-    """The log's file, which fails no request: the console says once that it cannot be written.
-
-    Where another program has moved it away, as logrotate does, the next line opens it anew; until
-    that can be done the moved one is written.
-    """
-
-    _said = False
-
-    def _open(self) -> TextIOWrapper:
-        return _open_log(self.baseFilename)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, if that can be done."""
-        try:
-            self._follow()
-        except OSError:
-            self.handleError(record)
-        try:
-            super().emit(record)
-        except OSError:  # a file that is opened late is opened here
-            self.handleError(record)
-
-    def _follow(self) -> None:
-        if self.stream is None:
-            return
-        try:
-            if os.path.samestat(Path(self.baseFilename).stat(), os.fstat(self.stream.fileno())):
-                return
-        except FileNotFoundError:
-            pass
-        moved, self.stream = self.stream, self._open()
-        moved.close()
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """Say why the file cannot be written; a defect is told as the library does."""
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            super().handleError(record)
-            return
-        observe("LogWriteErrors")
-        if not self._said:
-            self._said = True
-            with contextlib.suppress(OSError):
-                sys.stderr.write(f"⚠️ {_unwritable(self.baseFilename, error)}\n")
-
-
-def check_log_file(settings: Settings) -> None:
-    """Make sure that the log can be written; its file is made where it is not there.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    if settings.log_file:
-        try:
-            _open_log(settings.log_file).close()
-        except OSError as error:
-            raise SettingsError(_unwritable(settings.log_file, error)) from None
-
-
-def _open_log(path: str) -> TextIOWrapper:
-    """Open a log, which is nobody else's to read: it tells who called whom.
-
-    One that is there is taken from all others too; what its owner gave a group stays, since
-    programs that ship logs read them so.
-    """
-    file = open(path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115 - the caller's to close
-    mode = os.fstat(file.fileno()).st_mode
-    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-        with contextlib.suppress(OSError):  # somebody else's file: who may read it is his to say
-            os.fchmod(file.fileno(), stat.S_IMODE(mode) & ~stat.S_IRWXO)
-    return file
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _unwritable(path: str, error: OSError) -> str:
-    return f"LOG_FILE: {path} cannot be written: {error.strerror}"
-
-
 def configure_logging(settings: Settings) -> None:
     """Set the loggers up, uvicorn's own too, which it makes anew when it begins to serve.
 
@@ -456,12 +371,12 @@ def configure_logging(settings: Settings) -> None:
     else:
         handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
         if settings.log_file:
-            file = _LogFile(settings.log_file, encoding="utf-8", delay=True)
+            file = LogFile(settings.log_file, encoding="utf-8", delay=True)
             file.addFilter(_is_kept)
             handlers.append(file)
         for handler in handlers:
             handler.setFormatter(WithIds(logging.Formatter(_FORMAT)))
-            LOG.addHandler(handler)
+        LOG.addHandler(Soon(*handlers))
     LOG.addFilter(AddIds())
     LOG.addFilter(KeepToItsLine())
     LOG.setLevel(logging.INFO)

@@ -51,9 +51,14 @@ class Turns:
         """How many have a place."""
         return self._taken.total()
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody has a place or wants one but looks, for which nobody waits."""
+        return any(self._taken[turn] or self._waiting[turn] for turn in ("call", "read"))
+
     async def take(self, turn: Turn, deadline: Deadline) -> None:
         """Wait for a place, which is to be given back. Raises TimeoutError: none came in time."""
-        if self._has_place(turn):  # whoever waits could not have it, or would have it already
+        if self.has_place(turn):  # whoever waits could not have it, or would have it already
             self._taken[turn] += 1
             return
         waiter = _Waiter(next(self._arrivals), asyncio.get_running_loop().create_future())
@@ -84,10 +89,11 @@ class Turns:
         for turn, waiting in self._waiting.items():
             while waiting and waiting[0].given.done():  # given up, and not gone yet
                 waiting.popleft()
-            if waiting and self._has_place(turn):
+            if waiting and self.has_place(turn):
                 yield (turn == "read", waiting[0].arrival), turn
 
-    def _has_place(self, turn: Turn) -> bool:
+    def has_place(self, turn: Turn) -> bool:
+        """Tell whether there is one that whoever waits could not have."""
         taken = self._taken
         if turn != "call" and taken["look"] + taken["read"] >= self._most_others:
             return False

@@ -43,7 +43,8 @@ from shared.pbx.hosts import Pbx, the_pbx
 from shared.process import forget_all, let_go_of_all
 from shared.settings import Settings, the_settings
 from shared.store.database import the_database
-from shared.store.leases import Change, Following, Lease
+from shared.store.followed import Change, Following
+from shared.store.leases import Lease
 from shared.telemetry import LOG
 
 SUMMARY = "how many PBXs one follower can follow"

@@ -25,7 +25,8 @@ SUMMARY = "one warm call, hop by hop"
 PARAMETERS = {
     "pbx": PBX,
     "rounds": Parameter(200, 20, "calls"),
-    "gap_ms": Parameter(50, 50, "between two calls"),
+    # As long as a service waits for its turn where several are compared.
+    "gap_ms": Parameter(350, 50, "between two calls"),
 }
 _WARM = 3
 WHOLE = "the client has the answer"

@@ -31,7 +31,6 @@ PARAMETERS = {
     "calls": Parameter("10000,10000000", "1000,20000", "how many are kept"),
     "rounds": Parameter(100, 10, "how often each is asked"),
 }
-_ENTERPRISES = 100
 _CHUNK = 100_000
 # What a call, its audit and their indexes take, and what is written on the way.
 _BYTES_A_CALL = 2_500

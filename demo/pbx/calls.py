@@ -12,6 +12,7 @@ from demo.pbx.channels import Channel, ChannelTable, leave_bridge
 from demo.pbx.clock import Clock
 from demo.pbx.course import STEP_S, Course
 from demo.pbx.dialplan import Destination, find_destination
+from demo.pbx.kept import Counts, Latest
 from demo.pbx.profiles import Profile
 
 
@@ -27,15 +28,15 @@ class Exchange:
         dialplan_loaded: False while Asterisk boots: every extension is then unknown.
     """
 
-    def __init__(self, profile: Profile, clock: Clock, refused: list[str]) -> None:
+    def __init__(self, profile: Profile, clock: Clock) -> None:
         self.profile = profile
         self.clock = clock
         self.channels = ChannelTable(profile, clock)
-        self.invites: Counter[str] = Counter()
-        self.spied: list[tuple[str, str]] = []
+        self.invites: Counter[str] = Counts()
+        self.spied: list[tuple[str, str]] = Latest()
         self.ledger = bytearray()
         self.processed = 0
-        self.refused = refused
+        self.refused: list[str] = Latest()
         self.dialplan_loaded = True
         self.calls: list[Call] = []
 

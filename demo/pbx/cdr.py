@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from demo.pbx.channels import Channel
 from demo.pbx.clock import Clock
 from demo.pbx.dialplan import Ending
+from demo.pbx.kept import rotate
 from demo.pbx.profiles import Profile
 
 ANSWERED, BUSY, FAILED, NO_ANSWER = "ANSWERED", "BUSY", "FAILED", "NO ANSWER"
@@ -178,6 +179,7 @@ class Records:
             if record.disposition == ANSWERED:
                 record.answer = record.answer or record.end
             self.ledger += record.row(old=self.profile.old).encode()
+            rotate(self.ledger)
 
 
 class OldRecords(Records):

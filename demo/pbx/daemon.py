@@ -11,6 +11,7 @@ from demo.pbx.cli import Cli
 from demo.pbx.clock import Clock
 from demo.pbx.console import PREFIX, Console
 from demo.pbx.faults import Faults
+from demo.pbx.kept import Latest
 from demo.pbx.profiles import Profile
 
 
@@ -27,9 +28,9 @@ class Daemon:
     ) -> None:
         self.clock = clock
         self.faults = faults
-        self.exchange = Exchange(profile, clock, refused=[])
+        self.exchange = Exchange(profile, clock)
         self.cli = Cli(self.exchange, entity_id)
-        self.commands: list[str] = []
+        self.commands: list[str] = Latest()
         self.pid = random.randint(1000, 30000)
         self._hostname = hostname
         self._version = profile.version

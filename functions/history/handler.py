@@ -18,7 +18,8 @@ from shared.auth.under_way import the_histories
 from shared.calls.fields import KindOfCall
 from shared.calls.telling import SideOfCall, tell_side
 from shared.errors import CdrUnreadable, ExtensionNotOwned, HostUnverified, Quota, SharedHost
-from shared.history.page import Entry, Page, Wanted, load_page
+from shared.history.ours import Entry
+from shared.history.page import Page, Wanted, load_page
 from shared.http.failures import ASKING, PBX, QUOTA, answering, failing
 from shared.http.fields import ExtensionText, Moment, PhoneInUrl
 from shared.http.gateway import lambda_handler

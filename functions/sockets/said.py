@@ -41,7 +41,11 @@ _TABLES_AWAY = "The table of connections does not answer"
 
 def may_open(headers: Mapping[str, str]) -> bool:
     """Tell whether a page of this origin may call the API."""
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    # A sign that UTF-8 has no bytes for is no part of any origin.
+    raw = [
+        (name.lower().encode(errors="replace"), value.encode(errors="replace"))
+        for name, value in headers.items()
+    ]
     return the_origins().refuses(Request({"type": "http", "headers": raw}).headers) is None
 
 
@@ -51,10 +55,8 @@ async def come(connection: str, query: Mapping[str, str]) -> None:
     Raises:
         ServiceError: it may not come in, or that is not known.
     """
-    for name in query:
-        if name != "ticket":
-            rule = "must not stand in a WebSocket's URL, where a ticket alone may"
-            raise InvalidParameter(FieldError(name, rule))
+    if query.keys() - {"ticket"}:  # of which none is repeated: it may be anything, a secret too
+        raise InvalidParameter(FieldError("ticket", "must stand alone in a WebSocket's URL"))
     database, settings = the_database().reads, the_settings()
     grant, filters = await use_ticket(database, query.get("ticket", ""))
     is_open = await open_connection(
@@ -94,12 +96,12 @@ async def hear(connection: str, text: str) -> str:
 
     Raises:
         InvalidParameter: it is no ping.
-        TicketExpired: the connection has no right to be any more, and will be closed.
+        TicketExpired: the connection has no right to be any more, has said too much, or is told
+            nothing any more, since it could not be sent to. With a new ticket another one goes on.
         LimitExceeded: its enterprise reads too often.
         EventsGone: what follows is not kept any more, or was never told.
         DatabaseUnavailable: not known.
     """
-    after = parse_ping(text)
     database = the_database().reads
     kept = await keep_connection(database, connection, the_settings().rate_limit_reads)
     if kept is None:
@@ -107,9 +109,22 @@ async def hear(connection: str, text: str) -> str:
     note_enterprise(kept.enterprise)
     if kept.wait_s:
         raise LimitExceeded("Too many pings of this enterprise", retry_after_s=kept.wait_s)
+    if not await _is_told(kept.enterprise, connection):
+        await close_connection(database, connection)
+        raise TicketExpired
+    after = parse_ping(text)
     filters = parse_filters(kept.wanted)
     told = await read_feed(database, kept.enterprise, after, filters.wanted, most=_MOST_EVENTS)
     return answer_of(told)
+
+
+async def _is_told(enterprise: str, connection: str) -> bool:
+    """Tell whether whoever pings is still sent what happens; where nobody knows, it is."""
+    try:
+        return await anyio.to_thread.run_sync(the_tables().has, enterprise, connection)
+    except Exception:  # noqa: BLE001 - whatever boto3 raises: the ping is answered all the same
+        LOG.exception("⚠️ Соединение WebSocket не прочитано")
+        return True
 
 
 def parse_ping(text: str) -> int | None:

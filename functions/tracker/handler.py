@@ -25,7 +25,8 @@ from shared.pbx.hosts import the_pbx
 from shared.push.afterwards import put_due
 from shared.settings import on_lambda, the_settings
 from shared.store.database import the_database
-from shared.store.leases import FollowedCall, Lease, NoPlace, hosts_due
+from shared.store.followed import FollowedCall
+from shared.store.leases import Lease, NoPlace, hosts_due
 from shared.telemetry import LOG, configure_logging, of_pbx
 
 # What is left of the invocation's time for the last turn, giving the lease back and the hand-over,

@@ -136,6 +136,10 @@ class Console(ABC):
         """Do the same with commands that change nothing."""
         return await self.ask(*commands, deadline=deadline)
 
+    def for_looks(self) -> Console:
+        """Return the same for looks at calls, which leave to people the way that is ready."""
+        return self
+
     def expect(self, count: int, deadline: Deadline) -> None:
         """Be told that so many exchanges follow, so that none of them waits for its way there."""
         del count, deadline

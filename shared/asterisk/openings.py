@@ -8,6 +8,7 @@ seconds ago: who writes to it and hears nothing does not know what became of it.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ _BESIDE_S = 3.0
 _AHEAD_TIMEOUT_S = 3.0
 # So long after the last question the next one is still likely enough to be made ready for.
 _WANTED_S = 300.0
+# Calls are looked at more often than that while any is followed.
+_LOOKED_AT_S = 10.0
 _SILENT = "Asterisk does not answer on its control socket"
 
 
@@ -88,19 +91,24 @@ class Openings:
         self._banner: Banner | None = None
         self.ended = 0
         self._taken_at = clock()
+        self._looked_at = -math.inf
         self._is_closed = False
 
-    async def take(self, deadline: Deadline) -> Greeted:
+    async def take(self, deadline: Deadline, *, is_look: bool = False) -> Greeted:
         """Take the oldest that is ready, or the next that comes, or open one; who takes it owns it.
+
+        A look, for which nobody waits, leaves the last one to who does.
 
         Raises:
             NotExecuted: nothing was written.
         """
         self._taken_at = self._clock()
+        if is_look:
+            self._looked_at = self._taken_at
         self._drop_stale()
-        if self._ready:
+        if len(self._ready) > is_look:
             return self._unkept(self._ready.popleft())
-        if len(self._coming) > len(self._waiting):
+        if len(self._coming) > len(self._waiting) and not is_look:
             greeted = await self._next(deadline)
             if greeted is not None:
                 return greeted
@@ -114,11 +122,12 @@ class Openings:
             self._begin(deadline)
 
     def open_ahead(self) -> None:
-        """See to it that one is ready, if that is wanted, and no more."""
+        """See to it that one is ready, if that is wanted, and one for a look; and no more."""
         if self._ahead_s and not self._is_closed:
-            while len(self._ready) > 1:
+            wanted = 1 + (self._clock() - self._looked_at < _LOOKED_AT_S)
+            while len(self._ready) > wanted:
                 self._unkept(self._ready.popleft()).stream.close()
-            self.expect(1, Deadline.after(_AHEAD_TIMEOUT_S))
+            self.expect(wanted, Deadline.after(_AHEAD_TIMEOUT_S))
 
     def close(self) -> None:
         """Let go of all that nobody has taken, also of what comes yet."""

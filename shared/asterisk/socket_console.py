@@ -137,10 +137,12 @@ class SocketConsole(Console):
         self._uptime = Uptime()
         self._booted: _Life | None = None
 
-    async def send(self, *commands: str, deadline: Deadline) -> Exchange:
+    async def send(
+        self, *commands: str, deadline: Deadline, is_look: bool = False
+    ) -> SocketExchange:
         """See `Console.send`."""
         for _ in range(_MOST_STARTS):
-            greeted = await self._openings.take(deadline)
+            greeted = await self._openings.take(deadline, is_look=is_look)
             try:
                 self.version = greeted.banner.version
                 if self._life(greeted) == self._booted and not self._uptime.is_younger:
@@ -197,6 +199,10 @@ class SocketConsole(Console):
         """Tell Asterisk's life by whatever is another one's: in a container each has the pid 1."""
         return greeted.banner, self._openings.ended
 
+    def for_looks(self) -> Console:
+        """See `Console.for_looks`."""
+        return _Looking(self)
+
     def expect(self, count: int, deadline: Deadline) -> None:
         """See `Console.expect`."""
         self._openings.expect(count, deadline)
@@ -208,6 +214,20 @@ class SocketConsole(Console):
     def close(self) -> None:
         """See `Console.close`."""
         self._openings.close()
+
+
+class _Looking(Console):
+    """A socket console that leaves the last socket that is ready."""
+
+    is_gapless = True
+
+    def __init__(self, console: SocketConsole) -> None:
+        self._console = console
+        self.version, self.identity = console.version, console.identity
+
+    async def send(self, *commands: str, deadline: Deadline) -> Exchange:
+        """See `Console.send`."""
+        return await self._console.send(*commands, deadline=deadline, is_look=True)
 
 
 def _write(

@@ -22,7 +22,8 @@ from shared.errors import (
 from shared.settings import Settings
 from shared.store.audit import Doer
 from shared.store.breakers import Broken, parse_broken
-from shared.store.database import Database, TextRefused
+from shared.store.database import Database
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import note_enterprise
 
 State: TypeAlias = Literal["placing", "executed", "not_executed", "unknown"]

@@ -18,7 +18,8 @@ from shared.errors import (
     SharedHost,
 )
 from shared.settings import Rate, Settings
-from shared.store.database import Door, TextRefused
+from shared.store.database import Door
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG, note_enterprise
 
 Reading: TypeAlias = Literal["reads", "pbx_reads"]

@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
-from shared.store import calls
+from shared.store import control
 from shared.store.audit import Doer
 from shared.store.calls import Call
 from shared.store.database import Database
@@ -56,7 +56,7 @@ async def hang_up(
     at = datetime.now(UTC)
     try:
         # Noted first: a tracker that sees the end at once must know whose wish it was.
-        end.is_handed_over = await calls.cancel(database, call.call_id, at, doer)
+        end.is_handed_over = await control.cancel(database, call.call_id, at, doer)
         await pbx.ask(call.host, end, deadline, then=1)
     except BaseException as error:
         if not end.may_be_sent:
@@ -78,7 +78,7 @@ async def hang_up(
         "📴 Звонок завершён через API: %s на %s", call.call_id, call.host, extra=of_pbx(call.host)
     )
     with suppress(DatabaseUnavailable):  # it is ended: its repeats end a little later
-        await calls.release(database, call.call_id, at)
+        await control.release(database, call.call_id, at)
     waker.tell(call.host)
     return call
 
@@ -86,6 +86,6 @@ async def hang_up(
 async def _take_back(database: Database, call: Call, at: datetime) -> None:
     """Note that the end was not asked for, since nothing was sent."""
     try:
-        await calls.cancel_not(database, call.call_id, at)
+        await control.cancel_not(database, call.call_id, at)
     except DatabaseUnavailable:
         LOG.error("⚠️ Завершение звонка %s не отправлено, но записано", call.call_id)

@@ -38,7 +38,7 @@ from shared.errors import (
 from shared.pbx.hosts import Pbx, Question
 from shared.pbx.neighbours import Neighbours
 from shared.settings import Settings
-from shared.store import calls
+from shared.store import calls, control
 from shared.store.calls import Call
 from shared.store.database import Database
 from shared.store.settled import get_settled
@@ -134,11 +134,11 @@ class _Claim:
         which = (self.database, self.call_id, self.target, self.at)
         try:
             if state is None:
-                await calls.transfer_not(*which)
+                await control.transfer_not(*which)
             else:
                 is_known, settings = state == "executed", self.settings
                 hold_s = settings.repeat_window_s if is_known else settings.unknown_hold_s
-                await calls.settle_transfer(*which, state=state, hold_s=hold_s)
+                await control.settle_transfer(*which, state=state, hold_s=hold_s)
         except DatabaseUnavailable:
             LOG.error("⚠️ Исход перевода %s не записан: %s", self.call_id, state)
 

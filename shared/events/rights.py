@@ -11,7 +11,8 @@ from shared.events.tickets import Grant
 from shared.events.watching import keep_watched
 from shared.following.wake import the_waker
 from shared.process import once
-from shared.store.database import UNAVAILABLE, Door, the_database
+from shared.store.database import Door, the_database
+from shared.store.sqlstates import UNAVAILABLE
 
 # A stream asks each 25 s: what it is told is never older than 50 s.
 _KNOWN_FOR_S = 25.0

@@ -11,7 +11,7 @@ from shared.asterisk.ending import Ending
 from shared.deadline import Deadline
 from shared.errors import ServiceError
 from shared.pbx.hosts import Pbx
-from shared.store.leases import FollowedCall
+from shared.store.followed import FollowedCall
 from shared.telemetry import LOG, of_call, of_pbx
 
 # A turn of a tracker must not outlast its lease: the others' turn is the next one.

@@ -14,7 +14,7 @@ from shared.asterisk.listing import Listing
 from shared.asterisk.models import CdrState, Channel, Progress, Reason, Root
 from shared.asterisk.phases import observe_in, reason_unconfirmed, resolve_root, steps
 from shared.following.pace import Pace
-from shared.store.leases import Change, FollowedCall
+from shared.store.followed import Change, FollowedCall
 
 # Between the clocks of a PBX and ours; a rootless call's rows are looked for that far.
 _CLOCKS_APART = timedelta(seconds=5)

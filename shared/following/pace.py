@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared.process import once
-from shared.store.leases import FollowedCall, Following
+from shared.store.followed import FollowedCall, Following
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ from shared.following.watching import Seen, Watching
 from shared.measures import observe
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
-from shared.store.leases import Change, FollowedCall, Following, Lease, MalformedCall
+from shared.store.followed import Change, FollowedCall, Following, MalformedCall
+from shared.store.leases import Lease
 from shared.telemetry import LOG, count, of_call, of_host, of_pbx
 
 End: TypeAlias = Literal["idle", "replaced", "time"]

@@ -16,9 +16,10 @@ from shared.asterisk.models import CallOrder, Channel, Context, Extension, Phone
 from shared.asterisk.originating import is_root
 from shared.following.judge import is_unsettled
 from shared.settings import Settings
+from shared.store.followed import Change, FollowedCall
 from shared.store.jsonb import Candidate
 from shared.store.late import load_orphans
-from shared.store.leases import Change, FollowedCall, Lease
+from shared.store.leases import Lease
 from shared.telemetry import LOG, of_call, of_pbx
 
 # Between the database's clock and a channel's age, which is told in whole seconds.

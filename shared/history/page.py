@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
 
 from shared.asterisk import client
 from shared.asterisk.cdr.pastcalls import Disposition, PastCall, describe, group_rows
 from shared.asterisk.cdr.rows import Line, epoch_of
-from shared.asterisk.cdr.whose import EXTENSION_DIGITS, Direction, direction_to
+from shared.asterisk.cdr.whose import EXTENSION_DIGITS, Direction
 from shared.auth.enterprise import Enterprise
 from shared.deadline import Deadline
 from shared.errors import CdrUnreadable, FieldError, InvalidParameter, PbxBusy, PbxError
+from shared.history.ours import SAME_BIRTH_S, Entry, with_ours
 from shared.history.tail import MAX_TOLD, Cursor, Replaced, Tail, key_of
 from shared.pbx.hosts import Pbx
 from shared.store.database import Door
@@ -23,23 +22,9 @@ from shared.telemetry import LOG
 from shared.together import together
 
 _REPLACED = "the PBX's file of call records was replaced since; begin again without a cursor"
-# The two clocks may differ by so much before a call of ours is not found any more.
-_CLOCKS_APART = timedelta(hours=1)
 # Which calls go on is worth asking, not worth waiting for.
 _LIVE_TIMEOUT_S = 3.0
-_SAME_BIRTH_S = 2
-_SAME_BIRTH = timedelta(seconds=_SAME_BIRTH_S)
-# A channel's name and second of birth are one call's, unless a PBX tells what cannot be.
-_MOST_OURS = 4
-
-_FIND_OURS = """
-SELECT call_id, root_channel, root_uniqueid, phone FROM callapi.calls
- WHERE enterprise = :enterprise AND host = :host
-   AND created_at BETWEEN CAST(:since AS timestamptz) AND CAST(:until AS timestamptz)
-   AND (root_channel, substring(root_uniqueid FROM '([0-9]{9,11})[.][0-9]{1,20}$')) IN (
-         SELECT * FROM unnest(CAST(:channels AS text[]), CAST(:births AS text[])))
- ORDER BY created_at DESC LIMIT :most
-"""
+_SAME_BIRTH = timedelta(seconds=SAME_BIRTH_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +75,6 @@ def is_missed(call: PastCall) -> bool:
 def _extensions(call: PastCall) -> frozenset[str]:
     """Name who took part; of one's own phone also where only what it says of itself tells."""
     return call.extensions if call.direction == "in" else call.extensions | {call.from_}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A call; `call_id` and whom it was for, if the enterprise placed it through this service."""
-
-    call: PastCall
-    to: str
-    direction: Direction
-    call_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +152,7 @@ async def load_page(
         "📜 История %s (%s): звонков %d, прочитано байт %d",
         *(enterprise.name, enterprise.number, len(turn.found), tail.bytes_read),
     )
-    entries = await _with_ours(database, enterprise, turn.found, wanted.digits)
+    entries = await with_ours(database, enterprise, turn.found, wanted.digits)
     following = seal.sign(turn.following.render()) if turn.following else None
     return Page(entries, following, tail.size)
 
@@ -283,47 +258,3 @@ def _goes_on(lines: list[Line], live: Mapping[str, datetime]) -> bool:
         for line in lines
         for name in (line.record.channel, line.record.dst_channel)
     )
-
-
-async def _with_ours(
-    database: Door, enterprise: Enterprise, calls: list[PastCall], digits: int = EXTENSION_DIGITS
-) -> tuple[Entry, ...]:
-    """Find which calls this service placed for the enterprise."""
-    if not calls:
-        return ()
-    # What else a file may hold, the database cannot: a NUL.
-    births = {birth for call in calls if call.channel.isprintable() for birth in _births_of(call)}
-    rows = await database.run(
-        _FIND_OURS,
-        enterprise=enterprise.number,
-        host=enterprise.host,
-        since=(min(call.started_at for call in calls) - _CLOCKS_APART).isoformat(),
-        until=(max(call.started_at for call in calls) + _CLOCKS_APART).isoformat(),
-        channels=[channel for channel, _ in births],
-        births=[str(second) for _, second in births],
-        most=_MOST_OURS * len(calls),
-    )
-    ours: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in rows:
-        born = epoch_of(row["root_uniqueid"])
-        if born is not None:
-            ours.setdefault((row["root_channel"], int(born.timestamp())), row)
-    return tuple(_entry(call, ours, digits) for call in calls)
-
-
-def _births_of(call: PastCall) -> Iterator[tuple[str, int]]:
-    """Yield by what a call of ours is known: its root's name and birth, the likeliest first."""
-    second = int((epoch_of(call.uniqueid) or call.started_at).timestamp())
-    yield call.channel, second
-    for apart in range(1, _SAME_BIRTH_S + 1):
-        yield call.channel, second - apart
-        yield call.channel, second + apart
-
-
-def _entry(call: PastCall, ours: Mapping[tuple[str, int], dict[str, Any]], digits: int) -> Entry:
-    row = next((ours[birth] for birth in _births_of(call) if birth in ours), None)
-    if row is None:
-        return Entry(call, call.to, call.direction, None)
-    to = call.to or row["phone"]
-    is_known = call.to or call.kind == "monitor"
-    return Entry(call, to, call.direction if is_known else direction_to(to, digits), row["call_id"])

@@ -20,11 +20,12 @@ from shared.operate.hosts import HostCheck
 from shared.pbx.hosts import Pbx, open_pbx
 from shared.pbx.names import Names
 from shared.settings import READ_ON_THE_WAY, Settings, doubts
-from shared.store.database import AccessRefused, Database
+from shared.store.database import Database
 from shared.store.enterprises import ListedEnterprise, list_enterprises
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import load_neighbours
 from shared.store.migrations import check_schema
+from shared.store.sqlstates import AccessRefused
 
 # What docs/security.md recommends; who has other needs sets another figure.
 _RECOMMENDED = {

@@ -16,8 +16,9 @@ from shared.operate.findings import Words
 from shared.settings import Settings
 from shared.store.audit import Action, Doer
 from shared.store.connection import Rows
-from shared.store.database import UNAVAILABLE, AccessRefused, Database, TableHeld, cause_of
+from shared.store.database import Database
 from shared.store.enterprises import NUMBERS
+from shared.store.sqlstates import UNAVAILABLE, AccessRefused, TableHeld, cause_of
 
 Command: TypeAlias = Callable[[Database, Settings, argparse.Namespace], Iterator[str]]
 Execute: TypeAlias = Callable[..., Rows]

@@ -24,7 +24,8 @@ from shared.panel.refusals import Refused, Said
 from shared.pbx.hosts import the_pbx
 from shared.settings import the_settings
 from shared.store.audit import Doer
-from shared.store.database import TextRefused, the_database
+from shared.store.database import the_database
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG, REQUEST_ID
 
 

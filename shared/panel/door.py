@@ -25,7 +25,8 @@ from shared.panel.saying import Say, say_in
 from shared.panel.sessions import COOKIE, SESSION_S, Session, the_sessions
 from shared.panel.strangers import log_wrong_token, take_token
 from shared.settings import the_settings
-from shared.store.database import TextRefused, the_database
+from shared.store.database import the_database
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG
 
 PATH = "/admin"

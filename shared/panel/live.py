@@ -17,7 +17,7 @@ WITH named AS MATERIALIZED (
   SELECT x.number, min(x.name) AS name FROM callapi.enterprises() x GROUP BY x.number)
 SELECT c.call_id, c.enterprise, c.host, c.kind, c.code, c.phone, c.action, c.phase, c.reason,
        extract(epoch FROM coalesce(c.ended_at, clock_timestamp()) - c.created_at) AS age_s,
-       c.cancelled_at IS NOT NULL AS is_cancelled, n.name
+       n.name
   FROM callapi.calls c LEFT JOIN named n ON n.number = c.enterprise
  WHERE c.call_id = ANY (ARRAY(
          SELECT o.call_id FROM callapi.calls o WHERE o.ended_at IS NULL AND o.phase <> 'ended'
@@ -46,7 +46,6 @@ class Live:
     phase: str
     reason: str | None
     age_s: float
-    is_cancelled: bool
     name: str | None
 
     @property

@@ -7,7 +7,8 @@ from shared.operate.command import explain
 from shared.operate.findings import reason_of
 from shared.panel.language import Translate
 from shared.panel.saying import Say
-from shared.store.database import AccessRefused, Database, TextRefused
+from shared.store.database import Database
+from shared.store.sqlstates import AccessRefused, TextRefused
 
 
 class Refused(Exception):

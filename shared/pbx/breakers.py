@@ -13,7 +13,8 @@ from shared.settings import Settings
 from shared.ssh.connection import Target
 from shared.ssh.pool import Pool
 from shared.store.breakers import Broken, tell_broken, tell_whole
-from shared.store.database import Database, TextRefused
+from shared.store.database import Database
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG, of_pbx
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
@@ -32,8 +33,10 @@ def open_pool(
     """Make the pool that the settings describe.
 
     A host that `find_sandbox` knows is a stand-in: it is connected on its own port, must show the
-    `pinned` key whatever SSH_HOST_KEYS says, and is told no password and no key of ours.
+    `pinned` key whatever SSH_HOST_KEYS says, and is told no password and no key of ours. Once it is
+    none any more, or has moved, nothing is asked of it, though it may still be connected.
     """
+    sandboxes = WeakKeyDictionary[Connection, int]()
     logins = ssh_logins(settings)
     setting = "SSH_SECRET_ARN" if settings.ssh_secret_arn else "SSH_PRIVATE_KEY"
     # A frozen Lambda sends no keepalives, and its idle links are cut behind its back.
@@ -55,7 +58,14 @@ def open_pool(
             replace(target, port=port), security, deadline=deadline, keepalive_s=keepalive_s
         )
         connection.target = target  # by which the pool knows it
+        sandboxes[connection] = port
         return connection
+
+    async def is_meant(connection: Connection) -> bool:
+        port = sandboxes.get(connection)
+        if port is None or find_sandbox is None:
+            return True
+        return await find_sandbox(connection.target.host) == port
 
     async def open_connection(target: Target, deadline: Deadline) -> Connection:
         port = await find_sandbox(target.host) if find_sandbox else None
@@ -83,4 +93,5 @@ def open_pool(
         connect_timeout_s=settings.ssh_connect_timeout_s,
         idle_s=idle_s,
         retry_s=settings.pbx_retry_s,
+        is_meant=is_meant,
     )

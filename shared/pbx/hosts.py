@@ -56,10 +56,11 @@ from shared.ssh.files import FileSlice, FileUnreadable, Space
 from shared.ssh.login import HostKeys
 from shared.ssh.pool import Pool, Use, Used
 from shared.store.breakers import Broken
-from shared.store.database import Database, TextRefused, the_database
+from shared.store.database import Database, the_database
 from shared.store.hostkeys import PinnedKeys
 from shared.store.hosts import note_asterisk, note_met
 from shared.store.sandboxes import find_port
+from shared.store.sqlstates import TextRefused
 from shared.telemetry import LOG, of_host, of_pbx
 from shared.turns import Turn
 
@@ -138,7 +139,8 @@ class Pbx:
             return await self._ask_line(host, ask, deadline)
 
         try:
-            return await self._sharing.originate(host, command, deadline, use)
+            is_free = self._pool.turns(self.target(host)).has_place("call")
+            return await self._sharing.originate(host, command, deadline, use, is_turn_free=is_free)
         except Exception:
             if not sent:
                 raise
@@ -313,7 +315,8 @@ class Pbx:
         """
 
         async def ask(line: Line, until: Deadline) -> T:
-            return await question(line.console, deadline=until)
+            console = line.console.for_looks() if turn == "look" else line.console
+            return await question(console, deadline=until)
 
         answer = await self._ask_line(host, ask, deadline, turn, then=then)
         if question is client.list_channels and isinstance(answer, tuple):
@@ -348,16 +351,16 @@ class Pbx:
         try:
             return await self.use(host, deadline, ask, turn=turn)
         finally:
-            self._readiness.note_use(host)
+            self._readiness.note_use(host, turn)
 
     def _open_ahead(self, host: str) -> None:
-        """Make the way ready for the next call, unless somebody asks at this moment."""
+        """Make the way ready for the next call, unless somebody waits for an answer now."""
         connection = self._met.get(host)
         line = None if connection is None else self._lines.get(connection)
         if connection is None or line is None:
             return
-        gate = self._pool.gate(connection.target)
-        if self._pool.connection(connection.target) is connection and gate.is_free:
+        is_current = self._pool.connection(connection.target) is connection
+        if is_current and not self._pool.turns(connection.target).is_waited_for:
             line.console.open_ahead()
 
     async def use(

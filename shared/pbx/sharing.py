@@ -54,11 +54,15 @@ class Sharing:
         command: Originate,
         deadline: Deadline,
         use: Callable[[Send], Awaitable[Originated]],
+        *,
+        is_turn_free: bool = False,
     ) -> Originated:
         """Send an originate by `use`, which waits for a turn, or by whoever has his before.
 
-        Raises what `use` does; what became of it.
+        Where a turn is free, nobody has it before. Raises what `use` does; what became of it.
         """
+        if is_turn_free:
+            return await use(self._sender(host, Waiting(command, deadline)))
         while True:
             own = Waiting(command, deadline)
             self._waiting[host].append(own)

@@ -34,7 +34,8 @@ class Letter:
 class Batch:
     """What follows the number `after`, up to `seq`, whatever of that can be told.
 
-    The connections `ended` are told nothing of it, but why they end.
+    The connections `ended` are told nothing of it, but why they end. `is_back`: its numbers go on
+    after lower ones than were told before, as after a restored backup.
     """
 
     enterprise: str
@@ -42,10 +43,15 @@ class Batch:
     seq: int
     letters: tuple[Letter, ...] = ()
     ended: tuple[str, ...] = ()
+    is_back: bool = False
 
     def item(self) -> dict[str, Any]:
         """Write it as DynamoDB takes it."""
-        told = {"letters": [asdict(letter) for letter in self.letters], "ended": self.ended}
+        told = {
+            "letters": [asdict(letter) for letter in self.letters],
+            "ended": self.ended,
+            "is_back": self.is_back,
+        }
         return {
             "enterprise": {"S": self.enterprise},
             "after": {"N": str(self.after)},
@@ -104,6 +110,7 @@ def parse_batch(image: Mapping[str, Any]) -> Batch:
             int(image["seq"]["N"]),
             tuple(map(_letter, told["letters"])),
             _texts(told["ended"]),
+            bool(told.get("is_back")),  # nothing, in what the release before has put
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Unreadable(f"outbox: {type(error).__name__}: {error}") from None

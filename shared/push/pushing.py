@@ -1,7 +1,8 @@
 """Sending what stands in the outbox's stream to the connections, each on its own.
 
 One that fails holds up no other: it is tried again for a moment, then by the stream, and after some
-seconds of that it is closed, so that its client comes back and reads on after the number it knows.
+seconds of that it is given up: forgotten, and closed if there is time for it. Its client comes
+back, at the latest when a ping tells it so, and reads on after the number it knows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from shared.aws.answers import Outcome
 from shared.aws.sockets import AT_ONCE, Sockets, the_sockets
@@ -29,12 +30,18 @@ from shared.telemetry import LOG, REQUEST_ID, count
 
 # Between two tries of one message, at most; each is a random part of it.
 _PAUSES_S = (0.2, 0.6)
-# How long a connection may owe what others have got.
-OWED_S = 20.0
+# How long a connection may be owed what others have got, where it was asked in vain; and where its
+# turn has not come: the stream forgets a record after 120 s.
+OWED_S, UNASKED_S = 20.0, 60.0
+# So long after the time for asking those may be forgotten whose turn does not come any more.
+_FORGETS_S = 4.0
 # API Gateway does not know a connection yet whose opening is not answered.
 _OPENS_S = 10.0
 # Whom this process has sent what; of more of them the oldest is forgotten, and gets some twice.
 _MOST_KNOWN = 20_000
+
+Asked: TypeAlias = Outcome | Literal["unasked"]
+"""What asking came to; `unasked`: there was no time for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Done:
     """What became of an errand; `sent` is the last number that was sent, 0 for none."""
 
     errand: Errand
-    outcome: Outcome
+    outcome: Asked
     sent: int = 0
 
 
@@ -79,6 +86,9 @@ class Pusher:
                     LOG.exception("⚠️ Соединения WebSocket не прочитаны")
                     connections[enterprise] = ()
                     again.add(record.number)
+            if record.batch.is_back:  # what they have got are other events' numbers now
+                for connection in connections[enterprise]:
+                    self._sent.pop(connection.id, None)
         errands = plan(records, connections, lambda one: self._sent.get(one, 0))
         # Whoever failed a moment ago has the places that others do not need.
         errands.sort(key=lambda errand: errand.connection.id in self._failing)
@@ -88,18 +98,22 @@ class Pusher:
             done = [running.result() for running in [pool.submit(run) for run in runs]]
         for one in done:
             self._know(one)
-        late = [one.errand for one in done if one.outcome == "later"]
-        self._failing = frozenset(errand.connection.id for errand in late)
-        return again | {errand.owed for errand in late}
+        self._failing = frozenset(
+            one.errand.connection.id for one in done if one.outcome == "later"
+        )
+        return again | {one.errand.owed for one in done if one.outcome in {"later", "unasked"}}
 
     def _run(self, errand: Errand, until_s: float) -> Done:
-        """Do an errand; `later`: the stream is to come again with it."""
+        """Do an errand; `later` or `unasked`: the stream is to come again with it."""
+        if self._clock() >= until_s + _FORGETS_S:
+            return Done(errand, "unasked")
         try:
             done = self._end(errand, until_s) if errand.is_end else self._tell(errand, until_s)
-            if done.outcome == "later" and self._clock() - errand.at_s > OWED_S:
+            if self._is_given_up(done):
                 count("PushesGivenUp")
                 LOG.warning("⚠️ WebSocket отстаёт и закрывается, клиент придёт снова")
-                self._sockets.close(errand.connection.id)
+                if self._clock() < until_s:
+                    self._sockets.close(errand.connection.id)
                 done = Done(errand, "gone", done.sent)
             if done.outcome == "gone":
                 self._tables.remove(errand.connection.enterprise, errand.connection.id)
@@ -107,6 +121,13 @@ class Pusher:
             LOG.exception("⚠️ WebSocket: сообщение не отправлено, попытка повторится")
             return Done(errand, "later")
         return done
+
+    def _is_given_up(self, done: Done) -> bool:
+        """Tell whether it has been owed for too long."""
+        owed_s = self._clock() - done.errand.at_s
+        return (done.outcome == "later" and owed_s > OWED_S) or (
+            done.outcome == "unasked" and owed_s > UNASKED_S
+        )
 
     def _tell(self, errand: Errand, until_s: float) -> Done:
         sent = 0
@@ -122,18 +143,19 @@ class Pusher:
 
     def _end(self, errand: Errand, until_s: float) -> Done:
         """Say why, and close it; who is not there any more is closed."""
-        self._sockets.post(errand.connection.id, farewell())
+        if self._clock() < until_s:
+            self._sockets.post(errand.connection.id, farewell())
         outcome = self._ask(errand, self._sockets.close, until_s)
-        return Done(errand, "later" if outcome == "later" else "gone")
+        return Done(errand, outcome if outcome in {"later", "unasked"} else "gone")
 
-    def _ask(self, errand: Errand, ask: Callable[[str], Outcome], until_s: float) -> Outcome:
+    def _ask(self, errand: Errand, ask: Callable[[str], Outcome], until_s: float) -> Asked:
         """Ask until there is an outcome, a few times, and not when the time is over.
 
         Whoever failed a moment ago is asked once: the stream comes again soon.
         """
         name = errand.connection.id
         pauses_s = () if name in self._failing else _PAUSES_S
-        outcome: Outcome = "later"
+        outcome: Asked = "unasked"
         for pause_s in (*pauses_s, None):
             if self._clock() >= until_s:
                 break

@@ -7,6 +7,7 @@ and the watchdog once a minute. Nobody waits for another: the outbox itself refu
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import anyio.to_thread
 
@@ -24,8 +25,8 @@ from shared.telemetry import LOG
 
 _ANY = Wanted(scope="all")
 _MOST_EVENTS = 100
-# An item has at most 400 kB, of which each character may be some bytes.
-_MOST_CHARACTERS = 80_000
+# An item has at most 400 kB, of which a quoted byte takes two, and those that end 100 kB.
+_MOST_BYTES = 100_000
 # Of an enterprise that was told very much the next one puts the rest.
 _MOST_BATCHES = 10
 
@@ -45,7 +46,7 @@ class Relay:
                 while is_more:
                     due = await load_due(self._database, all_of_them=all_of_them)
                     put = [await self._is_put(one) for one in due]
-                    is_more = all_of_them and len(due) == MOST_DUE and all(put)
+                    is_more = all_of_them and len(due) == MOST_DUE and any(put)
         except (TimeoutError, DatabaseUnavailable):
             LOG.warning("⚠️ События для WebSocket пока не переданы, их передаст следующий")
 
@@ -61,7 +62,7 @@ class Relay:
         return True
 
     async def _put(self, due: Due) -> None:
-        after, ended = due.after, due.ended
+        after, ended, is_back = due.after, due.ended, False
         for _ in range(_MOST_BATCHES):
             try:
                 told = await read_feed(
@@ -69,28 +70,28 @@ class Relay:
                 )
             except EventsGone as gone:
                 # As after a restored backup: who pings learns that his number is none any more.
-                batch = Batch(due.enterprise, gone.newest, gone.newest, ended=ended)
-                await self._into_outbox(batch, back=True)
-                await note_done(self._database, due.enterprise, gone.newest, ended, back=True)
-                return
+                is_back = True
+                if after != due.after:  # it was the outbox that had it
+                    after = due.after
+                    continue
+                told, after = Told((), gone.newest, is_all=True), gone.newest
             batch, is_all = batch_of(due.enterprise, after, told, ended)
-            stands = await self._into_outbox(batch)
+            is_put = batch.seq == after and not (ended or is_back)
+            stands = None if is_put else await self._into_outbox(replace(batch, is_back=is_back))
             if stands is None:
-                await note_done(self._database, due.enterprise, batch.seq, ended)
-                after, ended = batch.seq, ()
+                await note_done(self._database, due.enterprise, batch.seq, ended, back=is_back)
+                after, ended, is_back = batch.seq, (), False
                 if is_all:
                     return
             else:  # another one was quicker
                 after = stands
-                if after >= due.newest and not ended:
+                if after == due.newest and not ended:
                     await note_done(self._database, due.enterprise, after, ())
                     return
 
-    async def _into_outbox(self, batch: Batch, *, back: bool = False) -> int | None:
+    async def _into_outbox(self, batch: Batch) -> int | None:
         # Whoever is frozen while it is under way puts it later: in order, or not at all.
-        return await anyio.to_thread.run_sync(
-            lambda: self._tables.put(batch, back=back), abandon_on_cancel=True
-        )
+        return await anyio.to_thread.run_sync(self._tables.put, batch, abandon_on_cancel=True)
 
 
 def batch_of(enterprise: str, after: int, told: Told, ended: tuple[str, ...]) -> tuple[Batch, bool]:
@@ -98,8 +99,8 @@ def batch_of(enterprise: str, after: int, told: Told, ended: tuple[str, ...]) ->
     letters: list[Letter] = []
     size = 0
     for letter in map(letter_of, told.events):
-        size += len(letter.text)
-        if letters and size > _MOST_CHARACTERS:
+        size += len(letter.text.encode())
+        if letters and size > _MOST_BYTES:
             return Batch(enterprise, after, letters[-1].seq, tuple(letters), ended), False
         letters.append(letter)
     return Batch(enterprise, after, told.next, tuple(letters), ended), told.is_all

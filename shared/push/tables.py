@@ -25,10 +25,10 @@ class Tables:
         self._connections = settings.connections_table
         self._clients = clients
 
-    def put(self, batch: Batch, *, back: bool = False) -> int | None:
+    def put(self, batch: Batch) -> int | None:
         """Put what follows, unless somebody has put it, or something after it: up to where.
 
-        None: it was put. `back`: it is put whatever stands there.
+        None: it was put, as one that `is_back` is whatever stands there.
         """
         written = batch.item() | {"expires_at": {"N": str(int(time.time()) + _KEPT_S)}}
         condition: dict[str, Any] = {
@@ -38,7 +38,7 @@ class Tables:
         }
         try:
             self._client().put_item(
-                TableName=self._outbox, Item=written, **({} if back else condition)
+                TableName=self._outbox, Item=written, **({} if batch.is_back else condition)
             )
         except Exception as error:
             if not is_condition_failed(error):
@@ -55,6 +55,12 @@ class Tables:
         """Have it told nothing any more."""
         key = {"enterprise": {"S": enterprise}, "connection": {"S": connection}}
         self._client().delete_item(TableName=self._connections, Key=key)
+
+    def has(self, enterprise: str, connection: str) -> bool:
+        """Tell whether it is still told anything."""
+        key = {"enterprise": {"S": enterprise}, "connection": {"S": connection}}
+        asked = {"TableName": self._connections, "Key": key, "ConsistentRead": True}
+        return "Item" in self._client().get_item(**asked)
 
     def connections_of(self, enterprise: str) -> tuple[Connection, ...]:
         """List an enterprise's connections, but for those that have outlived their time."""

@@ -65,11 +65,6 @@ class Gate:
     leased: int
     waiting: int
 
-    @property
-    def is_free(self) -> bool:
-        """Whether nobody uses it."""
-        return not (self.leased or self.waiting)
-
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -98,6 +93,7 @@ class Pool:
         idle_s: an unused connection older than this is replaced, not trusted.
         retry_s: how long a host that could not be connected is answered for at once; then one
             caller tries it again while the others are still answered at once.
+        is_meant: tells of a connection that lives whether it leads where its target does by now.
     """
 
     def __init__(
@@ -109,6 +105,7 @@ class Pool:
         connect_timeout_s: float,
         idle_s: float,
         retry_s: float,
+        is_meant: Callable[[Connection], Awaitable[bool]] | None = None,
     ) -> None:
         self._connect = connect
         self._concurrency = concurrency
@@ -116,6 +113,7 @@ class Pool:
         self._connect_timeout_s = connect_timeout_s
         self._idle_s = idle_s
         self._retry_s = retry_s
+        self._is_meant = is_meant
         self._hosts: dict[Target, _Host] = {}
 
     @asynccontextmanager
@@ -164,6 +162,10 @@ class Pool:
             return Gate(self._concurrency, 0, 0)
         turns = host.turns["console"]
         return Gate(self._concurrency, turns.taken, turns.waiting)
+
+    def turns(self, target: Target) -> Turns:
+        """Return the turns at a host's console."""
+        return self._host(target).turns["console"]
 
     def failure(self, target: Target) -> tuple[NotExecuted, float] | None:
         """Return why a host is not connected just now, and for how many seconds that is known."""
@@ -277,7 +279,9 @@ class Pool:
             # has turned a few times.
             for _ in range(3):
                 await asyncio.sleep(0)
-        return connection.is_closed() or (not connection.leases and idle_s > self._idle_s)
+        if connection.is_closed() or (not connection.leases and idle_s > self._idle_s):
+            return True
+        return self._is_meant is not None and not await self._is_meant(connection)
 
     async def close(self) -> None:
         """End every connection in good order."""

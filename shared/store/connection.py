@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL, and its prepared statements; with its pool, all of pg8000."""
+"""One connection to PostgreSQL, and its prepared statements, as pg8000 has them."""
 
 from __future__ import annotations
 

@@ -9,91 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
 import pg8000.exceptions
 
-from shared.aws.logins import PostgresLogin, SecretUnreadable, located, postgres_logins
 from shared.deadline import Deadline
-from shared.errors import DatabaseUnavailable, PostgresSecretUnreadable, SchemaMissing
+from shared.errors import DatabaseUnavailable
 from shared.measures import observe
 from shared.process import closed_by
-from shared.settings import SERVICE, Settings, SettingsError, the_settings
-from shared.store.connection import (
-    DRIVER_ERRORS,
-    PINNED,
-    Connection,
-    Native,
-    RoleUnset,
-    Rows,
-    rows_of,
-)
+from shared.settings import Settings, the_settings
+from shared.store.connection import DRIVER_ERRORS, Connection, Rows, rows_of
+from shared.store.login import LogIn, begin_of
+from shared.store.sqlstates import UNAVAILABLE, TextRefused, cause_of, is_lost, raise_ours
 from shared.telemetry import LOG
 from shared.turns import Turn, Turns
-
-UNAVAILABLE = "Database is unavailable; nothing was dialled, try again"
-POOLER = (
-    "Database is unavailable: a pooler before PostgreSQL loses prepared statements; nothing was"
-    " dialled. Set its pool_mode to transaction or session, or connect to PostgreSQL itself"
-)
-ROLE_UNSET = (
-    "Database is unavailable: POSTGRES_SESSION is role, and the PostgreSQL user has no search_path"
-    " of its own; nothing was dialled. Apply deploy/grants.sql"
-)
-SCHEMA_MISSING = "Database schema callapi is missing: run ./asterisk.sh migrate"
-NO_ENTERPRISES = (
-    "Table enterprises is missing from the database; if it was moved, run ./asterisk.sh migrate"
-)
-WRONG_ENTERPRISES = (
-    "Table enterprises must have number, name, ip, secret and active (boolean); "
-    "if it has, run ./asterisk.sh migrate"
-)
-
-# The server cancels a statement before our own read gives up, so that none outlives its request.
-_SERVER_SHARE = 0.9
-
-# The user, the password, or pg_hba.conf: the same log-in will be refused again.
-_REFUSED = re.compile(r"28...")
-
-# A fresh connection may well succeed: the server closed or left this one behind (08, 57P),
-# became a standby (25006), broke a deadlock (40), or a prepared statement was changed by a
-# migration, or is another's: behind a pooler.
-_LOST = re.compile(r"08...|57P0[123]|25006|40001|40P01|0A000|26000|42P05")
-_PREPARED_LOST = frozenset({"26000", "42P05"})
-
-# PgBouncer's, unless its ignore_startup_parameters names it.
-_TOO_MUCH_ASKED = re.compile(r"unsupported startup parameter.*")
-
-# Wrong password, role or database, no free slot, time-out, disk or memory full.
-_UNAVAILABLE = re.compile(r"28...|3D000|53...|57...|58...|XX...")
-
-# Characters that the database cannot hold, or text that its column's type refuses.
-_TEXT_REFUSED = re.compile(r"22021|22P05|22P02")
-
-
-class AccessRefused(DatabaseUnavailable):
-    """The PostgreSQL user has no right to do this; an operator has to grant it."""
-
-
-class TableHeld(DatabaseUnavailable):
-    """Another session holds what is to be changed for longer than it may be waited for."""
-
-
-class TextRefused(Exception):
-    """A parameter cannot exist in this database (NUL, lone surrogate), so nothing equals it.
-
-    Never carries the text: it may be a caller's secret.
-    """
 
 
 class _Turns(NamedTuple):
@@ -126,22 +62,24 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = self.where = settings  # completed by the login, once there was one
+        self._login = LogIn(settings)
+        self._size = settings.postgres_pool_size
         self._timeout_s = settings.postgres_timeout_s
-        self._tls = _tls(settings)
         self._guard = threading.Lock()
-        self._logins = postgres_logins(settings)
         self._idle: list[Connection] = []  # the last one given back is the first one taken
         self._in_use = 0
         self._generation = 0
-        self._is_set = settings.postgres_session == "set"
-        self._sets_at_login = self._is_set  # until a pooler refuses it
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     @property
     def reads(self) -> Door:
         """The door of those who only tell of calls, made anew: no ring of references keeps us."""
         return _Reads(self)
+
+    @property
+    def where(self) -> Settings:
+        """The settings, completed by the log-in once there was one."""
+        return self._login.where
 
     def __repr__(self) -> str:
         where = self.where
@@ -208,19 +146,19 @@ class Database:
         Raises what `run` raises, and nothing is tried again.
         """
         try:
-            native = self._connect(timeout_s)
+            native = self._login.open(timeout_s)
         except DRIVER_ERRORS as error:
-            _raise_ours(error)
+            raise_ours(error)
 
         def execute(sql: str, **parameters: Any) -> Rows:
             return rows_of(native.run(sql, **parameters), native.columns)
 
         try:
-            native.run(_begin(timeout_s))
+            native.run(begin_of(timeout_s))
             yield execute
             native.run("COMMIT")
         except DRIVER_ERRORS as error:
-            _raise_ours(error)
+            raise_ours(error)
         finally:
             with contextlib.suppress(Exception):  # closing rolls back what was not committed
                 native.close()
@@ -235,8 +173,9 @@ class Database:
         loop = asyncio.get_running_loop()
         turns = self._turns.get(loop)
         if turns is None:
-            size = self._settings.postgres_pool_size
-            turns = _Turns(Turns(size, most_reads=size), anyio.CapacityLimiter(size))
+            turns = _Turns(
+                Turns(self._size, most_reads=self._size), anyio.CapacityLimiter(self._size)
+            )
             self._turns[loop] = turns
         return turns
 
@@ -248,7 +187,7 @@ class Database:
         Whoever is cancelled there leaves it running: its connection is given back in order, or
         closed where all were meanwhile, also one that it has opened since.
         """
-        generation, is_lost = self._generation, False
+        generation, lost = self._generation, False
         connection = self._take_ready(sql)
         if connection is not None:
             try:
@@ -257,15 +196,15 @@ class Database:
                 raise TextRefused from None
             except DRIVER_ERRORS as error:
                 self._note_loss(error)
-                is_lost = True
-        work = partial(self._run_in_thread, generation, sql, parameters, is_lost=is_lost)
+                lost = True
+        work = partial(self._run_in_thread, generation, sql, parameters, lost=lost)
         return await anyio.to_thread.run_sync(work, limiter=threads)
 
     def _run_in_thread(
-        self, generation: int, sql: str, parameters: dict[str, Any], *, is_lost: bool
+        self, generation: int, sql: str, parameters: dict[str, Any], *, lost: bool
     ) -> Rows:
         try:
-            if not is_lost:
+            if not lost:
                 return self._attempt(generation, sql, parameters, fresh=False)
         except UnicodeEncodeError:
             raise TextRefused from None
@@ -276,12 +215,12 @@ class Database:
         try:
             return self._attempt(generation, sql, parameters, fresh=True)
         except DRIVER_ERRORS as error:
-            _raise_ours(error)
+            raise_ours(error)
 
     def _note_loss(self, error: BaseException) -> None:
         """Go on where a fresh connection may well succeed; raise what else an error means."""
-        if not _is_lost(error):
-            _raise_ours(error)
+        if not is_lost(error):
+            raise_ours(error)
         LOG.info("🔁 PostgreSQL: повтор на новом соединении: %s", cause_of(error))
 
     def _take_ready(self, sql: str) -> Connection | None:
@@ -302,7 +241,7 @@ class Database:
             usable = True
             raise
         except pg8000.exceptions.DatabaseError as error:
-            usable = not _is_lost(error)
+            usable = not is_lost(error)
             raise
         else:
             usable = True
@@ -320,10 +259,10 @@ class Database:
         try:
             connection = None if fresh else self._take_idle()
             if connection is None:
-                connection = self._fresh()
+                connection = self._login.connect(self._timeout_s)
             rows = connection.run(sql, parameters)
         except pg8000.exceptions.DatabaseError as error:
-            usable = not _is_lost(error)  # an ordinary SQL error leaves the connection in order
+            usable = not is_lost(error)  # an ordinary SQL error leaves the connection in order
             raise
         else:
             usable = True
@@ -356,76 +295,6 @@ class Database:
         for connection in dropped:
             connection.close()
 
-    def _fresh(self) -> Connection:
-        native = self._connect(self._timeout_s)
-        try:
-            begin = _begin(self._timeout_s) if self._is_set else _BEGIN
-            return Connection(native, begin, is_set=self._is_set)
-        except RoleUnset:
-            with contextlib.suppress(Exception):
-                native.close()
-            LOG.error("❌ PostgreSQL: у роли нет search_path, выполните deploy/grants.sql")
-            raise DatabaseUnavailable(ROLE_UNSET) from None
-        except BaseException:
-            with contextlib.suppress(Exception):
-                native.close()
-            raise
-
-    def _connect(self, timeout_s: float) -> Any:
-        try:
-            login = self._logins.read()
-        except SecretUnreadable as error:
-            raise PostgresSecretUnreadable(str(error)) from error
-        try:
-            return self._log_in(login, timeout_s)
-        except DRIVER_ERRORS as error:
-            renewed = self._logins.read_anew(login) if _is_refused(error) else None
-            if renewed is None:
-                raise
-        return self._log_in(renewed, timeout_s)
-
-    def _log_in(self, login: PostgresLogin, timeout_s: float) -> Any:
-        try:
-            return self._open(login, timeout_s)
-        except DRIVER_ERRORS as error:
-            refusal = _TOO_MUCH_ASKED.match(_server_error(error).get("M", ""))
-            if refusal is None:
-                raise
-            with self._guard:
-                is_news, self._sets_at_login = self._sets_at_login, False
-            if is_news:
-                LOG.warning(
-                    "⚠️ PostgreSQL за посредником (PgBouncer): %s; дальше без параметров входа."
-                    " Чтобы он их пропускал: ignore_startup_parameters = %s",
-                    refusal[0],
-                    ",".join(_startup(timeout_s)),
-                )
-        return self._open(login, timeout_s)
-
-    def _open(self, login: PostgresLogin, timeout_s: float) -> Any:
-        where = self.where = located(self._settings, login)
-        options: dict[str, Any] = {
-            "user": where.postgres_user,
-            "password": login.password.get_secret_value(),
-            "database": where.postgres_db,
-            "application_name": SERVICE,
-            "timeout": timeout_s,
-            "startup_params": _startup(timeout_s) if self._sets_at_login else {},
-        }
-        if where.postgres_host.startswith("/"):
-            path = f"{where.postgres_host.rstrip('/')}/.s.PGSQL.{where.postgres_port}"
-            return Native(unix_sock=path, ssl_context=False, **options)
-        address = (where.postgres_host, where.postgres_port)
-        link = socket.create_connection(address, timeout_s)
-        try:
-            # Without it the TLS handshake and SCRAM wait for delayed acknowledgements: +40 ms.
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return Native(host=where.postgres_host, sock=link, ssl_context=self._tls, **options)
-        except BaseException:
-            link.close()
-            raise
-
 
 class _Reads:
     """The door of those who only tell of calls."""
@@ -441,99 +310,3 @@ class _Reads:
 def the_database() -> Database:
     """That of this process."""
     return Database(the_settings())
-
-
-def _server_limit_ms(timeout_s: float) -> int:
-    return max(1, int(timeout_s * 1000 * _SERVER_SHARE))
-
-
-def _startup(timeout_s: float) -> dict[str, str]:
-    """What a log-in sets for its whole session."""
-    return {
-        "statement_timeout": str(_server_limit_ms(timeout_s)),
-        # `callapi.claim_order` must see what others commit while it waits.
-        "default_transaction_isolation": "read committed",
-    }
-
-
-_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-
-
-def _begin(timeout_s: float) -> str:
-    """Begin a transaction in which that holds, whatever the log-in could set."""
-    limit_ms = _server_limit_ms(timeout_s)
-    return f"{_BEGIN}; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL search_path = {PINNED}"
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    if settings.postgres_tls == "off":
-        return False
-    try:
-        context = ssl.create_default_context(cafile=settings.postgres_ca_file or None)
-    except OSError as error:
-        raise SettingsError(f"POSTGRES_CA_FILE: cannot be read: {error}") from None
-    if settings.postgres_tls == "require":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _server_error(error: BaseException) -> dict[str, str]:
-    """What PostgreSQL itself said, even if closing the refused connection failed afterwards."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, pg8000.exceptions.DatabaseError) and seen.args:
-            fields: dict[str, str] = seen.args[0]
-            return fields
-        seen = seen.__context__
-    return {}
-
-
-def _is_refused(error: BaseException) -> bool:
-    return bool(_REFUSED.fullmatch(_server_error(error).get("C", "")))
-
-
-def _is_lost(error: BaseException) -> bool:
-    said = _server_error(error)
-    if _is_refused(error):
-        return False
-    return not said or said.get("S") == "FATAL" or bool(_LOST.fullmatch(said.get("C", "")))
-
-
-def cause_of(error: BaseException) -> str:
-    """One line for the log or an operator: what PostgreSQL or the network said. No secret."""
-    said = _server_error(error)
-    if said:
-        text = f"{said.get('C', '')} {said.get('M', '')}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-        if error.__cause__:
-            text += f" ({type(error.__cause__).__name__}: {error.__cause__})"
-    return " ".join(text.split())
-
-
-def _raise_ours(error: BaseException) -> NoReturn:
-    """Raise the error of ours that `error` means, or `error` itself: then it is our mistake."""
-    said = _server_error(error)
-    code, message = said.get("C", ""), said.get("M", "")
-    if _TEXT_REFUSED.fullmatch(code):
-        raise TextRefused from None  # PostgreSQL's message may quote the text
-    ours: DatabaseUnavailable
-    if code == "42P01" and "enterprises" in message:
-        ours = SchemaMissing(NO_ENTERPRISES)
-    elif code == "42703" or (code == "42883" and "callapi" not in message):
-        ours = SchemaMissing(WRONG_ENTERPRISES)
-    elif code in {"3F000", "42883", "42P01"}:
-        ours = SchemaMissing(SCHEMA_MISSING)
-    elif code in _PREPARED_LOST:
-        ours = DatabaseUnavailable(POOLER)
-    elif code == "55P03":
-        ours = TableHeld(UNAVAILABLE)
-    elif code == "42501":
-        ours = AccessRefused(UNAVAILABLE)
-    elif not code or _LOST.fullmatch(code) or _UNAVAILABLE.fullmatch(code):
-        ours = DatabaseUnavailable(UNAVAILABLE)
-    else:
-        raise error
-    LOG.warning("⚠️ PostgreSQL недоступен: %s", cause_of(error))
-    raise ours from error

@@ -21,7 +21,8 @@ from typing import NamedTuple, TypeVar
 from shared.errors import SchemaMissing
 from shared.process import once
 from shared.store.connection import Rows
-from shared.store.database import AccessRefused, Database, Door, TableHeld, cause_of
+from shared.store.database import Database, Door
+from shared.store.sqlstates import AccessRefused, TableHeld, cause_of
 
 SCHEMA = Path(__file__).parent / "schema"
 

@@ -31,7 +31,7 @@ SELECT callapi.keep_connection(
 _CLOSE = "DELETE FROM callapi.push_connections WHERE id = :id RETURNING enterprise"
 _DUE = """
 SELECT enterprise, after, newest, ended
-  FROM callapi.push_due(CAST(:most AS integer), :all_of_them, :watch_s) ORDER BY enterprise
+  FROM callapi.push_due(CAST(:most AS integer), :all_of_them, :watch_s)
 """
 _DONE = """
 SELECT callapi.push_done(
@@ -100,7 +100,7 @@ async def close_connection(database: Door, connection: str) -> str | None:
 
 
 async def load_due(database: Door, *, all_of_them: bool) -> tuple[Due, ...]:
-    """Tell what is due; with `all_of_them` also whose right has ended where nothing is new.
+    """Tell what is due of some; with `all_of_them` also whose right has ended where nothing is new.
 
     Then, too, the PBXs go on to be watched of those who want all of its calls.
     Raises DatabaseUnavailable.

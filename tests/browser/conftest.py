@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from demo.postgres import free_port
 from demo.standin import StandIn
+from tests.integration.conftest import postgres
 from tests.integration.installed import install
 from tests.integration.service import SSH_PASSWORD, environment, seed
 from tests.postgres import Postgres
 from tests.running.test_script import Script
+
+__all__ = ["postgres"]
 
 TOKEN = "panel-4a1f9c0d77be"
 # What a page must not show of a database that means harm.
@@ -85,13 +88,6 @@ def chromium() -> str:
     if program is None:
         pytest.fail("chromium is missing: apt-get install chromium")
     return program
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL with `enterprises` and our migrations."""
-    with Postgres.running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -12,25 +12,22 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from shared.measures import Metric
 from shared.telemetry import count
 from tests.deploy.template import load_template
+from tests.made_up_aws import made_up_aws
 
-STACK, REGION = "calls-demo", "eu-central-1"
+STACK = "calls-demo"
 EMAIL = "duty@example.test"
 
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Moto's AWS, and the service on its Lambda."""
-    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(f"AWS_{name}", "made-up")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", f"{STACK}-makecallexternal")
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", STACK)
-    with mock_aws():
+    with made_up_aws(monkeypatch):
         yield
 
 

@@ -121,6 +121,7 @@ def test_the_price_of_listeners_is_the_sum_of_its_parts() -> None:
         "pings, one in nine minutes, and their answers": round(2 * 4.8, 2),
         "pings, Lambda": round(4.8 * 0.20 + 48_000 * gb_s, 2),
         "events": 1.40,
+        "pings, whether that connection is still told": round(4.8 * 0.125, 2),
         "outbox": round(700_000 * 2 * 0.625e-6, 2),
         "connections found": round(0.7 * 0.125, 2),
         "push, Lambda": round(0.7 * 0.20 + 17_500 * gb_s, 2),

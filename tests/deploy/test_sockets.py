@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from shared.push.pushing import OWED_S
+from shared.push.pushing import OWED_S, UNASKED_S
 from tests.deploy.checks import (
     Change,
     Check,
@@ -85,8 +85,9 @@ def check_stream(template: Template) -> Iterator[str]:
         yield "another stream"
     if told["FunctionResponseTypes"] != ["ReportBatchItemFailures"]:
         yield "where one fails all are told again"
-    # Longer than the function itself tries.
-    if not OWED_S < told["MaximumRecordAgeInSeconds"] <= 300 or "MaximumRetryAttempts" not in told:
+    # Longer than the function itself tries, and than its next invocation takes.
+    tries_s = max(OWED_S, UNASKED_S) + template.functions["push"]["Timeout"]
+    if not tries_s < told["MaximumRecordAgeInSeconds"] <= 300 or "MaximumRetryAttempts" not in told:
         yield "a record is tried for ever, or not for long enough"
     if "VpcConfig" in template.functions["push"]:
         yield "it reaches nobody"

@@ -51,7 +51,7 @@ POLICIES = {
     "ReadOriginSecret": {"secretsmanager:GetSecretValue"},
     "StartTracker": {"lambda:InvokeFunction"},
     "PutEvents": {"dynamodb:PutItem"},
-    "KeepConnections": {"dynamodb:PutItem", "dynamodb:DeleteItem"},
+    "KeepConnections": {"dynamodb:PutItem", "dynamodb:GetItem", "dynamodb:DeleteItem"},
     "PushEvents": {
         *("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
         *("dynamodb:ListStreams", "dynamodb:Query", "dynamodb:DeleteItem"),

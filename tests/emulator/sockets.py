@@ -21,7 +21,8 @@ _STAGE = "/events/@connections/"
 class Sockets:
     """The connections; `told` has each message that one was sent, `closed` who was closed.
 
-    `answer(connection, tries)` is the status of a post, `tries` counts those before it.
+    `answer(connection, tries)` is the status of a post, `tries` counts those before it;
+    `answer_close(connection)` that of an end, of which only 204 is one.
     """
 
     def __init__(self, *connections: str) -> None:
@@ -30,6 +31,7 @@ class Sockets:
         self.tries: dict[str, int] = defaultdict(int)
         self.closed: list[str] = []
         self.answer: Callable[[str, int], int] = lambda _connection, _tries: 200
+        self.answer_close: Callable[[str], int] = lambda _connection: 204
         self.url = ""
         self._guard = threading.Lock()
 
@@ -54,9 +56,11 @@ class Sockets:
         with self._guard:
             if connection not in self.open:
                 return 410
-            self.open.remove(connection)
-            self.closed.append(connection)
-            return 204
+            status = self.answer_close(connection)
+            if status == 204:
+                self.open.remove(connection)
+                self.closed.append(connection)
+            return status
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -305,7 +305,6 @@ class _Session(_Floodable, asyncssh.SSHServerSession[bytes]):
         super().__init__(host)
         self._command: str | None = None
         self._received = b""
-        self._stats = 0
 
     def connection_made(self, chan: Any) -> None:
         super().connection_made(chan)
@@ -358,7 +357,6 @@ class _Session(_Floodable, asyncssh.SSHServerSession[bytes]):
         if kind == open_:
             self._send(b"\x66" + number + String(b"h"))
         elif kind in {fstat, stat}:
-            self._stats += 1
             size = 2**64 - 1 if self.host.does == "a file beyond all sizes" else 2**30
             self._send(b"\x69" + number + struct.pack(">IQ", 1, size))
         elif kind == read:

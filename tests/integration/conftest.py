@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from demo.standin import StandIn
+from shared.following.wake import Waker
 from shared.process import forget_all
 from shared.store.database import Database
 from tests.integration.operating import HOST, Operate, operate_on
 from tests.integration.panel import TOKEN, Visitor, browser, visit
-from tests.integration.service import Service, Services, seed
+from tests.integration.service import Service, Services, make_pbx, seed
 from tests.postgres import Postgres
 
 if TYPE_CHECKING:
+    from tests.integration.dynamodb import Dynamo
     from tests.integration.vault import Vault
 
 
@@ -28,12 +31,26 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A server that tests may stop, and whose tables they may take away."""
+    with Postgres.running(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
 def database(postgres: Postgres) -> Iterator[Database]:
     """A pool of that server, whose tables are empty."""
     postgres.clear()
     pool = Database(postgres.settings(postgres_pool_size=16))
     yield pool
     pool.close()
+
+
+@pytest.fixture
+async def pbx() -> AsyncIterator[StandIn]:
+    """A stand-in whose phones are quick; nobody has connected to it yet."""
+    async with make_pbx() as standin:
+        yield standin
 
 
 @pytest.fixture
@@ -75,6 +92,27 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
     with Moto.opened(monkeypatch) as opened:
         yield opened
+
+
+@pytest.fixture
+def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
+    """A DynamoDB with both tables, empty."""
+    from tests.integration.dynamodb import Dynamo as Moto  # noqa: PLC0415 - moto costs a second
+
+    with Moto.opened(monkeypatch) as opened:
+        yield opened
+
+
+@pytest.fixture
+def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hosts for which another tracker was invoked."""
+    hosts: list[str] = []
+
+    async def start(_waker: Waker, host: str) -> None:
+        hosts.append(host)
+
+    monkeypatch.setattr(Waker, "start_function", start)
+    return hosts
 
 
 @pytest.fixture

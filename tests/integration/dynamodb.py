@@ -11,12 +11,11 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from shared.push.outbox import Batch, parse_batch
+from tests.made_up_aws import made_up_aws
 
 OUTBOX, CONNECTIONS = "calls-outbox", "calls-connections"
-REGION = "eu-central-1"
 
 
 class Dynamo:
@@ -50,8 +49,5 @@ class Dynamo:
     @contextmanager
     def opened(cls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
         """Stand in for AWS until the block ends."""
-        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"):
-            monkeypatch.setenv(f"AWS_{name}", "made-up")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-        with mock_aws():
+        with made_up_aws(monkeypatch):
             yield cls(boto3.client("dynamodb"))

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
-import anyio
 import asyncssh
 import pytest
 
 from demo.standin import StandIn
+from tests.integration.service import until
 
 pytestmark = pytest.mark.anyio
 
 SOCKET = "/var/run/asterisk/asterisk.ctl"
 RINGS = "channel originate LOCAL/153@inoffice application NoOp"
 UPTIME = re.compile(r"System uptime: \d+\nLast reload: \d+\n")
-LIMIT_S = 30.0
 
 
 @pytest.fixture
@@ -51,13 +50,6 @@ async def ask(host: asyncssh.SSHClientConnection, *commands: str) -> str:
     text = await reader.read()
     writer.close()
     return f"{banner}{text}"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    with anyio.fail_after(LIMIT_S):
-        while not condition():  # noqa: ASYNC110 - nobody tells
-            await anyio.sleep(0.01)
 
 
 async def test_the_banner_tells_the_version(

@@ -48,7 +48,6 @@ NO_NUMBER = {
     "asterisk_calls_request_seconds_bucket": "some routes were asked once, before the first look",
 }
 _METRIC = re.compile(r"\b(?:asterisk_\w+|up)\b")
-_VALUES = re.compile(r"label_values\((\w+)(?:\{.*\})?, (\w+)\)")
 _CONFIGURATION = """
 global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}
 scrape_configs:

@@ -430,8 +430,9 @@ async def test_a_prefetch_rings_nobody(service: Service) -> None:
     assert (service.pbx.connections, service.calls()) == (0, [])
 
 
-async def test_a_caller_who_gives_up_leaves_no_doubt(service: Service) -> None:
+async def test_a_caller_who_gives_up_leaves_no_doubt(start: Services) -> None:
     """A caller whose request is cancelled half-way gets the same call when he asks again."""
+    service = await start(REQUEST_TIMEOUT_S=5)  # as long waits who asks again, for nobody settles
     service.pbx.reply_delay_s = 0.3
     service.pbx.commands.clear()
     with anyio.move_on_after(60) as scope:

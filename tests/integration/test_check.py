@@ -59,13 +59,6 @@ ROW = (
 
 
 @pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A PBX."""
-    async with make_pbx() as standin:
-        yield standin
-
-
-@pytest.fixture
 def own(postgres: Postgres, pbx: StandIn, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings that suit the PBX, and no others in the environment."""
     postgres.clear()

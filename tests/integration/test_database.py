@@ -16,16 +16,16 @@ import pytest
 
 from shared.errors import DatabaseUnavailable, SchemaMissing
 from shared.settings import SERVICE, SettingsError
-from shared.store.database import (
+from shared.store.database import Database
+from shared.store.hostkeys import PinnedKeys
+from shared.store.sqlstates import (
     NO_ENTERPRISES,
     SCHEMA_MISSING,
     UNAVAILABLE,
     WRONG_ENTERPRISES,
     AccessRefused,
-    Database,
     TextRefused,
 )
-from shared.store.hostkeys import PinnedKeys
 from tests.postgres import PASSWORD, Postgres, Wire
 
 pytestmark = pytest.mark.anyio

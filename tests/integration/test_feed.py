@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -81,13 +81,6 @@ async def service(start: Services) -> Service:
 async def quiet(start: Services) -> Service:
     """A service that follows nothing, and so removes nothing either."""
     return await start()
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that tests may stop; what it has confirmed survives that."""
-    with Postgres.running(durable=True) as server:
-        yield server
 
 
 async def test_without_a_number_one_begins_now(service: Service) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 
+from shared.asterisk.client import list_channels
+from shared.deadline import Deadline
+from shared.pbx.hosts import the_pbx
 from tests.flights import Flights, counting
 from tests.integration.followed import BUSY, TALKS_ON, follow, place, reach
 from tests.integration.service import Service, Services
@@ -71,3 +75,26 @@ async def test_a_connected_process_waits_so_often(start: Services) -> None:
         "transfer": 3,  # dialplan beside opening another; channels; send
         "hang up": 2,  # channels; send
     }
+
+
+async def test_a_look_at_calls_leaves_the_way_that_is_ready(start: Services) -> None:
+    """Who asks while a look is under way waits no longer than where no call is followed."""
+    service, flights, (call_id,) = await far_away(start, "154")
+    assert (await service.call("150")).is_success
+
+    asked: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
+        "extension": lambda: service.http.get("/api/extensions/154"),
+        "call": lambda: service.call("150", BUSY),
+        "hang up": lambda: service.http.delete(f"/api/calls/{call_id}"),
+    }
+    waited = {}
+    for name, ask in asked.items():
+        await flights.begin()
+        look = the_pbx().ask("127.0.0.1", list_channels, Deadline.after(30), turn="look")
+        looking = asyncio.ensure_future(look)
+        await asyncio.sleep(0)
+        answer = await ask()
+        waited[name] = flights.round_trips
+        assert answer.is_success, answer.text
+        assert await looking
+    assert waited == {"extension": 1, "call": 1, "hang up": 2}

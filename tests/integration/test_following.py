@@ -14,9 +14,10 @@ from shared.auth.admission import Admitted, Settlement, admit, settle
 from shared.settings import Settings
 from shared.store.connection import Rows
 from shared.store.database import Database
+from shared.store.followed import Change, FollowedCall
 from shared.store.jsonb import Candidate
 from shared.store.late import settle_late
-from shared.store.leases import Change, FollowedCall, Lease, untracked_hosts
+from shared.store.leases import Lease, untracked_hosts
 from tests.integration.service import until
 from tests.orders import call_order, caller_of
 from tests.postgres import Postgres

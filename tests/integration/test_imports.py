@@ -38,12 +38,28 @@ NEEDED: dict[str, set[str]] = {
     "watchdog": DATABASE,
     "webhooks": DATABASE,
 }
+# How many apps and handlers of the log there are once a module is imported, and what is loaded.
+COUNTED = """
+import fastapi, logging, sys
+made, init = [], fastapi.FastAPI.__init__
+def counting(self, *args, **options):
+    made.append(self)
+    init(self, *args, **options)
+fastapi.FastAPI.__init__ = counting
+import {}
+print(len(made), len(logging.getLogger("asterisk").handlers), *sys.modules)
+"""
+# Where there is no fastapi there is no app.
+WITHOUT_APP = """
+import logging, sys
+import {}
+print(int("fastapi" in sys.modules), len(logging.getLogger("asterisk").handlers), *sys.modules)
+"""
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:made-up-AbCdEf"
 
 
-def heavy_of(name: str, folder: Path, **environment: str) -> set[str]:
-    """Import a function's handler in an interpreter of its own; what it loaded of the heavy."""
-    program = f"import sys, functions.{name}.handler; print(*sys.modules)"
+def fresh(program: str, folder: Path, **environment: str) -> list[str]:
+    """Run a few lines in an interpreter of its own; the words that they print."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
@@ -54,7 +70,13 @@ def heavy_of(name: str, folder: Path, **environment: str) -> set[str]:
         timeout=60,
     )
     assert done.stderr == ""
-    return HEAVY & set(done.stdout.split())
+    return done.stdout.split()
+
+
+def heavy_of(name: str, folder: Path, **environment: str) -> set[str]:
+    """Import a function's handler; what it loaded of the heavy."""
+    program = f"import sys, functions.{name}.handler; print(*sys.modules)"
+    return HEAVY & set(fresh(program, folder, **environment))
 
 
 def test_every_function_is_in_the_table() -> None:
@@ -64,8 +86,15 @@ def test_every_function_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("name", "needed"), NEEDED.items())
 def test_handler_loads_only_what_it_needs(name: str, needed: set[str], tmp_path: Path) -> None:
-    """Health loads neither SSH nor the database, the readers of rows no SSH; none makes a file."""
-    assert heavy_of(name, tmp_path) == needed
+    """Health loads neither SSH nor the database, the readers of rows no SSH.
+
+    None configures anything: it makes no file, no app and no log. Off Lambda the first event makes
+    them, or asterisk.py has its own.
+    """
+    counted = WITHOUT_APP if name == "tracker" else COUNTED
+    apps, handlers, *loaded = fresh(counted.format(f"functions.{name}.handler"), tmp_path)
+    assert HEAVY & set(loaded) == needed
+    assert (apps, handlers) == ("0", "0")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,50 +106,16 @@ def test_lambda_adds_the_logger_alone(name: str, tmp_path: Path) -> None:
     assert loaded == NEEDED[name] | logger
 
 
-def ask(code: str, tmp_path: Path) -> str:
-    """Run a few lines in a fresh interpreter; what they print."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "LOG_FILE": str(tmp_path / "service.log")},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
-COUNTED = """
-import logging, fastapi
-made, init = [], fastapi.FastAPI.__init__
-def counting(self, *args, **options):
-    made.append(self)
-    init(self, *args, **options)
-fastapi.FastAPI.__init__ = counting
-import {module}
-print(len(made), len(logging.getLogger("asterisk").handlers))
-"""
-
-
-@pytest.mark.parametrize("name", sorted(set(NEEDED) - {"tracker"}))
-def test_importing_a_handler_configures_nothing(name: str, tmp_path: Path) -> None:
-    """No app, and no log: off Lambda the first event makes them, or asterisk.py has its own."""
-    code = COUNTED.format(module=f"functions.{name}.handler")
-    assert ask(code, tmp_path) == "0 0"
-
-
 def test_the_composed_service_is_one_app(tmp_path: Path) -> None:
     """Importing asterisk.py builds one, whatever the number of handlers."""
-    apps, _ = ask(COUNTED.format(module="asterisk"), tmp_path).split()
+    apps, *_ = fresh(COUNTED.format("asterisk"), tmp_path)
     assert apps == "1"
 
 
 def test_the_trackers_function_loads_no_web_framework(tmp_path: Path) -> None:
     """It answers no HTTP request."""
-    code = (
-        "import sys, functions.tracker.handler; print({'fastapi', 'starlette'} & set(sys.modules))"
-    )
-    assert ask(code, tmp_path) == "set()"
+    program = "import sys, functions.tracker.handler; print(*sys.modules)"
+    assert not {"fastapi", "starlette"} & set(fresh(program, tmp_path))
 
 
 @pytest.mark.parametrize("setting", ["POSTGRES_SECRET_ARN", "SSH_SECRET_ARN"])

@@ -21,7 +21,6 @@ from tests.integration.service import (
 
 pytestmark = pytest.mark.anyio
 
-HEADERS = {"Authorization": f"Bearer {SECRET}"}
 HERE = {"Host": "127.0.0.1"}
 PHASES = ("accepted", "agent_ringing", "agent_answered", "customer_ringing", "talking", "ended")
 

@@ -20,8 +20,9 @@ from shared.errors import DatabaseUnavailable
 from shared.operate.command import explain
 from shared.store import migrations
 from shared.store.calls import get_call
-from shared.store.database import Database, TableHeld
+from shared.store.database import Database
 from shared.store.migrations import SCHEMA, Step, TooOld, load_functions, migrate
+from shared.store.sqlstates import TableHeld
 from tests.postgres import Postgres
 
 EARLIER = Path(__file__).parent / "earlier_schema"

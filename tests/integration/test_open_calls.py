@@ -10,7 +10,8 @@ import pytest
 from shared.auth.admission import Admitted
 from shared.errors import LimitExceeded, TooManyOpen
 from shared.store.database import Database
-from shared.store.leases import Change, Lease
+from shared.store.followed import Change
+from shared.store.leases import Lease
 from tests.integration.followed import TALKS_ON, by_either, place, reach, tracked
 from tests.integration.service import OTHER_PHONE, Service, Services, until
 from tests.integration.toll import HOST, SECRETS, TollDesk

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -13,9 +12,9 @@ from functions.tracker import handler as function
 from functions.watchdog import handler as watchdog
 from shared.following.tracker import Tracker
 from shared.following.trackers import Trackers, the_trackers
-from shared.following.wake import Waker
 from shared.store.database import Database, the_database
-from shared.store.leases import Following, Lease, NoPlace, hosts_due
+from shared.store.followed import Following
+from shared.store.leases import Lease, NoPlace, hosts_due
 from tests.integration.followed import TALKS_ON, follow, place, reach
 from tests.integration.service import OTHER_PHONE, Services, until
 from tests.postgres import Postgres
@@ -29,27 +28,6 @@ _WANTED = """
 INSERT INTO callapi.host_views (host, wanted_until)
 VALUES (:host, clock_timestamp() + interval '1 h')
 """
-
-
-@pytest.fixture
-def database(postgres: Postgres) -> Iterator[Database]:
-    """Empty tables."""
-    postgres.clear()
-    database = Database(postgres.settings())
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hosts for which another tracker was invoked."""
-    hosts: list[str] = []
-
-    async def start(_waker: Waker, host: str) -> None:
-        hosts.append(host)
-
-    monkeypatch.setattr(Waker, "start_function", start)
-    return hosts
 
 
 def want(postgres: Postgres, *hosts: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -23,6 +22,7 @@ from shared.push.tables import Tables
 from shared.settings import Rate, Settings
 from shared.store.database import Database
 from shared.store.push import (
+    MOST_DUE,
     close_connection,
     keep_connection,
     load_due,
@@ -41,13 +41,6 @@ MINE, THEIRS = "0367", "0368"
 LIMIT = Rate(count=60, per_s=60)
 # Later than any of this may come.
 LATE_S = 60.0
-
-
-@pytest.fixture
-def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
-    """Both tables, empty."""
-    with Dynamo.opened(monkeypatch) as dynamo:
-        yield dynamo
 
 
 @pytest.fixture
@@ -148,9 +141,9 @@ async def test_many_writers_at_once_keep_the_order(
     put: list[int] = []
     original, guard = tables.put, threading.Lock()
 
-    def counted(batch: Batch, *, back: bool = False) -> int | None:
+    def counted(batch: Batch) -> int | None:
         with guard:  # moto's conditions hold one at a time
-            stands = original(batch, back=back)
+            stands = original(batch)
             put.extend(numbers(batch) if stands is None else [])
         return stands
 
@@ -173,9 +166,9 @@ async def test_what_is_much_is_put_in_parts(
     parts: list[tuple[int, int]] = []
     original = tables.put
 
-    def noted(batch: Batch, *, back: bool = False) -> int | None:
+    def noted(batch: Batch) -> int | None:
         parts.append((batch.after, batch.seq))
-        return original(batch, back=back)
+        return original(batch)
 
     tables.put = noted  # type: ignore[method-assign]
     await come(database, "one")
@@ -203,16 +196,59 @@ async def test_a_restored_backup_begins_anew(
     assert numbers(dynamo.outbox()[MINE]) == [3]
 
 
+async def test_a_backup_that_nobody_saw_restored_loses_nothing(
+    relay: Relay, database: Database, postgres: Postgres, dynamo: Dynamo
+) -> None:
+    """The outbox has higher numbers of before: what is told is put all the same, from the first."""
+    await come(database, "one")
+    tell(postgres, MINE, 5)
+    await relay.put_due(LATE_S)
+    await close_connection(database.reads, "one")
+    postgres.execute("UPDATE callapi.event_counters SET seq = 2")
+    postgres.execute("DELETE FROM callapi.call_events WHERE seq > 2")
+    await come(database, "two")
+    put = []
+    for _ in range(4):
+        tell(postgres, MINE, 1)
+        await relay.put_due(LATE_S)
+        batch = dynamo.outbox()[MINE]
+        put.append((numbers(batch), batch.is_back))
+    assert put == [([3], True), ([4], False), ([5], False), ([6], False)]
+
+
+async def test_many_that_are_refused_keep_no_other_from_being_put(
+    relay: Relay, database: Database, postgres: Postgres, dynamo: Dynamo, tables: Tables
+) -> None:
+    """Though they are as many as one look finds, and stand before it."""
+    original = tables.put
+
+    def refused(batch: Batch) -> int | None:
+        if batch.enterprise != "9999":
+            raise OSError("throttled")
+        return original(batch)
+
+    tables.put = refused  # type: ignore[method-assign]
+    for number in [*(f"{number:04}" for number in range(MOST_DUE)), "9999"]:
+        postgres.seed_enterprise(number, "june", "192.0.2.10", f"{OTHER}-{number}")
+        await come(database, number, number, secret=f"{OTHER}-{number}")
+        tell(postgres, number, 1)
+    for _ in range(100):  # of which each finds it 20 times of 21
+        await relay.put_due(LATE_S)
+        if dynamo.outbox():
+            break
+    assert list(dynamo.outbox()) == ["9999"]
+
+
 async def test_one_that_is_refused_keeps_no_other_from_being_put(
     relay: Relay, database: Database, postgres: Postgres, dynamo: Dynamo, tables: Tables
 ) -> None:
     """As where DynamoDB throttles one enterprise's item."""
     original = tables.put
 
-    def refused(batch: Batch, *, back: bool = False) -> int | None:
+    def refused(batch: Batch) -> int | None:
         if batch.enterprise == MINE:
             raise OSError("throttled")
-        return original(batch, back=back)
+        return original(batch)
 
     tables.put = refused  # type: ignore[method-assign]
     await come(database, "one")

@@ -10,8 +10,9 @@ import anyio.to_thread
 import pytest
 
 from shared.store.connection import Rows
-from shared.store.database import NO_ENTERPRISES, WRONG_ENTERPRISES, Database
+from shared.store.database import Database
 from shared.store.migrations import check_schema
+from shared.store.sqlstates import NO_ENTERPRISES, WRONG_ENTERPRISES
 from tests.integration.service import Service, Services
 from tests.postgres import Postgres
 
@@ -20,11 +21,21 @@ pytestmark = pytest.mark.anyio
 INCOMPLETE = "Database schema callapi is incomplete: run ./asterisk.sh migrate"
 
 
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that tests may stop, and whose tables they may take away."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A server that tests may stop."""
     with Postgres.running(durable=True) as server:
         yield server
+
+
+@pytest.fixture
+def own_postgres(server: Postgres) -> Postgres:
+    """The same, with all its tables, which tests may take away."""
+    server.execute(
+        "DROP SCHEMA IF EXISTS callapi CASCADE; DROP TABLE IF EXISTS enterprises, tenants"
+    )
+    server.prepare()
+    return server
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 
 from shared.operate.__main__ import main
 from shared.operate.hostkeys import fingerprint
-from shared.store.database import UNAVAILABLE, AccessRefused, Database
+from shared.store.database import Database
 from shared.store.enterprises import list_enterprises
 from shared.store.migrations import NoSuchTable, check_schema, load_functions, migrate
+from shared.store.sqlstates import UNAVAILABLE, AccessRefused
 from tests.integration.followed import BUSY, TALKS_ON, follow, place, reach
 from tests.integration.panel import TOKEN, browser, visit
 from tests.integration.service import SECRET, Services, seed

@@ -290,7 +290,7 @@ async def test_secrets_are_shown_nowhere(role: Postgres, start: Services, vault:
     rotate_database(role, vault, SECOND)
     the_database().close()
     await call_many(service, 1, 1)
-    logins = the_database()._logins
+    logins = the_database()._login._logins
     seen = " ".join(
         [service.log(), repr(the_database()), repr(the_pbx()), repr(logins), str(logins.read())]
     )

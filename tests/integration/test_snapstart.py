@@ -21,7 +21,6 @@ from tests.integration.service import (
     SSH_PASSWORD,
     Services,
     environment,
-    make_pbx,
     seed,
     until,
 )
@@ -81,13 +80,6 @@ class Environment:
         finally:
             process.terminate()
             await process.wait()
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A stand-in for the host that the event's enterprise has."""
-    async with make_pbx() as pbx:
-        yield pbx
 
 
 @pytest.fixture

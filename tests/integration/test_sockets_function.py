@@ -31,32 +31,15 @@ from shared.store.database import the_database
 from tests.emulator.sockets import Sockets
 from tests.integration.dynamodb import CONNECTIONS, OUTBOX, Dynamo
 from tests.integration.followed import follow, place
-from tests.integration.gateway import load
+from tests.integration.gateway import Context, load
 from tests.integration.service import OTHER_PHONE, Service, Services
 from tests.integration.test_feed import tell
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
-NUMBER, HOST, DIGEST = "0367", "127.0.0.1", ""
+NUMBER, HOST = "0367", "127.0.0.1"
 ONE, TWO = "L0SM9cOFvHcCIhw=", "M1TN0dPGwIdDJix="
-
-
-class Context:
-    """What Lambda tells of an invocation."""
-
-    aws_request_id = "e-1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Have much time."""
-        return 30_000
-
-
-@pytest.fixture
-def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
-    """Both tables, empty."""
-    with Dynamo.opened(monkeypatch) as dynamo:
-        yield dynamo
 
 
 @pytest.fixture
@@ -147,8 +130,8 @@ async def test_a_call_is_told_from_its_placing_to_its_end(
     parts: list[Batch] = []
     original = the_tables().put
 
-    def noted(batch: Batch, *, back: bool = False) -> int | None:
-        stands = original(batch, back=back)
+    def noted(batch: Batch) -> int | None:
+        stands = original(batch)
         if stands is None:
             parts.append(batch)
         return stands
@@ -191,6 +174,39 @@ async def test_a_revoked_secret_ends_it(
     assert gateway.closed == [ONE]
     assert dynamo.connections() == []
     assert postgres.execute("SELECT id FROM callapi.push_connections") == []
+
+
+async def test_who_was_given_up_learns_it_by_a_ping(
+    service: Service, postgres: Postgres, dynamo: Dynamo, gateway: Sockets
+) -> None:
+    """Where nothing can be sent, nothing can be closed: who is told nothing more must not wait."""
+    await come(await ticket(service))
+    assert (await ping())["type"] == "heartbeat"
+    for item in dynamo.client.scan(TableName=CONNECTIONS)["Items"]:  # it came long ago
+        dynamo.client.put_item(TableName=CONNECTIONS, Item=item | {"since": {"N": "1"}})
+    tell(postgres, NUMBER, 1)
+    await watchdog.look_around(60)
+    gateway.answer = lambda _name, _tries: 503
+    gateway.answer_close = lambda _name: 503
+    records = stream(*dynamo.outbox().values())
+    records["Records"][0]["dynamodb"]["ApproximateCreationDateTime"] = 1
+    answer = await anyio.to_thread.run_sync(push.handler, records, Context())
+    assert answer == {"batchItemFailures": []}
+    assert (gateway.closed, gateway.told[ONE]) == ([], [])
+    told = await ping(0)
+    assert (told["type"], told["code"]) == ("error", "ticket-expired")
+    assert postgres.execute("SELECT id FROM callapi.push_connections") == []
+
+
+async def test_a_ping_is_answered_without_the_table_of_connections(
+    service: Service, postgres: Postgres, dynamo: Dynamo, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is sent away by an outage of what only tells whether he is sent to."""
+    await come(await ticket(service))
+    tell(postgres, NUMBER, 1)
+    dynamo.client.delete_table(TableName=CONNECTIONS)
+    assert [event["seq"] for event in (await ping(0))["events"]] == [1]
+    assert "не прочитано" in caplog.text
 
 
 async def test_who_goes_is_forgotten(
@@ -248,6 +264,33 @@ async def test_a_ticket_opens_one(service: Service, dynamo: Dynamo) -> None:
     assert (refused["statusCode"], "june-8d1f" in refused["body"]) == (422, False)
     assert (await sockets.serve(event | {"queryStringParameters": None}))["statusCode"] == 401
     assert dynamo.connections() == [ONE]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ({"\ud800": "1"}, {}, 422),
+        ({"july-4c1d7e90b2a35f68": "", "ticket": "x"}, {}, 422),
+        ({"x" * 100_000: "1"}, {}, 422),
+        ({"ticket": "\ud800" * 43}, {}, 401),
+        ({"ticket": "x" * 1_000_000}, {}, 401),
+        ({}, {"Origin": "\ud800"}, 403),
+        ({}, {"\ud800": "x"}, 401),
+        ({}, None, 401),
+    ],
+)
+async def test_a_hostile_handshake_is_refused(
+    service: Service, monkeypatch: pytest.MonkeyPatch, query: Any, headers: Any, status: int
+) -> None:
+    """As what it is, in a few words, none of them its own; it is no defect of ours."""
+    monkeypatch.setenv("CORS_ORIGINS", "https://crm.example.test")
+    the_database().close()
+    forget_all()
+    event = load("sockets-connect") | {"queryStringParameters": query, "headers": headers}
+    refused = await sockets.serve(event)
+    assert refused["statusCode"] == status
+    assert len(refused.get("body", "")) < 500
+    assert "july-4c1d" not in refused.get("body", "")
 
 
 async def test_so_many_are_open_at_once(service: Service) -> None:
@@ -342,6 +385,27 @@ async def test_pings_have_the_limit_of_reads(service: Service) -> None:
     await come(await ticket(service))
     answers = [await ping() for _ in range(25)]
     assert {answer.get("code") for answer in answers} == {None, "rate-limited"}
+
+
+async def test_a_flood_ends_its_own_connection(
+    service: Service, postgres: Postgres, dynamo: Dynamo, gateway: Sockets
+) -> None:
+    """Whatever is said counts, a ping or none; others of the enterprise go on."""
+    for name in (ONE, TWO):
+        await come(await ticket(service), name)
+    assert (await say("hello"))["code"] == "invalid-parameter"
+    assert (await ping(name=TWO))["type"] == "heartbeat"
+    postgres.execute(  # as after 240 in a moment
+        "UPDATE callapi.rate_limits SET tat = clock_timestamp() + interval '1 minute'"
+        " WHERE key = :key",
+        key=f"said:{ONE}",
+    )
+    assert (await say("hello"))["code"] == "ticket-expired"
+    assert (await ping())["code"] == "ticket-expired"
+    await watchdog.look_around(60)
+    await pushed(dynamo)
+    assert gateway.closed == [ONE]
+    assert (await ping(name=TWO))["type"] == "heartbeat"
 
 
 async def test_an_answer_fits_a_frame(service: Service, postgres: Postgres) -> None:

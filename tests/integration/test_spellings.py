@@ -19,7 +19,8 @@ from shared.errors import HostUnverified
 from shared.following import late
 from shared.operate import __main__ as operate
 from shared.pbx import hosts, names
-from shared.store.database import Database, TextRefused
+from shared.store.database import Database
+from shared.store.sqlstates import TextRefused
 from tests.integration.followed import BUSY, follow, place
 from tests.integration.service import (
     OTHER_PHONE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -34,13 +33,6 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.anyio
 
 OPERATE = (ROOT / "docs" / "operate.md").read_text("utf-8")
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that tests may stop; what it has confirmed survives that."""
-    with Postgres.running(durable=True) as server:
-        yield server
 
 
 async def test_who_does_not_read_is_closed_and_goes_on(

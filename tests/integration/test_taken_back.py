@@ -12,14 +12,8 @@ import pytest
 
 from shared.auth.admission import admit_transfer
 from shared.store.audit import Doer
-from shared.store.calls import (
-    Call,
-    cancel,
-    cancel_not,
-    get_call,
-    settle_transfer,
-    transfer_not,
-)
+from shared.store.calls import Call, get_call
+from shared.store.control import cancel, cancel_not, settle_transfer, transfer_not
 from shared.store.database import Database
 from tests.postgres import Postgres
 

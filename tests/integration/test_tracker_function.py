@@ -9,33 +9,13 @@ import pytest
 from functions.tracker import handler as function
 from functions.watchdog import handler as watchdog
 from shared.errors import DatabaseUnavailable
-from shared.following.wake import Waker
 from shared.store.database import the_database
 from shared.store.leases import Lease
 from tests.integration.followed import SLOW, TALKS_ON, follow, place, reach, state
+from tests.integration.gateway import Context
 from tests.integration.service import OTHER_PHONE, Services
 
 HOST = "127.0.0.1"
-
-
-class Context:
-    """What Lambda tells of an invocation."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Have much time."""
-        return 900_000
-
-
-@pytest.fixture
-def invoked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hosts for which another tracker was invoked."""
-    hosts: list[str] = []
-
-    async def start(_waker: Waker, host: str) -> None:
-        hosts.append(host)
-
-    monkeypatch.setattr(Waker, "start_function", start)
-    return hosts
 
 
 @pytest.mark.anyio

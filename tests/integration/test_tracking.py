@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +49,6 @@ pytestmark = pytest.mark.anyio
 RING = ["accepted", "agent_ringing"]
 CUSTOMER_RINGS = [*RING, "agent_answered", "customer_ringing"]
 TALK = [*CUSTOMER_RINGS, "talking"]
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[Postgres]:
-    """A server that a test may stop."""
-    with Postgres.running(durable=True) as server:
-        yield server
 
 
 def told(service: Service, call_id: str) -> list[str]:

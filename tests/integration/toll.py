@@ -20,7 +20,7 @@ from shared.auth.admission import (
 )
 from shared.errors import LimitExceeded
 from shared.settings import Settings
-from shared.store.calls import settle_transfer
+from shared.store.control import settle_transfer
 from shared.store.database import Database
 from tests.orders import call_order, caller_of
 from tests.postgres import Postgres

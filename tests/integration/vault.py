@@ -11,9 +11,8 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
-REGION = "eu-central-1"
+from tests.made_up_aws import made_up_aws
 
 
 class Vault:
@@ -40,10 +39,7 @@ class Vault:
     @contextlib.contextmanager
     def opened(cls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
         """Stand in for AWS until the block ends."""
-        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"):
-            monkeypatch.setenv(f"AWS_{name}", "made-up")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-        with mock_aws():
+        with made_up_aws(monkeypatch):
             vault = cls()
             monkeypatch.setattr(BaseClient, "_make_api_call", vault._counted(BaseClient))
             yield vault

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,9 @@ import pytest
 from tests.emulator.artifact import Artifact, build
 from tests.emulator.platform import Platform
 from tests.emulator.runtime import DEPLOYED, Runtime, find_interpreter, load_runtime
-from tests.postgres import Postgres
+from tests.integration.conftest import dynamo, pbx, postgres
+
+__all__ = ["dynamo", "pbx", "postgres"]
 
 
 def pytest_report_header() -> str:
@@ -48,10 +49,3 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def platform(runtime: Runtime, artifact: Artifact, tmp_path: Path) -> Platform:
     """What runs the artifact's functions, for one test."""
     return Platform(runtime, artifact, tmp_path)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL with `enterprises` and our migrations."""
-    with Postgres.running() as server:
-        yield server

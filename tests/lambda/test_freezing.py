@@ -15,19 +15,11 @@ from shared.store.database import Database
 from tests.emulator.freezing import Environment
 from tests.emulator.platform import Platform
 from tests.integration.gateway import call_to, load, originates, seed, settings
-from tests.integration.service import make_pbx
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
 FIRST, SECOND = "+375296254070", "+375290000001"
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A stand-in that nobody has connected to yet."""
-    async with make_pbx() as pbx:
-        yield pbx
 
 
 @pytest.fixture

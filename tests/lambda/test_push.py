@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +20,6 @@ from tests.emulator.platform import Platform
 from tests.emulator.sockets import Sockets
 from tests.integration.dynamodb import CONNECTIONS, OUTBOX, Dynamo
 from tests.integration.gateway import call_to, load, seed, settings
-from tests.integration.service import make_pbx
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -28,20 +27,6 @@ pytestmark = pytest.mark.anyio
 ANSWERS = "+375290000001"
 ONE, GONE = "L0SM9cOFvHcCIhw=", "M1TN0dPGwIdDJix="
 TRACKER = "tracker-of-the-tests"
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A stand-in whose phones are quick."""
-    async with make_pbx() as pbx:
-        yield pbx
-
-
-@pytest.fixture
-def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
-    """Both tables, empty."""
-    with Dynamo.opened(monkeypatch) as dynamo:
-        yield dynamo
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.emulator.function import Function
 from tests.emulator.invocations import Invocation, Invocations
 from tests.emulator.platform import Platform
 from tests.integration.gateway import call_to, load, seed, settings
-from tests.integration.service import make_pbx, until
+from tests.integration.service import until
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -27,13 +27,6 @@ pytestmark = pytest.mark.anyio
 TALKS, TALKS_ON = "+375290000001", "+375290000005"
 TRACKER = "tracker-of-the-tests"
 FOLLOW = Invocation(TRACKER, "Event", {"host": "127.0.0.1"})
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A stand-in whose phones are quick."""
-    async with make_pbx() as pbx:
-        yield pbx
 
 
 @pytest.fixture

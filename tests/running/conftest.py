@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.conftest import database, operate, postgres, service, start
+from tests.integration.conftest import database, operate, pbx, postgres, service, start
 from tests.integration.playing import Play, playing
 from tests.postgres import Postgres
 
-__all__ = ["database", "operate", "postgres", "service", "start"]
+__all__ = ["database", "operate", "pbx", "postgres", "service", "start"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -23,7 +23,6 @@ from tests.integration.service import (
     SECRET,
     Process,
     environment,
-    make_pbx,
     run_process,
     seed,
     until,
@@ -40,13 +39,6 @@ pytestmark = pytest.mark.anyio
 
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 TOKEN = "scrape-5d20c9e7b1f4"
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A PBX on which calls are placed."""
-    async with make_pbx() as standin:
-        yield standin
 
 
 @pytest.fixture

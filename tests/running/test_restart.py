@@ -19,7 +19,7 @@ from demo.postgres import free_port
 from demo.standin import StandIn
 from tests.integration.doors import blocks_of
 from tests.integration.installed import install
-from tests.integration.service import LIMIT_S, SECRET, environment, make_pbx, seed, until
+from tests.integration.service import LIMIT_S, SECRET, environment, seed, until
 from tests.postgres import Postgres
 from tests.processes import descendants, runs
 from tests.running.test_script import Script
@@ -29,13 +29,6 @@ pytestmark = pytest.mark.anyio
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
 REQUESTS = 1_000
 RESTARTS = 3
-
-
-@pytest.fixture
-async def pbx() -> AsyncIterator[StandIn]:
-    """A PBX on which calls are placed."""
-    async with make_pbx() as standin:
-        yield standin
 
 
 @pytest.fixture

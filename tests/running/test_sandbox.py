@@ -192,6 +192,15 @@ def test_what_is_no_host_of_its_own_is_refused(site: Site, ip: str, why: str) ->
     assert site.sandbox("0001", "status")[0] == 3
 
 
+@pytest.mark.parametrize("seconds", ["-1", "nan", "x"])
+def test_callers_without_a_pause_are_refused(site: Site, seconds: str) -> None:
+    """They would fill the machine: nothing is started, and one line says why."""
+    status, said = site.sandbox("0001", "start", "--incoming", seconds)
+    assert status == 2
+    assert said.endswith("error: argument --incoming: must be 1 or more seconds\n")
+    assert site.rows() == []
+
+
 def test_a_number_that_nobody_has_is_refused(site: Site) -> None:
     """With those that are nearest, as elsewhere."""
     status, said = site.sandbox("0009")
@@ -219,6 +228,22 @@ def test_removed_it_is_a_pbx_again_and_what_was_called_stays_a_sandbox_s(site: S
     assert not list((site.script.folder / ".run").glob("sandbox-0001.*"))
     audit = site.script("audit", "0001")[1]
     assert "sandbox" in audit
+
+
+def test_removed_elsewhere_it_is_asked_nothing_more(site: Site) -> None:
+    """Though it runs on, and is connected: no call is told to be placed which rings nobody."""
+    site.sandbox("0001")
+    assert said_so(site.call())
+    note = site.script.folder / ".run" / "sandbox-0001.pid"
+    pid = int(note.read_text("ascii"))
+    note.unlink()  # as where the command is given in another folder, or on another machine
+    try:
+        assert site.sandbox("0001", "remove")[0] == 0
+        real = site.call(phone="+375290000001")
+        assert (real.status_code, real.json()["code"]) == (500, "ssh-connect-failed")
+        assert not said_so(real)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_whoever_takes_its_place_is_told_nothing(site: Site) -> None:

@@ -6,11 +6,19 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
+from shared.asterisk.cdr.files import read_part
 from shared.asterisk.cdr.pastcalls import PastCall, describe, group_rows
-from shared.asterisk.cdr.rows import Record, parse_lines
+from shared.asterisk.cdr.rows import Line, Record, lines_of
+from shared.asterisk.cdr.zones import Clock
 
 EPOCH = 1_795_380_000
 BEGINNING = datetime.fromtimestamp(EPOCH, UTC)
+
+
+def parse_lines(data: bytes) -> tuple[Line, ...]:
+    """Parse rows of Master.csv, and tell where each lies in it."""
+    rows = read_part(data).rows
+    return lines_of(rows, Clock(rows))
 
 
 def parse_records(text: str) -> tuple[Record, ...]:

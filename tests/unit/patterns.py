@@ -14,6 +14,8 @@ SHIPPED = sorted(
     [ROOT / "asterisk.py", *ROOT.glob("shared/**/*.py"), *ROOT.glob("functions/**/*.py")]
 )
 FUNCTIONS = {"match", "fullmatch", "search", "findall", "finditer", "split", "sub", "subn"}
+# A module without such a word has no pattern, and needs no parsing.
+NAMED = re.compile(r"\b(re|regex|sre_compile)\b")
 # What a pattern's f-string gets in the place of a value that is not a constant.
 FILLED = "150"
 # One of each is in, or out of, any class of characters that somebody writes.
@@ -31,6 +33,8 @@ class Pattern(NamedTuple):
 
 def patterns_of(source: str, place: str) -> tuple[list[Pattern], list[str]]:
     """Collect a module's patterns, and the calls of `re` whose pattern cannot be seen."""
+    if not NAMED.search(source):
+        return [], []
     tree = ast.parse(source)
     constants = _constants(tree)
     found, unseen = [], []

@@ -32,11 +32,11 @@ from shared.following.pace import Pace
 from shared.following.tracker import Tracker
 from shared.settings import Settings
 from shared.ssh.files import FileSlice
+from shared.store.followed import Change, FollowedCall, Following
 from shared.store.jsonb import render
-from shared.store.leases import Change, FollowedCall, Following
 from shared.turns import Turn
 from tests.orders import call_order
-from tests.unit.cdr_rows import line, parse_records
+from tests.unit.cdr_rows import line, parse_lines, parse_records
 from tests.unit.exchanges import Scripted, Told
 from tests.unit.odd import ANY_BYTES, NOISE, RECORDS, ROWS, check_storable
 
@@ -98,7 +98,7 @@ def client_progress() -> Any:
 @given(parts=NOISE)
 def test_any_records_can_be_judged(parts: bytes) -> None:
     """Whatever a file holds: what is a record is one, and an end or a history is made of it."""
-    lines = rows.parse_lines(parts + line("SIP/150-1").encode())
+    lines = parse_lines(parts + line("SIP/150-1").encode())
     assert lines[-1].record.channel == "SIP/150-1"
     records = [each.record for each in lines]
     check_storable(records)
@@ -318,5 +318,5 @@ def test_odd_rows_are_skipped_alone(row: bytes, record: bytes) -> None:
     channels = parsers.parse_channels(parsers.text_of(GOOD + row + b"\n" + GOOD))
     assert {"17.1", "17.3"} <= {channel.uniqueid for channel in channels}
     good = line("SIP/150-1").encode()
-    told = [each.record.channel for each in rows.parse_lines(good + record + b"\n" + good)]
+    told = [each.record.channel for each in parse_lines(good + record + b"\n" + good)]
     assert (told[0], told[-1]) == ("SIP/150-1", "SIP/150-1")

@@ -10,13 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.asterisk.cdr.files import read_part
-from shared.asterisk.cdr.rows import (
-    Record,
-    age_of,
-    epoch_of,
-    parse_lines,
-)
-from tests.unit.cdr_rows import BEGINNING, EPOCH, line, parse_records
+from shared.asterisk.cdr.rows import Record, age_of, epoch_of
+from tests.unit.cdr_rows import BEGINNING, EPOCH, line, parse_lines, parse_records
 
 # As Asterisk 16 wrote it.
 BUSY = (
@@ -111,7 +106,7 @@ def test_a_growing_file_is_read_on_after_its_whole_lines() -> None:
     data = (BUSY + BUSY).encode()
     for cut in range(len(data) + 1):
         consumed = read_part(data[:cut]).settled
-        assert len(parse_lines(data[:cut])) + len(parse_lines(data[consumed:])) == 2
+        assert len(read_part(data[:cut]).rows) + len(read_part(data[consumed:]).rows) == 2
 
 
 def test_lines_tell_where_they_lie() -> None:
@@ -211,7 +206,7 @@ def test_the_same_rows_are_found_wherever_reading_begins(
     without_account = [cut] * (cut - len('""') in begins)
     expected = without_account + [begin for begin in begins if begin >= cut]
     assert [row.begin for row in read_part(whole[cut:], cut).rows] == expected
-    assert [row.begin for row in parse_lines(whole)] == begins
+    assert [row.begin for row in read_part(whole).rows] == begins
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=3), st.data())
@@ -222,7 +217,7 @@ def test_a_file_that_grows_anyhow_is_read_once(
     whole = b"".join([line("SIP/1-1", src=src, dst=dst).encode() for src, dst in texts])
     cut = data.draw(st.integers(0, len(whole)))
     consumed = read_part(whole[:cut]).settled
-    found = len(parse_lines(whole[:consumed])) + len(parse_lines(whole[consumed:]))
+    found = len(read_part(whole[:consumed]).rows) + len(read_part(whole[consumed:]).rows)
     assert found == len(texts)
 
 

@@ -20,7 +20,7 @@ from shared.following.pace import Pace
 from shared.following.tracker import Tracker
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
-from shared.store.leases import Change, FollowedCall, Following
+from shared.store.followed import Change, FollowedCall, Following
 from tests.unit.test_judge import CALL, OTHER, live
 
 pytestmark = pytest.mark.anyio

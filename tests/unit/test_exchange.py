@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.store import connection as own
-from shared.store import database
+from shared.store import sqlstates
 from shared.store.connection import DRIVER_ERRORS, Connection, Native, Rows
 from shared.store.exchange import Replies, Unreadable, exchange
 
@@ -191,7 +191,7 @@ async def test_a_link_that_breaks_is_told_as_lost(server: Server, said: bytes) -
     """End of file in the middle, a killed backend, another protocol, bytes that mean nothing."""
     with pytest.raises(DRIVER_ERRORS) as caught:
         await server.ask(said)
-    assert database._is_lost(caught.value)
+    assert sqlstates.is_lost(caught.value)
 
 
 PARTS = st.sampled_from([BOUND, row("7"), row("x"), DONE, NOTICE, STATUS, REFUSED, READY, GOOD])

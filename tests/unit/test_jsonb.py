@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from shared.asterisk.models import Leg, PbxCall, PbxChannel, Side
+from shared.store.followed import Change
 from shared.store.jsonb import (
     Candidate,
     Malformed,
@@ -17,7 +18,6 @@ from shared.store.jsonb import (
     parse_pbx_call,
     render,
 )
-from shared.store.leases import Change
 
 LEG = Leg("SIP/154-1f", "1.12", "agent", None)
 PBX_CALL = PbxCall(

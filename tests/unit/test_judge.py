@@ -19,7 +19,7 @@ from shared.asterisk.phases import observe_in
 from shared.following import judge as judging
 from shared.following.judge import Look, judge, judge_age, judge_unreachable
 from shared.following.pace import Pace
-from shared.store.leases import Change, FollowedCall, Following
+from shared.store.followed import Change, FollowedCall, Following
 from tests.unit.cdr_rows import BEGINNING, EPOCH, line, records
 from tests.unit.recorded import JUDGED, RECORDED, Recording, phases_of
 

@@ -43,6 +43,7 @@ from shared.deadline import Deadline
 from shared.errors import InvalidClientId, InvalidParameter, SocketRefused
 from shared.following.judge import Look
 from shared.history import page as history
+from shared.history.ours import with_ours
 from shared.history.page import Wanted
 from shared.http import fields, origins
 from shared.http import request as request_edge
@@ -51,10 +52,18 @@ from shared.http.addresses import client_address, limited_as
 from shared.http.ahead import is_prefetch, is_preview
 from shared.http.origins import Origins
 from shared.http.sheet import render_sheet
+from shared.store.followed import FollowedCall
 from shared.store.jsonb import render
-from shared.store.leases import FollowedCall
 from shared.telemetry import cut_secret, hide_secrets
-from tests.unit.cdr_rows import BEGINNING, EPOCH, group_calls, line, parse_records, records
+from tests.unit.cdr_rows import (
+    BEGINNING,
+    EPOCH,
+    group_calls,
+    line,
+    parse_lines,
+    parse_records,
+    records,
+)
 from tests.unit.growth import grows_no_faster
 from tests.unit.patterns import ROOT, SHIPPED, Pattern, hostile_texts, patterns_of
 
@@ -313,7 +322,7 @@ ON_TEXT: dict[str, Callable[[str], object]] = {
     ),
     "parse_reach of chan_sip": lambda text: devices.parse_reach(Technology.SIP, text),
     "parse_reach of PJSIP": lambda text: devices.parse_reach(Technology.PJSIP, text),
-    "parse_lines": lambda text: cdr.parse_lines(text.encode()),
+    "parse_lines": lambda text: parse_lines(text.encode()),
     "read_part": lambda text: [read_part(text.encode(), 9, most=most) for most in (0, 3)],
     "text_of": lambda text: parsers.text_of(text.encode()),
     "epoch_of": cdr.epoch_of,
@@ -440,7 +449,7 @@ def _ours(rows: Sequence[Record]) -> object:
         ]
 
     database, enterprise = SimpleNamespace(run=run), SimpleNamespace(number="1", host="h")
-    return asyncio.run(history._with_ours(database, enterprise, calls))  # type: ignore[arg-type]
+    return asyncio.run(with_ours(database, enterprise, calls))  # type: ignore[arg-type]
 
 
 ON_ROWS["calls of ours in the history"] = _ours

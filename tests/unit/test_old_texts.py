@@ -9,7 +9,6 @@ from typing import TypeAlias
 import pytest
 
 from shared.asterisk.cdr.pastcalls import describe, group_rows
-from shared.asterisk.cdr.rows import parse_lines
 from shared.asterisk.devices import parse_reach
 from shared.asterisk.models import DialplanAnswer, Technology
 from shared.asterisk.parsers import (
@@ -26,6 +25,7 @@ from shared.asterisk.parsers import (
     split_replies,
 )
 from shared.asterisk.phases import UP
+from tests.unit.cdr_rows import parse_lines
 
 pytestmark = pytest.mark.parametrize("version", ["11", "13"])
 

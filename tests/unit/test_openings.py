@@ -66,9 +66,9 @@ class Asterisk:
         self.sockets.append(Socket(len(self.sockets) + 1, self.pid, self.greets))
         return self.sockets[-1]
 
-    async def take(self) -> int:
+    async def take(self, *, is_look: bool = False) -> int:
         """Take one; its number."""
-        return number_of(await self.openings.take(Deadline.after(LATE_S)))
+        return number_of(await self.openings.take(Deadline.after(LATE_S), is_look=is_look))
 
     @property
     def closed(self) -> list[int]:
@@ -101,6 +101,39 @@ async def test_one_that_was_opened_ahead_is_taken_at_once() -> None:
     assert await asterisk.take() == 2
     assert await asterisk.take() == 3
     assert asterisk.closed == []  # who takes one owns it
+
+
+async def test_a_look_leaves_the_last_one_to_who_waits() -> None:
+    """It opens one itself; from then on one more is ready, for the next look, until looks end."""
+    asterisk = Asterisk()
+    asterisk.openings.open_ahead()
+    await turned()
+    assert await asterisk.take(is_look=True) == 2
+    asterisk.openings.open_ahead()
+    await turned()
+    assert len(asterisk.sockets) == 3
+    assert await asterisk.take(is_look=True) == 1  # the oldest; 3 is left
+    assert await asterisk.take() == 3
+
+    asterisk.openings.open_ahead()
+    await turned()
+    assert len(asterisk.sockets) == 5
+    asterisk.now += 11
+    asterisk.openings.open_ahead()
+    assert asterisk.closed == [4]
+
+
+async def test_a_look_waits_for_none_that_comes_for_another() -> None:
+    """What is on its way is what somebody will ask next, as soon as his first answer is there."""
+    asterisk = Asterisk()
+    asterisk.greets.clear()
+    asterisk.openings.expect(1, Deadline.after(LATE_S))
+    await turned()
+    looking = asyncio.create_task(asterisk.take(is_look=True))
+    await turned()
+    asterisk.greets.set()
+    assert await looking == 2
+    assert await asterisk.take() == 1
 
 
 async def test_none_is_opened_ahead_where_that_is_off() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -41,7 +40,7 @@ from shared.settings import the_settings
 from shared.store.breakers import Broken
 from shared.store.database import Database
 from shared.turns import Turn
-from tests.orders import call_order
+from tests.orders import admitted, call_order
 
 pytestmark = pytest.mark.anyio
 
@@ -123,18 +122,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     settled: list[str] = []
 
     async def admit(*_: object, call_id: UUID, **__: object) -> Admitted:
-        now = datetime.now(UTC)
-        return Admitted(
-            call_id,
-            "0367",
-            "june",
-            "192.0.2.1",
-            repeated=False,
-            state="placing",
-            phase="placing",
-            reason=None,
-            created_at=now,
-        )
+        return admitted(call_id)
 
     async def settle(
         _database: object, _settings: object, _id: UUID, settlement: Settlement
@@ -295,18 +283,7 @@ async def test_repeat_is_counted_as_one(
     """It is no second call."""
 
     async def admit(*_: object, call_id: UUID, **__: object) -> Admitted:
-        now = datetime.now(UTC)
-        return Admitted(
-            call_id,
-            "0367",
-            "june",
-            "192.0.2.1",
-            repeated=True,
-            state="executed",
-            phase="accepted",
-            reason=None,
-            created_at=now,
-        )
+        return admitted(call_id, repeated=True, state="executed", phase="accepted")
 
     monkeypatch.setattr(admission, "admit", admit)
     assert await phase(pbx, 0) == "accepted"

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from shared.asterisk.models import CallElsewhere, Side
 from shared.aws.answers import Outcome
+from shared.aws.sockets import AT_ONCE
 from shared.events.feed import Event, PbxNotice, Told, Wanted, WebhookNotice
 from shared.push import afterwards, relaying
 from shared.push.outbox import Batch, Connection, Letter, Unreadable, parse_batch, parse_connection
 from shared.push.planning import parse_record, plan
-from shared.push.pushing import OWED_S, Pusher
+from shared.push.pushing import OWED_S, UNASKED_S, Pusher
 from shared.push.relaying import batch_of, letter_of
 from shared.push.tables import Tables
 from shared.settings import Settings
@@ -95,7 +96,7 @@ def test_a_connection_wants_what_every_door_tells(
 def test_what_is_put_is_read_again() -> None:
     """A batch and a connection are the same after DynamoDB has had them."""
     letters = (Letter(5, '{"seq":5}', ("150",), "1"), Letter(6, '"ж"', None, None, is_of_host=True))
-    batch = Batch("0367", 4, 9, letters, ("gone=",))
+    batch = Batch("0367", 4, 9, letters, ("gone=",), is_back=True)
     assert parse_batch(batch.item()) == batch
     connection = Connection("0367", "one=", "150", None, sees_host=True, since_s=3, until_s=7)
     assert parse_connection(connection.item()) == connection
@@ -120,14 +121,15 @@ def test_what_is_no_batch_is_told_to_be_none(image: Any) -> None:
 
 def test_a_batch_fits_an_item() -> None:
     """What is too much is put as far as there is room; one goes on after that, and never stands."""
-    text = "x" * 50_000
+    text = '"😀' * 14_000
     webhook = WebhookNotice(UUID(int=3), text, "failing")
     at = datetime.now(UTC)
     events = tuple(Event(seq, "webhook.disabled", at, webhook) for seq in (7, 8, 9))
     told = Told(events, 12, is_all=True)
-    batch, is_all = batch_of("0367", 6, told, ("gone",))
+    ended = tuple(f"L0SM9cOFvHc{number:04}=" for number in range(5000))
+    batch, is_all = batch_of("0367", 6, told, ended)
     assert ([letter.seq for letter in batch.letters], batch.seq, is_all) == ([7], 7, False)
-    assert batch.ended == ("gone",)
+    assert batch.ended == ended
     assert len(json.dumps(batch.item(), ensure_ascii=False).encode()) < 400_000
     batch, is_all = batch_of("0367", 8, Told(events[2:], 12, is_all=True), ())
     assert ([letter.seq for letter in batch.letters], batch.seq, is_all) == ([9], 12, True)
@@ -200,11 +202,12 @@ def record(
     ended: tuple[str, ...] = (),
     kind: str = "MODIFY",
     at_s: float = NOW_S,
+    is_back: bool = False,
 ) -> dict[str, Any]:
     """Make a record of the stream, as Lambda is given it."""
     letters = tuple(Letter(seq, json.dumps({"seq": seq})) for seq in seqs)
     last = max(seqs, default=0)
-    image = Batch(enterprise, 0, last, letters, ended).item()
+    image = Batch(enterprise, 0, last, letters, ended, is_back=is_back).item()
     return {
         "eventName": kind,
         "dynamodb": {
@@ -294,6 +297,72 @@ def test_nothing_is_tried_when_the_time_is_over(line: Line) -> None:
     """What is left then the stream brings again; the invocation ends in its time."""
     assert pusher(line, Few(*of("0367", "a"))).push([record(1, "0367", 1)], 0) == {"1"}
     assert line.told == {}
+
+
+def test_whose_turn_does_not_come_is_not_blamed(line: Line) -> None:
+    """It is not closed as one that fails is, and is asked like any other in the next invocation."""
+    line.answers["a"] = ["later", "later", "done"]
+    push = pusher(line, Few(*of("0367", "a")))
+    line.now_s = NOW_S + OWED_S + 1
+    assert push.push([record(1, "0367", 1)], 0) == {"1"}
+    assert line.closed == []
+    assert push.push([record(1, "0367", 1)], 8) == set()
+    assert line.told == {"a": [1]}
+
+
+def test_whose_turn_never_comes_is_forgotten(line: Line) -> None:
+    """Before the stream forgets what it is owed: told what follows, it would never miss that."""
+    tables = Few(*of("0367", "a"))
+    line.now_s = NOW_S + UNASKED_S + 1
+    assert pusher(line, tables).push([record(1, "0367", 1)], 0) == set()
+    assert (tables.all, line.told, line.closed) == ({}, {}, [])
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_hangs_does_not_outlast_the_invocation(line: Line, *, ends: bool) -> None:
+    """Once its time is over nobody is asked or closed, however many are left."""
+    names = [f"n{number}" for number in range(10 * AT_ONCE)]
+    tables = Few(*of("0367", *names))
+    asked: list[str] = []
+
+    def hang(connection: str, text: str = "") -> Outcome:
+        asked.append(connection + text[:1])
+        line.now_s = max(line.now_s, NOW_S + OWED_S + 10)  # ten seconds later
+        return "later"
+
+    line.post = line.close = hang  # type: ignore[method-assign]
+    line.now_s = NOW_S + OWED_S + 1
+    records = [record(1, "0367", *([] if ends else [1]), ended=tuple(names) if ends else ())]
+    assert pusher(line, tables).push(records, 8) == {"1"}
+    assert 0 < len(asked) <= AT_ONCE
+    assert len(tables.all) >= len(names) - AT_ONCE
+
+
+def test_a_table_that_hangs_does_not_either(line: Line) -> None:
+    """Nobody's forgetting begins some seconds after that time."""
+    names = [f"n{number}" for number in range(10 * AT_ONCE)]
+    tables = Few(*of("0367", *names))
+    forgotten: list[str] = []
+
+    def hang(enterprise: str, connection: str) -> None:
+        assert enterprise == "0367"
+        forgotten.append(connection)
+        line.now_s = NOW_S + UNASKED_S + 60
+
+    tables.remove = hang  # type: ignore[method-assign]
+    line.now_s = NOW_S + UNASKED_S + 1
+    assert pusher(line, tables).push([record(1, "0367", 1)], 0) == {"1"}
+    assert 0 < len(forgotten) <= AT_ONCE
+
+
+def test_who_is_late_for_a_backup_is_told_lower_numbers(line: Line) -> None:
+    """After a restored backup numbers come again, for other events; none of those is kept back."""
+    push = pusher(line, Few(*of("0367", "a"), *of("0368", "c")))
+    assert push.push([record(1, "0367", 1, 2, 3), record(2, "0368", 7)], 8) == set()
+    back = [record(3, "0367", is_back=True), record(4, "0367", 2), record(5, "0368", 7)]
+    assert push.push(back, 8) == set()
+    assert push.push([record(6, "0367", 3)], 8) == set()
+    assert line.told == {"a": [1, 2, 3, 2, 3], "c": [7]}
 
 
 def test_the_same_record_twice_is_told_once(line: Line) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def test_defaults_in_the_table_are_what_they_say() -> None:
     assert Settings.from_environment(written) == Settings.from_environment({})
 
 
+@cache
 def raised() -> set[str]:
     """Find the classes that something shipped makes an error of."""
     made = set()

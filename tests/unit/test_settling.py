@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -26,23 +25,14 @@ from shared.pbx.neighbours import Neighbours
 from shared.settings import Settings, the_settings
 from shared.store.database import Database
 from shared.telemetry import LOG
+from tests.orders import admitted
 from tests.unit.test_placing import Late, Pbx
 
 pytestmark = pytest.mark.anyio
 
 ROOTS = parse_channels("Local/150@inoffice-2a;1!inoffice!150!1!Down!AppDial2!!!!!3!0!!17.7\n")
 EXECUTED = Settlement("executed", ROOTS)
-ADMITTED = Admitted(
-    UUID(int=7),
-    "0367",
-    "june",
-    "192.0.2.1",
-    repeated=False,
-    state="placing",
-    phase="placing",
-    reason=None,
-    created_at=datetime.now(UTC),
-)
+ADMITTED = admitted(UUID(int=7))
 
 
 class Book:

@@ -119,29 +119,36 @@ class Host:
                 self.turn.release()
 
         try:
-            originated = await self.sharing.originate(HOST, command(code), deadline, use)
+            originated = await self.sharing.originate(
+                HOST, command(code), deadline, use, is_turn_free=not self.turn.locked()
+            )
         except ServiceError as error:
             return error.code
         return ",".join(root.uniqueid for root in originated.roots)
 
-    async def all(self, *codes: str, seconds: float = 30.0) -> list[str]:
-        """Originate at once, while the first one's exchange has not begun."""
-        self.asterisk.go_on.clear()
-        tasks = [asyncio.create_task(self.call(code, seconds)) for code in codes]
-        for _ in range(5):
-            await asyncio.sleep(0)
-        self.asterisk.go_on.set()
+    async def shared(self, *codes: str) -> list[str]:
+        """Originate at once, while somebody else has the turn."""
+        async with self.turn:
+            tasks = [asyncio.create_task(self.call(code)) for code in codes]
+            for _ in range(9):
+                await asyncio.sleep(0)
         return await asyncio.gather(*tasks)
+
+
+async def test_who_has_a_turn_at_once_is_sent_before_anything_else(asterisk: Asterisk) -> None:
+    """The event loop comes round only then: no phone waits for what else there is to do."""
+    host = Host(asterisk)
+    sent: list[int] = []
+    asyncio.get_running_loop().call_soon(lambda: sent.append(len(asterisk.asked)))
+    assert await host.call("150") == "17.150"
+    await asyncio.sleep(0)
+    assert sent == [1]
 
 
 async def test_who_waits_shares_the_next_exchange(asterisk: Asterisk) -> None:
     """Each is rung once, and told its own root."""
     host = Host(asterisk)
-    async with host.turn:
-        waiting = asyncio.create_task(host.all("150", "151", "152"))
-        for _ in range(9):
-            await asyncio.sleep(0)
-    assert await waiting == ["17.150", "17.151", "17.152"]
+    assert await host.shared("150", "151", "152") == ["17.150", "17.151", "17.152"]
     (commands,) = asterisk.asked
     assert [commands[0], commands[-1]] == [SHOW_CHANNELS, SHOW_CHANNELS]
     assert asterisk.dialled == ["150", "151", "152"]
@@ -183,11 +190,7 @@ async def test_a_break_makes_unknown_whatever_was_written(
     """All of that exchange, and no other call; none is sent again."""
     asterisk.breaks_after = breaks_after
     host = Host(asterisk)
-    async with host.turn:
-        waiting = asyncio.create_task(host.all("150", "151"))
-        for _ in range(9):
-            await asyncio.sleep(0)
-    assert await waiting == ["outcome-unknown", "outcome-unknown"]
+    assert await host.shared("150", "151") == ["outcome-unknown", "outcome-unknown"]
     asterisk.breaks_after = None
     assert await host.call("152") == "17.152"
     assert asterisk.dialled == ["150", "151", "152"]
@@ -206,11 +209,7 @@ async def test_replies_that_cannot_be_understood_are_no_reason_to_ring_again(
 
     asterisk.answer = cut  # type: ignore[method-assign] # by script
     host = Host(asterisk)
-    async with host.turn:
-        waiting = asyncio.create_task(host.all("150", "151"))
-        for _ in range(9):
-            await asyncio.sleep(0)
-    assert await waiting == ["outcome-unknown", "outcome-unknown"]
+    assert await host.shared("150", "151") == ["outcome-unknown", "outcome-unknown"]
     assert asterisk.dialled == ["150", "151"]
     assert asterisk.pending.closed
 
@@ -219,11 +218,7 @@ async def test_what_was_not_sent_is_sent_by_each(asterisk: Asterisk) -> None:
     """A socket that is refused executed nothing: whoever was taken along waits for his own turn."""
     asterisk.faults = [SocketRefused("full")]
     host = Host(asterisk)
-    async with host.turn:
-        waiting = asyncio.create_task(host.all("150", "151", "152"))
-        for _ in range(9):
-            await asyncio.sleep(0)
-    assert await waiting == ["17.150", "17.151", "17.152"]
+    assert await host.shared("150", "151", "152") == ["17.150", "17.151", "17.152"]
     assert sorted(asterisk.dialled) == ["150", "151", "152"]
 
 
@@ -336,11 +331,7 @@ async def test_whatever_breaks_nobody_rings_twice(
 
     asterisk.answer = answered  # type: ignore[method-assign] # by script
     asterisk.faults = [SocketRefused("full")] * sum(refusals)
-    async with host.turn:
-        waiting = asyncio.create_task(host.all(*codes))
-        for _ in range(9):
-            await asyncio.sleep(0)
-    told = dict(zip(codes, await waiting, strict=True))
+    told = dict(zip(codes, await host.shared(*codes), strict=True))
     for code, word in told.items():
         rung = asterisk.dialled.count(code)
         assert rung <= 1

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from asterisk import app
+from shared.logfile import check_log_file
 from shared.settings import Settings
 from shared.telemetry import (
     CALL_ID,
@@ -25,7 +26,6 @@ from shared.telemetry import (
     KeepToItsLine,
     Sparing,
     WithIds,
-    check_log_file,
     count,
     count_call,
     cut_secret,

@@ -21,7 +21,7 @@ from shared.following.tracker import Tracker, _count
 from shared.following.wake import Waker
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
-from shared.store.leases import Change, FollowedCall, Following, MalformedCall
+from shared.store.followed import Change, FollowedCall, Following, MalformedCall
 from shared.turns import Turn
 from tests.integration.records import recording
 

@@ -182,3 +182,17 @@ async def test_whatever_happens_no_place_is_lost(seed: int) -> None:
         assert not waiting or guests.inside, "somebody waits for nobody"
     await guests.give_up(*guests._tasks)
     assert repr(turns) == f"<Turns {size}: none | 0 waiting>"
+
+
+async def test_who_waits_is_told() -> None:
+    """For looks nobody waits; a call has its turn at once while a place is free."""
+    turns = Turns(2, most_reads=1)
+    guests = Guests(turns)
+    told = [(turns.has_place("call"), turns.is_waited_for)]
+    for name in ("look1", "look2", "call1", "call2"):
+        await guests.come(name)
+        told.append((turns.has_place("call"), turns.is_waited_for))
+    assert told == [(True, False), (True, False), (True, False), (False, True), (False, True)]
+    await guests.leave("call1")
+    await guests.give_up("call2")
+    assert (turns.has_place("call"), turns.is_waited_for) == (True, False)

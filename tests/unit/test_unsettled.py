@@ -15,8 +15,9 @@ from shared.following import unsettled
 from shared.following.judge import is_asked_about, is_rootless, is_unsettled
 from shared.following.unsettled import Unsettled
 from shared.settings import Settings
+from shared.store.followed import Change, FollowedCall
 from shared.store.jsonb import Candidate
-from shared.store.leases import Change, FollowedCall, Lease
+from shared.store.leases import Lease
 from tests.unit.test_judge import CALL
 
 pytestmark = pytest.mark.anyio

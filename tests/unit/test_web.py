@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from functions.monitor import handler as monitor
 from functions.status import handler as status
 from shared.asterisk.models import CallOrder, MonitorOrder, Order, Phase, Reason, Technology
 from shared.auth import credentials as auth
-from shared.auth.admission import Admitted
 from shared.auth.caller import Caller, Wishes
 from shared.calls.placing import Placed
 from shared.deadline import Deadline
@@ -93,6 +91,7 @@ from shared.http.problems import quota_headers
 from shared.process import forget_all
 from shared.settings import VERSION, the_settings
 from shared.telemetry import LOG
+from tests.orders import admitted
 
 pytestmark = pytest.mark.anyio
 
@@ -124,19 +123,15 @@ class Place:
         self.asked.append((order, caller, wishes, field))
         if self.error:
             raise self.error
-        admitted = Admitted(
-            call_id=CALL_ID,
-            enterprise_number="0367",
-            enterprise_name="june",
+        placed = admitted(
+            CALL_ID,
             host="10.88.10.19",
             repeated=self.repeated,
-            state="placing",
             phase=self.phase,
             reason=self.reason,
-            created_at=datetime.now(UTC),
             quota=self.quota,
         )
-        return Placed(admitted, self.phase, self.technology, self.reason)
+        return Placed(placed, self.phase, self.technology, self.reason)
 
 
 class Database:

@@ -62,15 +62,6 @@ class Form(NamedTuple):
     last: Row | None
 
 
-def parse_lines(data: bytes, offset: int = 0) -> tuple[Line, ...]:
-    """Parse rows of Master.csv, and tell where each lies in the file that has them at `offset`.
-
-    What is cut off or no such row is left out.
-    """
-    rows = read_part(data, offset).rows
-    return lines_of(rows, Clock(rows))
-
-
 def lines_of(rows: Sequence[Row], clock: Clock) -> tuple[Line, ...]:
     """Make records of a file's rows, which follow each other there."""
     return tuple(

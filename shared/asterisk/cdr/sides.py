@@ -26,7 +26,7 @@ class Sides:
     """What the rows of a call tell of both parties.
 
     `talks` is when phones of both were up. `beyond` are those to whom the customer was handed over.
-    `agent_ups` and `customer_ups` are when their phones were up, whoever they talked with.
+    `agent_ups` are when the agent's phones were up, whoever they talked with.
     """
 
     agent: Side
@@ -37,7 +37,6 @@ class Sides:
     beyond: tuple[Rung, ...] = ()
     talks: tuple[Span, ...] = ()
     agent_ups: tuple[Span, ...] = ()
-    customer_ups: tuple[Span, ...] = ()
     talk_s: int = 0
 
 
@@ -93,7 +92,6 @@ class _Reading:
             beyond=beyond,
             talks=tuple(talks),
             agent_ups=tuple(agent_ups),
-            customer_ups=tuple(customer_ups),
             talk_s=talk_s,
         )
 

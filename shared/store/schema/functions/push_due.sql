@@ -1,4 +1,4 @@
--- Of at most p_most enterprises what is to be put where their connections are told it: what comes after
+-- Of at most p_most enterprises, in any order, what is to be put where their connections are told it: what comes after
 -- `after`, and which connections are to end, since they were silent for too long, or their right has ended.
 -- Without p_all only those that were told something new are looked at; with it all, and of those who want
 -- all calls of their PBX it is watched for p_watch_s.
@@ -38,5 +38,6 @@ BEGIN
     SELECT d.enterprise, d.seq, d.newest, coalesce(e.ids, '{}')
       FROM due d LEFT JOIN ends e ON e.enterprise = d.enterprise
      WHERE d.newest <> d.seq OR e.ids IS NOT NULL
-     ORDER BY d.enterprise LIMIT p_most;
+     -- Those of which nothing can be put keep nobody else from it, however many they are.
+     ORDER BY random() LIMIT p_most;
 END $f$;
