@@ -2,13 +2,14 @@
 
     CALLS_URL=http://127.0.0.1:8018 CALLS_SECRET=demo-secret-0001 uvicorn crm:app --port 8100
 
-Then http://localhost:8100, as Julia; `?user=boss` is her supervisor. What the page may ask for is
-passed on with the secret. Events come to the page from the API itself, by tickets: CORS_ORIGINS has
-to name this page.
+Then http://localhost:8100, as Julia; `?user=boss` is her supervisor. From elsewhere by https alone:
+browsers say only there whose page asks. What the page may ask for is passed on with the secret.
+Events come to the page from the API itself, by tickets: CORS_ORIGINS has to name this page.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from fastapi.responses import FileResponse
 
 CALLS_URL, SECRET = os.environ["CALLS_URL"], os.environ["CALLS_SECRET"]
 HERE = Path(__file__).parent
+MOST_BYTES = 16_000  # as the API
 CLIENT = HERE.parents[1] / "clients" / "js" / "calls.js"
 
 CALL = r"/api/calls(/[0-9a-f-]{36})?"
@@ -76,6 +78,16 @@ async def me(user: Annotated[User, Depends(logged_in)]) -> dict[str, object]:
     return asdict(user) | {"socket": CALLS_URL}
 
 
+async def read(request: Request) -> bytes:
+    """Read a body, which is not kept whatever its size."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413)
+    return body
+
+
 @app.api_route("/calls-api{path:path}", methods=["GET", "POST", "DELETE"])
 async def pass_on(
     path: str, request: Request, user: Annotated[User, Depends(logged_in)]
@@ -85,16 +97,24 @@ async def pass_on(
     may = ANYBODY.fullmatch(asked) or (user.is_supervisor and SUPERVISOR.fullmatch(asked))
     if not may or request.headers.get("Sec-Fetch-Site") != "same-origin":  # another's page, say
         raise HTTPException(403)
-    body = await request.json() if await request.body() else None
+    body = await read(request)
     if asked == "POST /api/calls":
-        body = {"from": user.extension, "to": str((body or {}).get("to"))}
+        try:
+            body = json.dumps({"from": user.extension, "to": json.loads(body)["to"]}).encode()
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise HTTPException(400, "The body has to be JSON with `to`") from None
     params = dict(request.query_params)
     if path == "/api/monitor":
         params["monitor_from"] = user.extension
-    headers = {"X-Actor": user.name}
+    headers = {b"X-Actor": user.name.encode(), b"Content-Type": b"application/json"}
     if key := request.headers.get("Idempotency-Key"):
-        headers["Idempotency-Key"] = key
-    answer = await api.request(request.method, path, params=params, json=body, headers=headers)
+        headers[b"Idempotency-Key"] = key.encode("latin-1")  # as it came
+    try:
+        answer = await api.request(
+            request.method, path, params=params, content=body, headers=headers
+        )
+    except httpx.TransportError:
+        raise HTTPException(502) from None  # the page's client knows what may be asked again
     kept = ("Content-Type", "Retry-After", "X-Request-Id")
     headers_back = {name: answer.headers[name] for name in kept if name in answer.headers}
     return Response(answer.content, answer.status_code, headers_back)

@@ -7,14 +7,17 @@ import contextlib
 import importlib.util
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import pytest
 import uvicorn
+from asterisk_calls import AsyncCalls
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, WebSocket, async_playwright, expect
 
 from demo.postgres import free_port
 from tests.browser.conftest import chromium
@@ -28,6 +31,7 @@ pytestmark = pytest.mark.anyio
 EXAMPLES = ROOT / "docs" / "examples"
 CALLER = "+375290000007"
 BOSS = "151"
+Answering: TypeAlias = Callable[[Route], Awaitable[None]]
 
 expect.set_options(timeout=60_000)
 
@@ -42,10 +46,14 @@ class Crm:
     browser: Browser
 
     @contextlib.asynccontextmanager
-    async def opened(self, path: str = "/") -> AsyncIterator[Page]:
-        """Open a page as somebody of his own."""
+    async def opened(
+        self, path: str = "/", *, instead: Mapping[str, Answering] = MappingProxyType({})
+    ) -> AsyncIterator[Page]:
+        """Open a page as somebody of his own; `instead` answers requests in the server's place."""
         context = await self.browser.new_context(base_url=self.url)
         page = await context.new_page()
+        for asked, answer in instead.items():
+            await page.route(f"**/calls-api{asked}", answer)
         page.set_default_timeout(60_000)
         try:
             await page.goto(path)
@@ -132,6 +140,66 @@ async def test_a_supervisor_listens_and_an_agent_may_not(crm: Crm) -> None:
         assert forbidden == 403
         await own.get_by_role("button").first.click()
         await expect(own).to_have_count(0)
+
+
+async def talking(crm: Crm, *extensions: str) -> list[str]:
+    """Let them talk, each with somebody; their calls."""
+    async with AsyncCalls(crm.play.url, SECRET) as calls:
+        placed = [await calls.create_call(one, TALKS_ON) for one in extensions]
+        for one in placed:
+            async for call in calls.watch(one["call_id"]):
+                if call["phase"] == "talking":
+                    break
+    return [one["call_id"] for one in placed]
+
+
+async def test_a_call_that_ends_while_the_page_begins_is_not_on_it(crm: Crm) -> None:
+    """Though the list, asked for before, has it and comes after the event of its end."""
+    ended, goes_on = await talking(crm, "150", AGENT)
+    sent, is_over, told = asyncio.Event(), asyncio.Event(), list[bool]()
+
+    async def late(route: Route) -> None:
+        headers = {**await route.request.all_headers(), "sec-fetch-site": "same-origin"}
+        answer = await route.fetch(headers=headers)  # as the browser, which would not wait
+        sent.set()
+        await is_over.wait()
+        await route.fulfill(response=answer)
+
+    def listen(socket: WebSocket) -> None:
+        told.append(False)
+        socket.on("framereceived", lambda text: told.append(ended in text and '"ended"' in text))
+
+    async with crm.opened("about:blank", instead={"/api/calls?open=true": late}) as page:
+        page.on("websocket", listen)
+        await page.goto("/")
+        await sent.wait()
+        async with AsyncCalls(crm.play.url, SECRET) as calls:
+            await calls.hang_up_call(ended)
+            _ = [call async for call in calls.watch(ended)]
+        await until(lambda: any(told) or not told)
+        is_over.set()
+        await expect(page.locator(f"#call-{goes_on}")).to_be_visible()
+        await expect(page.locator(f"#call-{ended}")).to_have_count(0)
+        crm.play.pbx.hang_up_all()
+        await expect(page.locator("#calls tr")).to_have_count(0)
+
+
+async def test_a_page_begins_anew_where_it_has_missed_something(crm: Crm) -> None:
+    """Its server did not answer, then events are not kept any more: the list is read again."""
+    (goes_on,) = await talking(crm, "150")
+    answers: list[dict[str, Any]] = [
+        {"status": 401, "json": {"detail": "Кто вы?"}},
+        {"json": {"events": [], "next": 99}},
+    ]
+
+    async def begin(route: Route) -> None:
+        await (route.fulfill(**answers.pop(0)) if answers else route.continue_())
+
+    async with crm.opened(instead={"/api/events": begin}) as page:
+        await expect(page.locator(f"#call-{goes_on}")).to_be_visible()
+        await until(lambda: not answers)
+        crm.play.pbx.hang_up_all()
+        await expect(page.locator("#calls tr")).to_have_count(0)
 
 
 async def test_an_incoming_call_pops_up_while_it_rings(crm: Crm) -> None:

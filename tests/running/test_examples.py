@@ -551,3 +551,57 @@ async def test_the_stock_widget_of_amocrm_is_answered(play: Play, load: Load) ->
         assert (await ask("cdr", date_from="9" * 20)).status_code == 422
     assert all(list(row) == CONTRACTS["amocrm"]["cdr"] for row in rows)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", rows[0]["calldate"])
+
+
+# A CRM's own server; its page is tests/browser's
+
+
+@contextlib.asynccontextmanager
+async def crm(load: Load, **environment: str) -> AsyncIterator[tuple[Any, httpx.AsyncClient]]:
+    """Run the server, and ask as its own page does."""
+    module = load("crm", **environment)
+    own = {"Sec-Fetch-Site": "same-origin"}
+    async with (
+        served(module.app) as url,
+        httpx.AsyncClient(base_url=f"{url}/calls-api", headers=own, timeout=LIMIT_S) as http,
+    ):
+        yield module, http
+
+
+async def test_a_crms_server_refuses_what_is_broken(play: Play, load: Load) -> None:
+    """By a 4xx, whatever it is: a 5xx would be asked again, and told as if something may ring."""
+    bodies = (b"", b"{", b"[]", b"null", b'"to"', b"{}", b"\xff", b"[" * 9000)
+    async with crm(load) as (_, http):
+        for body in bodies:
+            assert (await http.post("/api/calls", content=body)).status_code == 400
+        assert (await http.post("/api/calls", content=b"a" * 20_000)).status_code == 413
+        for to in (b'"\\ud800"', b"null", b"NaN", b"[1]", '"Анна"'.encode()):
+            refused = await http.post("/api/calls", content=b'{"to": ' + to + b"}")
+            assert (refused.status_code, refused.json()["dialled"]) == (422, "no")
+        assert (await http.post("/api/events/ticket", content=b"{")).status_code == 422
+        refused = await http.post("/api/calls", content=b"{", headers={"Sec-Fetch-Site": "none"})
+        assert refused.status_code == 403
+    assert play.pbx.invites == {}
+
+
+async def test_a_crms_server_takes_names_of_any_letters(play: Play, load: Load) -> None:
+    """Of whoever calls, from whom alone the call is; a click's own is the API's to refuse."""
+    async with crm(load) as (module, http):
+        module.USERS["julia"] = module.User("Юля", "154")
+        for repeated in (False, True):
+            headers = {"Idempotency-Key": "click-1"}
+            body = {"from": "151", "to": "8 (029) 000-00-02"}
+            placed = await http.post("/api/calls", json=body, headers=headers)
+            assert (placed.status_code // 100, placed.json()["repeated"]) == (2, repeated)
+        odd = {b"Idempotency-Key": "щелчок".encode()}
+        refused = await http.post("/api/calls", json=body, headers=odd)
+        assert (refused.status_code, refused.json()["dialled"]) == (422, "no")
+    (row,) = play.postgres.execute("SELECT actor FROM callapi.audit WHERE actor IS NOT NULL")
+    assert row == {"actor": "Юля"}
+    assert placed.json()["from_ext"] == "154"
+
+
+async def test_a_crms_server_says_that_nobody_answers(load: Load) -> None:
+    """As a gateway does, whose click may be asked for again by its key."""
+    async with crm(load, CALLS_URL="http://127.0.0.1:9") as (_, http):
+        assert (await http.post("/api/calls", json={"to": "150"})).status_code == 502
