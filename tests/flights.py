@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 HOLD_S = 0.04
 _PIECE_BYTES = 2**16
+_QUIET_HOLDS = 3
 
 
 @dataclass
@@ -39,10 +40,11 @@ class Flights:
 
     async def begin(self) -> None:
         """Wait until nothing is on the way, of what came before, and count from here."""
-        moved = -1
-        while self._on_the_way or moved != self._moved:
+        moved, quiet = -1, 0
+        while quiet < _QUIET_HOLDS:  # one by one: a machine that stood still meanwhile shows none
+            await asyncio.sleep(HOLD_S)
+            quiet = quiet + 1 if not self._on_the_way and moved == self._moved else 0
             moved = self._moved
-            await asyncio.sleep(3 * HOLD_S)
         self.service.received = self.pbx.received = 0
 
     @property

@@ -158,9 +158,14 @@ class SocketConsole(Console):
         """See `Console.takes`: as many as one write may have."""
         return _length(commands) <= _MAX_WRITE_BYTES
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was asked here yet."""
+        return self._booted is None
+
     async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
         """See `Console.read`; the first time in the exchange that waits for Asterisk's boot."""
-        if self._booted is not None or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
+        if not self.is_new or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
             return await self.ask(*commands, deadline=deadline)
         greeted = await self._openings.take(deadline)
         try:
@@ -228,6 +233,12 @@ class _Looking(Console):
     async def send(self, *commands: str, deadline: Deadline) -> Exchange:
         """See `Console.send`."""
         return await self._console.send(*commands, deadline=deadline, is_look=True)
+
+    async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
+        """See `Console.read`; the first time as anybody: nothing is ready that could be left."""
+        if self._console.is_new:
+            return await self._console.read(*commands, deadline=deadline)
+        return await super().read(*commands, deadline=deadline)
 
 
 def _write(

@@ -651,6 +651,15 @@ async def test_what_was_ready_and_ended_tells_of_a_restart() -> None:
     assert ORIGINATE.encode() in real.written[0]
 
 
+async def test_a_look_that_comes_first_is_one_exchange_too() -> None:
+    """It is asked with what tells whether Asterisk has booted; then it is one by itself."""
+    opener = Opener(Stream(BANNER, BOOTED + SENTINEL), Stream(BANNER, SENTINEL))
+    looking = SocketConsole(opener).for_looks()
+    for opened in (1, 2):
+        await looking.read(SHOW_CHANNELS, deadline=Deadline.after(LATE_S))
+        assert len(opener.opened) == opened
+
+
 async def test_another_asterisk_has_an_uptime_of_its_own() -> None:
     """It is learnt anew from what no caller has words in, though the list is asked with it."""
     young = SENTINEL.replace(b"5", b"86400")

@@ -294,6 +294,7 @@ async def test_one_is_renewed_while_calls_are_likely() -> None:
             await asyncio.sleep(0.005)
         assert asterisk.closed[:2] == [1, 2]
         asterisk.now += 300
+        await turned()  # what was begun before comes yet
         while len(asterisk.closed) < len(asterisk.sockets):  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.005)
     count = len(asterisk.sockets)
