@@ -140,6 +140,11 @@ class StandIn(Faults):
         return self._door.opens
 
     @property
+    def greeted(self) -> int:
+        """How many of them were sent the banner."""
+        return self._daemon.greeted
+
+    @property
     def commands(self) -> list[str]:
         """Every CLI command executed, in order; `clear()` it between the parts of a test."""
         return self._daemon.commands

@@ -59,6 +59,7 @@ class Console:
         await self._daemon.accept()
         self.accepted = True
         self._send(self._daemon.banner)
+        self._daemon.greeted += 1
         if faults.strikes_drop(Stage.BANNER):
             await asyncio.sleep(0.01)  # lets the banner out; nothing is read from here on
             self._cut()

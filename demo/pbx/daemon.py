@@ -31,6 +31,7 @@ class Daemon:
         self.exchange = Exchange(profile, clock)
         self.cli = Cli(self.exchange, entity_id)
         self.commands: list[str] = Latest()
+        self.greeted = 0
         self.pid = random.randint(1000, 30000)
         self._hostname = hostname
         self._version = profile.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.pbx import readiness
 from tests.integration.service import OTHER_PHONE, PHONE, Service, Services, until
 
 pytestmark = pytest.mark.anyio
@@ -14,16 +15,21 @@ async def ready(start: Services, **settings: object) -> Service:
     service = await start(PBX_AHEAD_S=30, **settings)
     assert (await service.call("154", OTHER_PHONE)).is_success
     # One to ask for the extension, one to call it, and one ahead.
-    await until(lambda: service.pbx.opens == 3)
+    await until(lambda: service.pbx.greeted == 3)
     return service
 
 
-async def test_it_is_used_and_another_one_is_opened(start: Services) -> None:
+async def test_it_is_used_and_another_one_is_opened(
+    start: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The call opens none; once nobody asks, one is."""
     service = await ready(start)
-    assert (await service.call("154", PHONE)).is_success
+    with monkeypatch.context() as patched:
+        patched.setattr(readiness, "_IDLE_S", 30.0)
+        assert (await service.call("154", PHONE)).is_success
     assert service.pbx.opens == 3
-    await until(lambda: service.pbx.opens == 4)
+    assert (await service.http.get("/api/extensions/154")).is_success
+    await until(lambda: service.pbx.opens == 5)
 
 
 async def test_where_asterisk_froze_meanwhile_the_outcome_is_unknown(start: Services) -> None:
