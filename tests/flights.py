@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-HOLD_S = 0.04
+HOLD_S = 0.1
 _PIECE_BYTES = 2**16
 _QUIET_HOLDS = 3
 
