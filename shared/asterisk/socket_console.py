@@ -158,16 +158,14 @@ class SocketConsole(Console):
         """See `Console.takes`: as many as one write may have."""
         return _length(commands) <= _MAX_WRITE_BYTES
 
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing was asked here yet."""
-        return self._booted is None
-
-    async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
+    async def read(
+        self, *commands: str, deadline: Deadline, is_look: bool = False
+    ) -> tuple[str, ...]:
         """See `Console.read`; the first time in the exchange that waits for Asterisk's boot."""
-        if not self.is_new or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
-            return await self.ask(*commands, deadline=deadline)
-        greeted = await self._openings.take(deadline)
+        if self._booted is not None or _length((*_BOOT, *commands)) > _MAX_WRITE_BYTES:
+            console = self.for_looks() if is_look else self
+            return await console.ask(*commands, deadline=deadline)
+        greeted = await self._openings.take(deadline, is_look=is_look)
         try:
             self.version = greeted.banner.version
             return await self._boot(greeted, commands, deadline)
@@ -235,10 +233,8 @@ class _Looking(Console):
         return await self._console.send(*commands, deadline=deadline, is_look=True)
 
     async def read(self, *commands: str, deadline: Deadline) -> tuple[str, ...]:
-        """See `Console.read`; the first time as anybody: nothing is ready that could be left."""
-        if self._console.is_new:
-            return await self._console.read(*commands, deadline=deadline)
-        return await super().read(*commands, deadline=deadline)
+        """See `Console.read`."""
+        return await self._console.read(*commands, deadline=deadline, is_look=True)
 
 
 def _write(
