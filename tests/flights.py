@@ -7,6 +7,8 @@ PBX: a round trip each, however long the wire is. TCP's own handshake is not in 
 
 The relay holds every chunk for a moment, as a wire does, so that what is asked at once is at once:
 without it an answer would overtake the next question. How long makes no difference to the count.
+It counts that moment in turns of the event loop, not by a clock: a machine that stood still
+meanwhile has still to give every task its turns before the answer comes.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-HOLD_S = 0.1
+_TICK_S = 0.02
+_HOLD_TICKS = 5
+_QUIET_TICKS = 15
 _PIECE_BYTES = 2**16
-_QUIET_HOLDS = 3
 
 
 @dataclass
@@ -37,12 +40,22 @@ class Flights:
     pbx: Side = field(default_factory=Side)
     _on_the_way: int = 0
     _moved: int = 0
+    _ticks: int = 0
+    _ticked: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def tick(self) -> None:
+        """Count what passes for time here, without end."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            async with self._ticked:
+                self._ticks += 1
+                self._ticked.notify_all()
 
     async def begin(self) -> None:
         """Wait until nothing is on the way, of what came before, and count from here."""
         moved, quiet = -1, 0
-        while quiet < _QUIET_HOLDS:  # one by one: a machine that stood still meanwhile shows none
-            await asyncio.sleep(HOLD_S)
+        while quiet < _QUIET_TICKS:
+            await asyncio.sleep(_TICK_S)
             quiet = quiet + 1 if not self._on_the_way and moved == self._moved else 0
             moved = self._moved
         self.service.received = self.pbx.received = 0
@@ -69,7 +82,7 @@ class Flights:
     async def _pass_on(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, sender: Side, receiver: Side
     ) -> None:
-        held: asyncio.Queue[tuple[float, int, bytes]] = asyncio.Queue()
+        held: asyncio.Queue[tuple[int, int, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(held, sink, receiver))
         data = b"-"
         while data:
@@ -78,20 +91,21 @@ class Flights:
                 data = await source.read(_PIECE_BYTES)
             self._on_the_way += 1
             self._moved += 1
-            due = asyncio.get_running_loop().time() + HOLD_S
-            held.put_nowait((due, sender.received + 1, data))
+            held.put_nowait((self._ticks + _HOLD_TICKS, sender.received + 1, data))
         await delivering
 
     async def _deliver(
         self,
-        held: asyncio.Queue[tuple[float, int, bytes]],
+        held: asyncio.Queue[tuple[int, int, bytes]],
         sink: asyncio.StreamWriter,
         receiver: Side,
     ) -> None:
         data = b"-"
         while data:
             due, depth, data = await held.get()
-            await asyncio.sleep(due - asyncio.get_running_loop().time())
+            async with self._ticked:
+                while self._ticks < due:
+                    await self._ticked.wait()
             self._on_the_way -= 1
             with suppress(OSError, RuntimeError):
                 if data:
@@ -105,7 +119,7 @@ class Flights:
 async def counting(port: int) -> AsyncIterator[Flights]:
     """Run a relay to an SSH server of this machine."""
     flights = Flights()
-    carried: set[asyncio.Task[None]] = set()
+    carried = {asyncio.ensure_future(flights.tick())}
 
     def accepted(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         carried.add(asyncio.ensure_future(flights.carry(port, near, back)))

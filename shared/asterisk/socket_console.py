@@ -186,9 +186,7 @@ class SocketConsole(Console):
             asked = _write(greeted.stream, (*_BOOT, *commands), deadline, uptime)
             booted, settings, *replies = await asked.replies(deadline)
         except Unacknowledged as error:
-            if error.is_too_long:
-                raise error.not_executed() from error
-            raise NoAnswer("Asterisk went away while it was starting") from error
+            raise error.not_executed() from error
         except TimeoutError as error:
             raise NoAnswer("Asterisk is starting and did not finish in time") from error
         if "fully booted" not in booted:  # so early that not even this command is known

@@ -223,6 +223,18 @@ async def test_a_restarted_asterisk_is_waited_for(service: Service) -> None:
     assert len(service.originates(PHONE)) == await service.rung(PHONE) == 1
 
 
+async def test_an_asterisk_that_dies_as_it_boots_is_told(service: Service) -> None:
+    """What waits for its boot is asked again, which tells that nobody listens: `dialled` no."""
+    service.pbx.kill_asterisk_after_write(executed=False, containing="waitfullybooted")
+    answer = await service.call()
+    assert (answer.status_code, answer.json()["code"]) == (500, "asterisk-unavailable")
+    assert answer.json()["dialled"] == "no"
+    service.pbx.restart_asterisk()
+    await until(lambda: not service.pbx.asterisk_down)
+    assert (await service.call()).json()["repeated"] is False
+    assert len(service.originates(PHONE)) == await service.rung(PHONE) == 1
+
+
 async def test_an_asterisk_that_boots_too_long_dials_nothing(start: Services) -> None:
     """Not booted in time: `dialled` no, no claim, and later the call rings once."""
     service = await start(COMMAND_TIMEOUT_S=1)

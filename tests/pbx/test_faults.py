@@ -106,7 +106,7 @@ async def test_a_killed_asterisk_is_told_and_its_successor_rings_once(
     lab: Lab, phones: Phones, start: Services
 ) -> None:
     """Dead: `no` each time. While it boots the click is repeated until 200: it rings once."""
-    service = await start()
+    service = await start(PBX_AHEAD_S=0)  # else the first is sent where its end is not told yet
     await service.call("155", WARM_UP)
     await phones.in_the_end()
     lab.kill()

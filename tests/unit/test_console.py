@@ -181,8 +181,8 @@ async def test_restarted_asterisk_is_asked_for_its_boot_again() -> None:
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        ((RESTARTED, END), NoAnswer),
-        ((RESTARTED, LOST), NoAnswer),
+        ((RESTARTED, END), ConnectionLost),
+        ((RESTARTED, LOST), ConnectionLost),
         ((RESTARTED, HANG), NoAnswer),
         ((RESTARTED, b"No such command 'core waitfullybooted'\n" + 2 * SENTINEL), SocketRefused),
     ],
