@@ -59,24 +59,27 @@ async def test_a_process_waits_so_often_for_its_first_call(start: Services) -> N
 async def test_a_connected_process_waits_so_often(start: Services) -> None:
     """The extension is known or new to the check of the dialplan."""
     service, flights, (call_id, other) = await far_away(start, "154", "156")
+    assert (await service.http.get("/api/extensions/150")).is_success
+    # Before any call ends: of a file that grows as it is read, the rest is asked for.
+    history = await counted(flights, service.http.get("/api/history"))
     assert (await service.call("150")).is_success
 
     assert {
+        "history": history,
         "call, known": await counted(flights, service.call("150", BUSY)),
         "call, new": await counted(flights, service.call("153")),
         "first monitor": await counted(flights, service.monitor(target="154", monitor_from="151")),
         "monitor": await counted(flights, service.monitor(target="154", monitor_from="152")),
         "extension": await counted(flights, service.http.get("/api/extensions/154")),
-        "history": await counted(flights, service.http.get("/api/history")),
         "transfer": await counted(flights, transfer(service, call_id, "155")),
         "hang up": await counted(flights, service.http.delete(f"/api/calls/{other}")),
     } == {
+        "history": 4,  # session; SFTP and its version; open; read; the channels beside
         "call, known": 1,
         "call, new": 2,  # dialplan; send
         "first monitor": 3,  # dialplan beside opening another; drivers and devices; send
         "monitor": 3,
         "extension": 1,
-        "history": 4,  # session; SFTP and its version; open; read; the channels beside
         "transfer": 3,  # dialplan beside opening another; channels; send
         "hang up": 2,  # channels; send
     }
