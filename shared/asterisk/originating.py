@@ -91,8 +91,8 @@ async def originate(console: Console, command: Originate, deadline: Deadline) ->
         if isinstance(error, Exception):  # a defect; yet the command was written
             raise OriginateUnknown("The reply could not be read", None) from error
         raise
-    if originated.blocked is None:  # a packet or two, which the answer does not wait for
-        asyncio.get_running_loop().call_soon(exchange.close)
+    if originated.blocked is None:
+        exchange.close()
     return originated
 
 

@@ -81,8 +81,8 @@ class UnixStream:
             raise ConnectionLost("Connection lost") from error
 
     def close(self) -> None:
-        """Let go, without waiting."""
-        self._session.close()
+        """Let go, without waiting; nor does an answer that leaves in the same turn of the loop."""
+        asyncio.get_running_loop().call_soon(self._session.close)
         self._end()
 
 
