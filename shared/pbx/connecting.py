@@ -36,62 +36,88 @@ def open_pool(
     `pinned` key whatever SSH_HOST_KEYS says, and is told no password and no key of ours. Once it is
     none any more, or has moved, nothing is asked of it, though it may still be connected.
     """
-    sandboxes = WeakKeyDictionary[Connection, int]()
-    logins = ssh_logins(settings)
-    setting = "SSH_SECRET_ARN" if settings.ssh_secret_arn else "SSH_PRIVATE_KEY"
     # A frozen Lambda sends no keepalives, and its idle links are cut behind its back.
     keepalive_s, idle_s = (0.0, 45.0) if on_lambda() else (15.0, 3600.0)
-
-    async def log_in(target: Target, login: SshLogin, deadline: Deadline) -> Connection:
-        credentials = Credentials(
-            user=login.username,
-            password=login.password.get_secret_value(),
-            private_key=login.private_key.get_secret_value(),
-            setting=setting,
-        )
-        security = Security(credentials, host_keys)
-        return await connect(target, security, deadline=deadline, keepalive_s=keepalive_s)
-
-    async def enter_sandbox(target: Target, port: int, deadline: Deadline) -> Connection:
-        security = Security(Credentials(), pinned)
-        connection = await connect(
-            replace(target, port=port), security, deadline=deadline, keepalive_s=keepalive_s
-        )
-        connection.target = target  # by which the pool knows it
-        sandboxes[connection] = port
-        return connection
-
-    async def is_meant(connection: Connection) -> bool:
-        port = sandboxes.get(connection)
-        if port is None or find_sandbox is None:
-            return True
-        return await find_sandbox(connection.target.host) == port
-
-    async def open_connection(target: Target, deadline: Deadline) -> Connection:
-        port = await find_sandbox(target.host) if find_sandbox else None
-        if port is not None:
-            return await enter_sandbox(target, port, deadline)
-        # Secrets Manager may be slow; whoever gives it up leaves nothing undone.
-        in_thread = partial(to_thread.run_sync, abandon_on_cancel=True)
-        try:
-            login = await in_thread(logins.read)
-        except SecretUnreadable as error:
-            raise SshSecretUnreadable(str(error)) from error
-        try:
-            return await log_in(target, login, deadline)
-        except AuthenticationFailed:
-            renewed = await in_thread(logins.read_anew, login)
-            if renewed is None:
-                raise
-        # The refusal came before any command: nothing is sent twice.
-        return await log_in(target, renewed, deadline)
-
+    entrance = _Entrance(
+        settings, host_keys, keepalive_s, find_sandbox=find_sandbox or _no_sandbox, pinned=pinned
+    )
     return Pool(
-        open_connection,
+        entrance.open,
         concurrency=settings.pbx_concurrency,
         queue_s=settings.pbx_queue_s,
         connect_timeout_s=settings.ssh_connect_timeout_s,
         idle_s=idle_s,
         retry_s=settings.pbx_retry_s,
-        is_meant=is_meant,
+        is_meant=entrance.is_meant,
     )
+
+
+async def _no_sandbox(_host: str) -> None:
+    """Know of none."""
+
+
+class _Entrance:
+    """Connects to hosts, and knows which of its connections lead to a sandbox, by its port then."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        host_keys: HostKeys | Path | None,
+        keepalive_s: float,
+        *,
+        find_sandbox: FindPort,
+        pinned: HostKeys | None,
+    ) -> None:
+        self._logins = ssh_logins(settings)
+        self._setting = "SSH_SECRET_ARN" if settings.ssh_secret_arn else "SSH_PRIVATE_KEY"
+        self._host_keys = host_keys
+        self._keepalive_s = keepalive_s
+        self._find_sandbox = find_sandbox
+        self._pinned = pinned
+        self._sandboxes = WeakKeyDictionary[Connection, int]()
+
+    async def open(self, target: Target, deadline: Deadline) -> Connection:
+        """Connect to a host; a login that is refused is read anew, once."""
+        port = await self._find_sandbox(target.host)
+        if port is not None:
+            return await self._enter_sandbox(target, port, deadline)
+        # Secrets Manager may be slow; whoever gives it up leaves nothing undone.
+        in_thread = partial(to_thread.run_sync, abandon_on_cancel=True)
+        try:
+            login = await in_thread(self._logins.read)
+        except SecretUnreadable as error:
+            raise SshSecretUnreadable(str(error)) from error
+        try:
+            return await self._log_in(target, login, deadline)
+        except AuthenticationFailed:
+            renewed = await in_thread(self._logins.read_anew, login)
+            if renewed is None:
+                raise
+        # The refusal came before any command: nothing is sent twice.
+        return await self._log_in(target, renewed, deadline)
+
+    async def is_meant(self, connection: Connection) -> bool:
+        """Tell whether a connection leads where its host is by now."""
+        port = self._sandboxes.get(connection)
+        return port is None or await self._find_sandbox(connection.target.host) == port
+
+    async def _log_in(self, target: Target, login: SshLogin, deadline: Deadline) -> Connection:
+        credentials = Credentials(
+            user=login.username,
+            password=login.password.get_secret_value(),
+            private_key=login.private_key.get_secret_value(),
+            setting=self._setting,
+        )
+        security = Security(credentials, self._host_keys)
+        return await connect(target, security, deadline=deadline, keepalive_s=self._keepalive_s)
+
+    async def _enter_sandbox(self, target: Target, port: int, deadline: Deadline) -> Connection:
+        security = Security(Credentials(), self._pinned)
+        connection = await connect(
+            *(replace(target, port=port), security),
+            deadline=deadline,
+            keepalive_s=self._keepalive_s,
+        )
+        connection.target = target  # by which the pool knows it
+        self._sandboxes[connection] = port
+        return connection
