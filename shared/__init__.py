@@ -1,1 +1,1 @@
-"""The small layer that every handler shares: auth, command rendering, execution."""
+"""What the handlers share, on Lambda their layer; docs/architecture.md has each room of it."""

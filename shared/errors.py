@@ -290,9 +290,7 @@ class StreamUnavailable(ServiceError):
     example = "Events are not streamed here: leave out `Accept: text/event-stream` and use wait="
 
     def __init__(self) -> None:
-        super().__init__(
-            "Events are not streamed here: leave out `Accept: text/event-stream` and use wait="
-        )
+        super().__init__(self.example)
 
 
 class CallEnded(ServiceError):
@@ -432,9 +430,7 @@ class HostUnverified(ServiceError):
     usual_retry_after_s = 5.0
 
     def __init__(self) -> None:
-        super().__init__(
-            "Refused for now: it is not known yet whether another enterprise has the same PBX"
-        )
+        super().__init__(self.example)
 
 
 class InternalError(ServiceError):

@@ -195,7 +195,7 @@ MEASURED: Mapping[Metric | Measure, Family] = {
         "host_keys_changed_total",
         "counter",
         "Connections refused for another host key.",
-        "any: a reinstalled PBX, or somebody between; `./asterisk.sh hostkeys`",
+        "any: a reinstalled PBX, or somebody between; `./asterisk.sh host-keys`",
     ),
     "ChannelsUnaskable": Family(
         "channels_unaskable_total",

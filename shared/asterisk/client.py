@@ -121,7 +121,7 @@ def _is_context(name: str) -> bool:
 
 
 async def load_technologies(console: Console, deadline: Deadline) -> frozenset[Technology]:
-    """Tell which of SIP and PJSIP this Asterisk speaks. Raises NotExecuted."""
+    """Tell which of our channel drivers this Asterisk has. Raises NotExecuted."""
     return parse_technologies(await read(console, SHOW_CHANNEL_TYPES, deadline))
 
 

@@ -13,8 +13,8 @@ class Uptime:
     """How long one Asterisk runs: learnt from what no caller has words in, then foretold.
 
     A number that a caller chooses is listed as it is, newlines included, and may so have the very
-    line by which Asterisk tells its uptime, but for the number of seconds. `is_younger`
-    tells that it turned out to have begun later than was known: it may be another Asterisk.
+    line by which Asterisk tells its uptime, but for the number of seconds. `is_younger` tells that
+    it turned out to have begun later than was known: it may be another Asterisk.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:

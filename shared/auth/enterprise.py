@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from shared.auth.caller import Caller, Learn
 from shared.auth.cursors import Listing, Seal
-from shared.auth.strangers import check_length, log_wrong_secret
+from shared.auth.strangers import check_length, log_ambiguous_secret, log_wrong_secret
 from shared.errors import (
     ExtensionNotOwned,
     HostUnverified,
@@ -20,7 +20,7 @@ from shared.errors import (
 from shared.settings import Rate, Settings
 from shared.store.database import Door
 from shared.store.sqlstates import TextRefused
-from shared.telemetry import LOG, note_enterprise
+from shared.telemetry import note_enterprise
 
 Reading: TypeAlias = Literal["reads", "pbx_reads"]
 """What a request reads, the database or the PBX: by that its limit, `RATE_LIMIT_...`, is called."""
@@ -141,7 +141,7 @@ async def identify(
             quota=quota,
         )
     if told["verdict"] == "ambiguous":
-        LOG.warning("❌ Отказ (%s)", told["verdict"])
+        log_ambiguous_secret()
     if told["verdict"] == "unauthorized" or told.get("tightest") == "address":
         log_wrong_secret(caller.address)
     if told["verdict"] == "limited":

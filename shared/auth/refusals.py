@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared.auth.strangers import log_ambiguous_secret
 from shared.errors import (
     CallEnded,
     DestinationDenied,
@@ -21,7 +22,6 @@ from shared.errors import (
     TooManyOpen,
 )
 from shared.settings import Rate, Settings
-from shared.telemetry import LOG
 
 
 def is_unverified(row: dict[str, Any]) -> bool:
@@ -70,11 +70,7 @@ def refusal_of(
                 " try again once one has ended"
             )
         case "ambiguous":
-            LOG.warning(
-                "⚠️ Отказ: clientId относится не к одному предприятию с номером, или его number "
-                "отличается от другого лишь пробелами; проверьте secret и number в таблице "
-                "enterprises"
-            )
+            log_ambiguous_secret()
     forbidden = {
         "dialling-stopped": DiallingStopped("Dialling is stopped for this enterprise"),
         "destination-denied": DestinationDenied(f"Calls to {row['refused']} are not allowed"),

@@ -31,6 +31,14 @@ def log_wrong_secret(address: str | None, why: str = "", *, what: str = "clientI
         LOG.warning("❌ Неверный %s с адреса %s%s%s", what, address, why, more)
 
 
+def log_ambiguous_secret() -> None:
+    """Log that a right secret is nobody's, since it does not name one enterprise alone."""
+    LOG.warning(
+        "⚠️ Отказ: clientId относится не к одному предприятию с номером, или его number отличается "
+        "от другого лишь пробелами; проверьте secret и number в таблице enterprises"
+    )
+
+
 def check_length(secret: str, settings: Settings, address: str | None) -> None:
     """Refuse a secret that could be guessed, as a wrong one is; a blank one has no character.
 

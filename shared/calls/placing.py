@@ -105,8 +105,8 @@ class Placing:
 
         The claim is written before anything is sent, and only settling lifts it. Once Asterisk has
         accepted the call the answer is its success, whatever happens to the bookkeeping: where a
-        process lives on, that follows the answer. `field` is
-        what the request calls the extension that rings first.
+        process lives on, that follows the answer. `field` is what the request calls the extension
+        that rings first.
 
         Raises:
             ServiceError: any of the tree; `dialled` is true to what was sent.

@@ -47,10 +47,7 @@ class Counted:
 
 
 class Counting:
-    """Asks each host that this process follows, or was the last one to follow.
-
-    `clock` counts seconds and only goes forward.
-    """
+    """Asks each host that this process follows, or was the last one to follow."""
 
     def __init__(self, database: Database, pbx: Pbx, pace: Pace) -> None:
         self._database = database

@@ -66,8 +66,8 @@ class Look:
                 call.root,
                 call.progress,
                 listing,
-                at_s=gone.get(call.call_id, at_s)
-                + ahead_s,  # what is gone left when it was seen to
+                # What is gone left when that was seen.
+                at_s=gone.get(call.call_id, at_s) + ahead_s,
             )
             for call in calls
             if call.root is not None and call.phase != "ended"

@@ -95,7 +95,7 @@ class Cursor:
             (length, checksum),
             None if before is None else (before[0], before[1], before[2]),
             tuple((first, last) for first, last in islands),
-            frozenset(end - before for before in told),
+            frozenset(end - back for back in told),
             zone_s,
         )
 

@@ -1,4 +1,4 @@
-"""One request at the edge: its id, its limits, its deadline; where a call is told."""
+"""One request at the edge: its id, its client, its limits, its deadline."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from datetime import UTC
 from uuid import UUID
 
 from shared.asterisk.models import Phone
@@ -93,7 +92,7 @@ def _line(note: Note) -> str:
         note.address and f"from {note.address}",
     ]
     parts = [
-        f"{note.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        times.shown(note.at),
         note.enterprise or "-",
         _what(note),
         f"by {note.done_by} {', '.join(filter(None, who))}".rstrip(),

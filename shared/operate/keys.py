@@ -143,16 +143,15 @@ def _described(key: dict[str, Any]) -> str:
     which = "the table's own" if key["of_table"] else f"{key['fingerprint']}, made {_day(key)}"
     if key["until"] is None:
         return f"{key['name']}: {which}, without an end"
-    return (
-        f"{key['name']}: {which}, {'ENDED' if key['has_ended'] else 'until'} {_shown(key['until'])}"
-    )
+    word = "ENDED" if key["has_ended"] else "until"
+    return f"{key['name']}: {which}, {word} {times.shown(key['until'])}"
 
 
 def _add(
     execute: Execute, doer: Doer, row: dict[str, Any], name: str | None, until: datetime | None
 ) -> Iterator[str]:
     if until is not None and until <= datetime.now(UTC):
-        raise OperatorError(f"--until {_shown(until)} is over")
+        raise OperatorError(f"--until {times.shown(until)} is over")
     names = {key["name"] for key in _known(execute, row["number"])}
     if name in names:
         raise OperatorError(f"Enterprise {row['number']} has a secret of the name {name} already")
@@ -160,7 +159,7 @@ def _add(
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     execute(_ADD, digest=digest, number=row["number_there"], name=name, until=until)
-    end = f"until {_shown(until)}" if until else "without an end"
+    end = f"until {times.shown(until)}" if until else "without an end"
     note(execute, doer, "keys", f"{name} {digest[:_FINGERPRINT]}: {end}", enterprise=row["number"])
     yield f"{name}: {digest[:_FINGERPRINT]}, {end}. The secret, shown this once:"
     yield secret
@@ -170,7 +169,7 @@ def _end(
     execute: Execute, doer: Doer, number: str, wanted: str, at: datetime | None
 ) -> Iterator[str]:
     if at is not None and at < datetime.now(UTC):
-        raise OperatorError(f"--at {_shown(at)} is over")
+        raise OperatorError(f"--at {times.shown(at)} is over")
     keys = _known(execute, number)
     named = [key for key in keys if key["name"] == wanted]
     found = named or [key for key in keys if key["fingerprint"] == wanted and not key["of_table"]]
@@ -188,17 +187,13 @@ def _end(
     if not rows:
         raise OperatorError(f"Enterprise {number} has no secret in its table")
     name = found[0]["name"] if found else _FIRST
-    told = f"{name}: {'ends' if at else 'ENDED'} {_shown(rows[0]['until'])}"
+    told = f"{name}: {'ends' if at else 'ENDED'} {times.shown(rows[0]['until'])}"
     note(execute, doer, "keys", told, enterprise=number)
     yield told
 
 
 def _day(key: dict[str, Any]) -> str:
     return f"{key['created_at']:%Y-%m-%d}"
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def parse_name(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from datetime import UTC
 from typing import Any
 
 from shared.numbering import spellings
+from shared.operate import times
 from shared.operate.audit import phone
 from shared.operate.command import Add, Execute, OperatorError, note, operator
 from shared.settings import Settings
@@ -132,8 +132,8 @@ def _forget(execute: Execute, numbers: list[str]) -> Iterator[str]:
     if row["asked_until"]:
         raise OperatorError(
             "Calls with this number may be asked for again, by their Idempotency-Key, until"
-            f" {row['asked_until'].astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, and would ring once"
-            " more; nothing was forgotten, run this again then"
+            f" {times.shown(row['asked_until'])}, and would ring once more; nothing was forgotten,"
+            " run this again then"
         )
     given: dict[str, Any] = {"numbers": numbers}
     # A rule or a name may have it among other words; a + may be before it.

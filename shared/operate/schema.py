@@ -25,7 +25,7 @@ def add_commands(add: Add) -> None:
         "--sweep", action="store_true", help="then do what sweep does, as each start has it"
     )
     add("renew-cursor-key", _renew_cursor_key, "end every cursor that was given out")
-    add("sweep", _sweep, "remove claims, rate limits and views that expired over a day ago")
+    add("sweep", _sweep, "remove what has expired, but for calls, events and the audit")
 
 
 def _table(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Moments, as an operator writes them."""
+"""Moments, as an operator writes and reads them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def since(text: str) -> datetime:
 def until(text: str) -> datetime:
     """Read a moment at which something ends."""
     return _read(text, UNTIL, timedelta(days=1))
+
+
+def shown(moment: datetime) -> str:
+    """Write a moment."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _read(text: str, rule: str, into_day: timedelta) -> datetime:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -186,19 +185,15 @@ def _described(webhook: Webhook) -> Iterator[str]:
     )
     yield f"  sends {filters or 'all'}; event {webhook.after} of {webhook.newest} was accepted"
     if webhook.disabled_at is not None:
-        yield f"  OFF since {_moment(webhook.disabled_at)}: {webhook.disabled_why}"
+        yield f"  OFF since {times.shown(webhook.disabled_at)}: {webhook.disabled_why}"
     elif webhook.next_attempt_at is not None:
-        again = _moment(webhook.next_attempt_at)
+        again = times.shown(webhook.next_attempt_at)
         yield f"  FAILS: {webhook.failures} times in a row, again {again}"
     if webhook.previous_until is not None:
-        yield f"  the secret before signs, too, until {_moment(webhook.previous_until)}"
+        yield f"  the secret before signs, too, until {times.shown(webhook.previous_until)}"
 
 
 def _line(one: Delivery) -> str:
     became = one.error if one.status is None else f"HTTP {one.status}"
     event = "" if one.seq is None else f" event {one.seq}"
-    return f"{_moment(one.at)} | {one.type}{event} {one.message} | {became}, {one.took_ms} ms"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{times.shown(one.at)} | {one.type}{event} {one.message} | {became}, {one.took_ms} ms"

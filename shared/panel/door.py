@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.auth.strangers import log_wrong_secret
 from shared.errors import DatabaseUnavailable, ServiceError
 from shared.http.addresses import limited_as
 from shared.http.language import Language, language_of
@@ -24,7 +25,7 @@ from shared.panel.refusals import Refused, tell
 from shared.panel.rendering import render
 from shared.panel.saying import Say, say_in
 from shared.panel.sessions import COOKIE, SESSION_S, Session, the_sessions
-from shared.panel.strangers import log_wrong_token, take_token
+from shared.panel.strangers import take_token
 from shared.settings import the_settings
 from shared.store.database import the_database
 from shared.store.sqlstates import TextRefused
@@ -240,7 +241,7 @@ async def log_in(visit: VisitOf) -> Response:
 
 
 async def _refuse(visit: Visit) -> Response:
-    log_wrong_token(visit.address)
+    log_wrong_secret(visit.address, what="ADMIN_TOKEN")
     try:
         wait_s = await take_token(the_database(), the_settings(), visit.address)
     except DatabaseUnavailable as error:  # it cannot be counted, so it is not answered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from shared.http.language import Language
+from shared.operate import times
 from shared.panel.language import duration, translate_to
 from shared.panel.saying import say_in
 from shared.telemetry import printable
@@ -24,10 +24,6 @@ def _finalized(value: object) -> object:
     return value
 
 
-def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=True,
@@ -36,7 +32,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.filters["moment"] = _moment
+_ENVIRONMENT.filters["moment"] = times.shown
 
 
 def render(template: str, language: Language, **values: object) -> str:

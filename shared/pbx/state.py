@@ -62,10 +62,10 @@ class HostState:
 
     `transport` is None while it is not connected, `why` that one, `retry_s` in how many seconds the
     quickest one is tried again. `version` is Asterisk's, where the transport tells it.
-    `latencies_ms` are those of the last exchanges, the newest last. `breaker` is the
-    failure for which connecting is not tried just now, `last_error` the last of an exchange, or of
-    connecting. `host_key` is the fingerprint of the key that the host has shown. `reach` is None
-    before anything was asked, `live` before its channels were.
+    `latencies_ms` are those of the last exchanges, the newest last. `breaker` is the failure for
+    which connecting is not tried just now, `last_error` the last of an exchange, or of connecting.
+    `host_key` is the fingerprint of the key that the host has shown. `reach` is None before
+    anything was asked, `live` before its channels were.
     """
 
     transport: str | None

@@ -68,8 +68,8 @@ class Call:
     """One call or monitoring; all moments are aware datetimes.
 
     `code` rings first; `to` is whom it is connected with, or the tapped extension. `cut_at` is when
-    the service ended it because it had lasted too long. `cdr` tells
-    whether the PBX's own record confirms the end; `sandbox` that a stand-in had it.
+    the service ended it because it had lasted too long. `cdr` tells whether the PBX's own record
+    confirms the end; `sandbox` that a stand-in had it.
     """
 
     call_id: UUID

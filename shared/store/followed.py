@@ -48,12 +48,11 @@ class Change(TypedDict, total=False):
 class FollowedCall:
     """A call whose end is not confirmed yet.
 
-    `agent` and `customer` are what was told of them so far, `talked` whether they were told to.
-
     `root` is None where it could not be told from other programs' (`candidates`), or was over
     before anybody could look. `ended_s` is how long ago it ended, None while it has not; `cut_s`
-    how long ago it was first hung up for lasting too long. `settled`: whoever placed it has told
-    what became of that. `taken` are the names of others' roots, none of which is its own.
+    how long ago it was first hung up for lasting too long. `agent` and `customer` are what was told
+    of them so far; `talked`: it was told that they talk. `settled`: whoever placed it has told what
+    became of that. `taken` are the names of others' roots, none of which is its own.
     """
 
     call_id: UUID

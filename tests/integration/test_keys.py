@@ -180,10 +180,14 @@ async def test_a_secret_that_left_the_table_is_nobodys(service: Service, operate
 
 
 async def test_a_secret_of_two_enterprises_is_nobodys(service: Service, operate: Operate) -> None:
-    """Wherever it stands: a further one of one, the table's own of another."""
+    """Wherever it stands: a further one of one, the table's own of another.
+
+    Whoever calls and whoever reads cost the log the same line, which says what to look at.
+    """
     secret = await add(operate)
     service.postgres.seed_enterprise("0368", "july", "192.0.2.1", secret)
     assert await status(service, secret) == (401, 401)
+    assert service.log().count("проверьте secret и number в таблице enterprises") == 2
     service.postgres.execute("UPDATE enterprises SET secret = 'x' WHERE number = '0368'")
     service.postgres.execute(
         "INSERT INTO callapi.keys (digest, number, name) SELECT digest, '0368', 'stolen'"

@@ -40,7 +40,7 @@ _MOST_WITNESSES = 1000
 
 
 class Offsets(NamedTuple):
-    """How far the clock was ahead of UTC, in seconds, as a row's channel began, and at its end."""
+    """How far the clock was ahead of UTC, in seconds, at a row's begin, its answer and its end."""
 
     start_s: int
     answer_s: int
