@@ -62,6 +62,7 @@ class Call:
             agent's phone, the root and `;1` of the customer's, `;2` of that and his phone.
         dialled: Set once the agent has answered or will not.
         ending: Whether its channels are hanging up already.
+        parts: What its task waits for, of which one may end it.
     """
 
     root: Channel
@@ -71,6 +72,16 @@ class Call:
     dialled: asyncio.Event = field(default_factory=asyncio.Event)
     ending: bool = False
     task: "asyncio.Task[None] | None" = None
+    parts: "list[asyncio.Task[Link]]" = field(default_factory=list)
+
+    def cut_short(self) -> None:
+        """Cancel its task and each part at once: through the task a part would learn a turn later.
+
+        One whose time has just come would take that turn, and change what is being torn down.
+        """
+        for task in (*self.parts, self.task):
+            if task is not None:
+                task.cancel()
 
     def link_of(self, channel: Channel) -> Link | None:
         """The link that a channel is part of."""

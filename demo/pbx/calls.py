@@ -122,8 +122,7 @@ class Exchange:
         for call in list(self.calls):
             call.records.lose()
             call.ending = True
-            if call.task:
-                call.task.cancel()
+            call.cut_short()
 
     async def aclose(self) -> None:
         """End every call and wait until each is gone."""
@@ -147,8 +146,8 @@ class Exchange:
             call.ending = True
             if call.links.index(cause) <= call.links.index(call.own):
                 call.records.gives_up(call.root)
+            call.cut_short()
             self._start(call, self._end_from(call, cause, left))
-            left.cancel()
 
     async def _end_from(self, call: Call, cause: Link, left: asyncio.Task[None]) -> None:
         await asyncio.wait([left])

@@ -5,7 +5,8 @@ Timings and channel states follow recordings of Asterisk 11, 13 and 16 (chan_sip
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from demo.pbx.call import Answered, Call, Link, LocalAddress, parse_local
@@ -64,7 +65,8 @@ class Course:
         record = self.call.records.begin(root, source=self._source(agent, address.exten))
         self.call.records.answered(record)
         self.call.dialled.set()
-        return await first_of(self._run_app(address, agent, record), self._talk(address, agent))
+        run = partial(self._run_app, address, agent, record)
+        return await self._first_of(run, partial(self._talk, address, agent))
 
     async def _talk(self, address: LocalAddress, agent: Answered) -> Link:
         """Let the agent's phone send sound and hang up when it does; the link that it is in."""
@@ -76,11 +78,31 @@ class Course:
         self.call.records.gives_up(self.call.root)
         return self.call.links[0]
 
+    async def _first_of(self, *works: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
+        """Run all until one has ended; what it says, while the others are cut short."""
+
+        async def run(work: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
+            link = await work()
+            for part in parts:  # in this turn: none takes one step more
+                if part is not asyncio.current_task():
+                    part.cancel()
+            return link
+
+        self.call.parts = parts = [asyncio.create_task(run(work)) for work in works]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            return next(part.result() for part in parts if part.done() and not part.cancelled())
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
     async def live_on(self) -> None:
         """Run the dialplan for a phone that was sent there; its call ends with it."""
         (link,) = self.call.links
-        behaviour = self._behave(self.call.root, link, link.phone or Phone(), link.rung_at)
-        await first_of(self._dial_again(link), behaviour)
+        phone = link.phone or Phone()
+        behave = partial(self._behave, self.call.root, link, phone, link.rung_at)
+        await self._first_of(partial(self._dial_again, link), behave)
         self.call.ending = True
         await self.exchange.tear_down(self.call, link)
 
@@ -298,15 +320,3 @@ class Course:
                     outer.caller = leg.exten
         await self.clock.sleep(min(phone.rings_s, limit_s) - self.clock.since(start))
         return phone.ending if phone.rings_s < limit_s else Ending.SILENCE
-
-
-async def first_of(*works: Coroutine[Any, Any, Link]) -> Link:
-    """Run all until one has ended; what it says, while the others are cut short."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return next(task.result() for task in tasks if task.done())
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

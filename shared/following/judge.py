@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from shared.asterisk.cdr.book import Book
-from shared.asterisk.cdr.outcome import Confirmed, agent_gave_up, confirm, find_root
+from shared.asterisk.cdr.outcome import Confirmed, agent_gave_up, confirm, find_roots
 from shared.asterisk.drivers import extension_spied
 from shared.asterisk.listing import Listing
 from shared.asterisk.models import CdrState, Channel, Progress, Reason, Root
@@ -163,15 +163,19 @@ def _resolved(call: FollowedCall, look: Look) -> Iterator[Change]:
 
 
 def _found(call: FollowedCall, look: Look, pace: Pace) -> Iterator[Change]:
-    """Tell of a call without a root what the records do, once its extension calls nobody."""
+    """Tell of a call without a root what the records do, once its extension calls nobody.
+
+    Where several roots may be its own nobody can tell how it ended, and `failed` would be a guess.
+    """
     if any(_is_calling(channel, call) for channel in look.channels):
         return
     placed_at = look.now - timedelta(seconds=call.age_s)
     begun = placed_at - _CLOCKS_APART, placed_at + _CLOCKS_APART
-    found = find_root(look.records, call.code, begun=begun, known=look.roots)
+    found = find_roots(look.records, call.code, begun=begun, known=look.roots | call.taken)
     is_late = call.age_s >= pace.cdr_wait_s
     is_settled = call.phase != "unknown"  # or it may not have been sent at all
-    root = found and Root(*found, call.kind, call.code, call.to)
+    its_own = next(iter(found.items())) if len(found) == 1 else None
+    root = its_own and Root(*its_own, call.kind, call.code, call.to)
     confirmed = root and _confirmed(call, root, look, call.progress, complete=is_late)
     if root and confirmed:
         yield Change(call_id=call.call_id, root_channel=root.channel, root_uniqueid=root.uniqueid)

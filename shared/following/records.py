@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from shared.asterisk import client
 from shared.asterisk.cdr.book import Book
@@ -18,13 +19,15 @@ from shared.asterisk.cdr.rows import Record, lines_of
 from shared.asterisk.cdr.zones import Clock, Witness, has_births, zone_of_writing
 from shared.asterisk.models import CdrMode, CdrState
 from shared.deadline import Deadline
-from shared.errors import CdrUnreadable
+from shared.errors import CdrUnreadable, PbxError
 from shared.following.pace import Pace
 from shared.pbx.hosts import Pbx
 from shared.settings import Settings
 from shared.telemetry import LOG, count, of_pbx
 
 _READ_TIMEOUT_S = 5.0
+# A look begins no other reading after that: it is not to outlast the lease.
+_CATCH_UP_S = 1.5
 # Some 700 rows, 100 calls: as far back as a tracker that replaces another may have to look.
 _TAIL_BYTES = 256 * 1024
 _MOST_BYTES = 512 * 1024
@@ -43,20 +46,27 @@ class Records:
         self._host = host
         self._path = settings.cdr_file
         self._mode_s = pace.cdr_mode_s
-        self._offset: int | None = None
+        self._offset = -_TAIL_BYTES  # from the file's end, as long as nothing was read
+        self._is_behind = False
         self._mode_until = 0.0
         self._is_told = False
         self._zone_s: int | None = None
         self._witnesses: Mapping[str, Witness] = {}
-        self.state: CdrState = "pending"
+        self._state: CdrState = "pending"
         self.seen = Book()
         self._kept: deque[tuple[int, tuple[Record, ...]]] = deque()
         self._kept_bytes = 0
 
+    @property
+    def state(self) -> CdrState:
+        """What a row that is missing means; while not all was read, it may yet come."""
+        return "pending" if self._is_behind and self._state == "none" else self._state
+
     async def read_on(self) -> bool:
         """Read what was written since: whether there was a record; `seen` has it.
 
-        `state` says what a row that is missing means.
+        A host may be followed for days in which no record is waited for: what it has written
+        meanwhile is more than a reading takes, and the record that is waited for stands at its end.
 
         Raises:
             PbxError: the host cannot be asked; what was read stays.
@@ -65,32 +75,37 @@ class Records:
             mode = await self._pbx.ask(
                 self._host, client.load_cdr_mode, Deadline.after(_READ_TIMEOUT_S), turn="look"
             )
-            self.state = _STATES[mode]
+            self._state = _STATES[mode]
             self._mode_until = time.monotonic() + self._mode_s
-        if self.state == "off":
+        if self._state == "off":
             return False
+        enough = Deadline.after(_CATCH_UP_S)
         try:
-            return await self._read()
+            is_news = await self._read()
+            with suppress(PbxError):  # what was read is news: the next look reads on
+                while self._is_behind and enough.remaining_s():
+                    is_news |= await self._read()
         except CdrUnreadable as error:
             LOG.warning("⚠️ CDR на %s не читается: %s", self._host, error, extra=of_pbx(self._host))
-            self.state = "unreadable"
+            self._state = "unreadable"
             self._mode_until = time.monotonic() + self._mode_s
             return False
+        return is_news
 
     async def _read(self) -> bool:
-        offset, length = self._offset, _MOST_BYTES
-        if offset is None:
-            offset, length = -_TAIL_BYTES, _TAIL_BYTES
-        deadline = Deadline.after(_READ_TIMEOUT_S)
+        """Read one part; of what is more than is kept the last alone."""
+        offset, deadline = self._offset, Deadline.after(_READ_TIMEOUT_S)
         piece = await self._pbx.read_file(
-            self._host, self._path, offset, length, deadline, turn="look"
+            self._host, self._path, offset, _MOST_BYTES, deadline, turn="look"
         )
-        is_cut = offset < 0 and piece.size > _TAIL_BYTES
-        if offset < 0:
-            offset = max(0, piece.size - _TAIL_BYTES)
-        elif piece.size < offset:  # another file has this name now
+        if piece.size < offset:  # another file has this name now
             self._offset = 0
             return await self._read()
+        if offset >= 0 and piece.size - offset > _KEPT_BYTES:
+            self._offset = -_KEPT_BYTES
+            return await self._read()
+        is_cut, offset = offset < 0 < piece.offset, piece.offset
+        self._is_behind = offset + len(piece.data) < piece.size
         # Not on the loop: what was written meanwhile may take seconds.
         part = await asyncio.to_thread(read_part, piece.data, offset if is_cut else 0)
         # What fills a whole reading is no line: without its end it would be read again for ever.
@@ -100,7 +115,7 @@ class Records:
         is_last = self._offset == piece.size
         self._note_zone(part.rows, piece.written_s if is_last else None)
         if part.rows:
-            if self.state == "unreadable":
+            if self._state == "unreadable":
                 self._mode_until = 0.0
             await asyncio.to_thread(self._keep, part.settled, part.rows)
         elif part.skipped and not self.seen:

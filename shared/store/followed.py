@@ -52,7 +52,7 @@ class FollowedCall:
     before anybody could look. `ended_s` is how long ago it ended, None while it has not; `cut_s`
     how long ago it was first hung up for lasting too long. `agent` and `customer` are what was told
     of them so far; `talked`: it was told that they talk. `settled`: whoever placed it has told what
-    became of that.
+    became of that. `taken` are the names of others' roots, none of which is its own.
     """
 
     call_id: UUID
@@ -72,6 +72,7 @@ class FollowedCall:
     customer: Side = field(default_factory=Side)
     talked: bool = False
     settled: bool = True
+    taken: frozenset[str] = frozenset()
 
     def after(self, seconds: float) -> FollowedCall:
         """Make it so much older."""
@@ -195,5 +196,7 @@ def _call(row: dict[str, Any]) -> FollowedCall:
         agent=Side(**row["agent"]),
         customer=Side(**row["customer"]),
         talked=row["talked"],
-        settled=row.get("settled", True),  # the function of the release before tells nothing
+        # The function of the release before tells nothing of these.
+        settled=row.get("settled", True),
+        taken=frozenset(row.get("taken") or ()),
     )

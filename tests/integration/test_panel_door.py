@@ -112,10 +112,11 @@ async def test_cookie_of_https_is_sent_by_https_alone(
 
 async def test_cookie_works_on_this_machine_without_tls(http: httpx.AsyncClient) -> None:
     """A browser trusts the way to localhost, and says so; no cookie there needs https."""
-    headers = {"Origin": "null", "Sec-Fetch-Site": "same-origin", "Host": "127.0.0.1:8018"}
-    answer = await log_in(http, **headers)
-    assert answer.status_code == 303
-    assert "secure" not in answer.headers["set-cookie"].lower()
+    for host in ("127.0.0.1:8018", "localhost", "[::1]:8018"):
+        headers = {"Origin": "null", "Sec-Fetch-Site": "same-origin", "Host": host}
+        answer = await log_in(http, **headers)
+        assert answer.status_code == 303
+        assert "secure" not in answer.headers["set-cookie"].lower()
 
 
 async def test_wrong_token_opens_nothing_and_is_told_once(
@@ -196,6 +197,8 @@ async def test_log_out_ends_the_browsers_session(visitor: Visitor) -> None:
         {"Origin": "null"},
         {"Origin": "https://evil.example"},
         {"Origin": "http://service.evil.example"},
+        {"Origin": "http://["},  # of which urllib says that it is no URL
+        {"Origin": "http://service]", "Sec-Fetch-Site": "same-origin"},
         {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"},
         {"Origin": ORIGIN, "Sec-Fetch-Site": "same-site"},
         {"Origin": "null", "Sec-Fetch-Site": "cross-site"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.followed import follow, place
+from shared.asterisk import originating
+from shared.asterisk.models import Channel
+from tests.integration.followed import BUSY, follow, place
 from tests.integration.service import OTHER_PHONE, PHONE, Service, Services, make_pbx, until
 
 pytestmark = pytest.mark.anyio
@@ -89,14 +91,27 @@ async def test_exec_alone_never_opens_the_socket(start: Services) -> None:
     assert row["root_channel"] in service.pbx.channels
 
 
-async def test_exec_finds_in_the_records_what_it_could_not_see(start: Services) -> None:
-    """An extension that is busy at once is gone between two commands: the records tell its end."""
+async def test_exec_finds_in_the_records_what_it_could_not_see(
+    start: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An extension that is busy at once is gone between two commands: the records tell its end.
+
+    So they do of each that follows: the one before, of which they tell as well, is another's.
+    """
+
+    def gone(*_: object) -> tuple[Channel, ...]:
+        return ()
+
+    monkeypatch.setattr(originating, "roots_of", gone)
     service = await follow(start, 0.001, ASTERISK_TRANSPORT="exec")
-    call_id = await place(service, "155", PHONE)
-    await until(lambda: service.row(call_id)["phase"] == "ended")
-    row = service.row(call_id)
-    assert (row["reason"], row["cdr"]) == ("agent_busy", "confirmed")
-    assert row["root_channel"].startswith("Local/155@inoffice-")
+    roots = set()
+    for phone in (PHONE, OTHER_PHONE, BUSY):
+        call_id = await place(service, "155", phone)
+        await until(lambda: service.row(call_id)["phase"] == "ended")  # noqa: B023 - awaited here
+        row = service.row(call_id)
+        assert (row["reason"], row["cdr"]) == ("agent_busy", "confirmed")
+        roots.add(row["root_channel"])
+    assert len(roots) == len(service.originates("LOCAL/155@")) == 3
 
 
 async def test_exec_may_go_through_sudo(start: Services) -> None:

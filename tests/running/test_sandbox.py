@@ -34,6 +34,11 @@ class Site:
         """Run the command; its exit status and what it says."""
         return self.script("sandbox", *arguments)
 
+    def start(self, number: str) -> None:
+        """Start an enterprise's sandbox; if it does not start, the test says why."""
+        status, said = self.sandbox(number)
+        assert status == 0, said
+
     def ask(self, path: str, secret: str = ONE, method: str = "GET", **more: Any) -> httpx.Response:
         """Ask the API."""
         headers = {"Authorization": f"Bearer {secret}"} | more.pop("headers", {})
@@ -127,7 +132,7 @@ def test_every_answer_of_a_sandbox_says_so(site: Site) -> None:
 def test_a_sandbox_is_started_once_and_the_same_again(site: Site) -> None:
     """A second start starts nothing; stopped or killed it is refused, and comes back as it was."""
     assert site.sandbox("0001", "status") == (3, "Not running.\n")
-    site.sandbox("0001")
+    site.start("0001")
     (before,) = site.rows()
     status, said = site.sandbox("0001")
     assert (status, said.split(",")[0]) == (0, "Already running")
@@ -142,7 +147,7 @@ def test_a_sandbox_is_started_once_and_the_same_again(site: Site) -> None:
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         time.sleep(0.01)
     assert site.sandbox("0001", "status") == (3, "Not running.\n")
-    assert site.sandbox("0001")[0] == 0
+    site.start("0001")
     assert site.rows() == [before]
     assert site.call(phone="+375290000001").status_code == 200
 
@@ -150,7 +155,7 @@ def test_a_sandbox_is_started_once_and_the_same_again(site: Site) -> None:
 def test_two_sandboxes_are_two_hosts(site: Site) -> None:
     """Each has its own ip, port and key; calls of one are not the other's; both are listed."""
     for number in ("0001", "0002"):
-        assert site.sandbox(number)[0] == 0
+        site.start(number)
     one, two = site.rows()
     assert [row["host"] for row in (one, two)] == [HOSTS[ONE], HOSTS[TWO]]
     assert one["port"] != two["port"]
@@ -210,7 +215,7 @@ def test_a_number_that_nobody_has_is_refused(site: Site) -> None:
 
 def test_removed_it_is_a_pbx_again_and_what_was_called_stays_a_sandbox_s(site: Site) -> None:
     """Its ip is asked on SSH_PORT from then on; the calls of before say what they were."""
-    site.sandbox("0001")
+    site.start("0001")
     call = site.call().json()["call_id"]
     status, said = site.sandbox("0001", "remove")
     assert status == 0, said
@@ -232,7 +237,7 @@ def test_removed_it_is_a_pbx_again_and_what_was_called_stays_a_sandbox_s(site: S
 
 def test_removed_elsewhere_it_is_asked_nothing_more(site: Site) -> None:
     """Though it runs on, and is connected: no call is told to be placed which rings nobody."""
-    site.sandbox("0001")
+    site.start("0001")
     assert said_so(site.call())
     note = site.script.folder / ".run" / "sandbox-0001.pid"
     pid = int(note.read_text("ascii"))
@@ -252,7 +257,7 @@ def test_whoever_takes_its_place_is_told_nothing(site: Site) -> None:
     host = "127.0.0.22"
     site.postgres.execute("UPDATE enterprises SET ip = :ip WHERE number = '0002'", ip=host)
     for number in ("0001", "0002"):
-        site.sandbox(number)
+        site.start(number)
     (one, _) = site.rows()
     assert (site.script.folder / ".run" / "sandbox-0001.key").stat().st_mode & 0o077 == 0
     site.postgres.execute(
@@ -265,5 +270,5 @@ def test_whoever_takes_its_place_is_told_nothing(site: Site) -> None:
     assert said_so(refused)
     # Whoever starts it anew says again which key is the right one.
     site.sandbox("0002", "stop")
-    site.sandbox("0002")
+    site.start("0002")
     assert site.call(TWO).status_code == 200

@@ -294,13 +294,20 @@ def test_the_records_of_a_known_call_are_not_another_s() -> None:
     assert changes[0]["root_channel"] == "Local/154@inoffice-0000002c;1"
 
 
+def test_the_records_of_a_call_before_are_not_another_s() -> None:
+    """It is over, and followed no more: whoever redials is told of his own."""
+    again = replace(ROOTLESS, taken=frozenset({ROOT.channel}))
+    changes = told(again, look(again, rows=(*BUSY, *NEXT)))
+    assert changes[0]["root_channel"] == "Local/154@inoffice-0000002c;1"
+
+
 @pytest.mark.parametrize(
     ("rows", "cdr", "reason"),
     [
         ((), "none", "failed"),
         ((), "pending", "unknown"),
         ((), "off", "unknown"),
-        ((*BUSY, *NEXT), "none", "failed"),
+        ((*BUSY, *NEXT), "none", "unknown"),
     ],
 )
 def test_a_call_that_no_record_tells_of_for_certain_ends_after_a_second(

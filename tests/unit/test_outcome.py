@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.asterisk.cdr.book import Book
-from shared.asterisk.cdr.outcome import Confirmed, agent_gave_up, confirm, find_root
+from shared.asterisk.cdr.outcome import Confirmed, agent_gave_up, confirm, find_roots
 from shared.asterisk.cdr.rows import Record
 from shared.asterisk.models import Side
 from tests.unit.cdr_rows import BEGINNING, EPOCH, line, records
@@ -292,7 +292,7 @@ def test_who_waits_for_a_call_goes_through_its_own_rows_alone() -> None:
     book = Closed(records(*ANSWERED, *(line(f"SIP/1-{n}", f"SIP/2-{n}") for n in range(9))))
     assert confirm(book, ROOT, R) == TALKED
     assert agent_gave_up(book, ROOT, R)
-    assert find_root(book, "154", begun=(BEGINNING, BEGINNING)) == (ROOT, R)
+    assert find_roots(book, "154", begun=(BEGINNING, BEGINNING)) == {ROOT: R}
 
 
 def test_as_many_rows_as_a_call_with_sound_ever_left() -> None:

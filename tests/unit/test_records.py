@@ -15,6 +15,7 @@ from shared.asterisk.cdr.files import Part, read_part
 from shared.asterisk.cdr.outcome import confirm
 from shared.asterisk.cdr.rows import Record
 from shared.deadline import Deadline
+from shared.errors import ConnectionLost
 from shared.following import records
 from shared.following.pace import Pace
 from shared.following.records import Records
@@ -59,7 +60,7 @@ async def test_a_line_without_an_end_is_not_read_for_ever(monkeypatch: pytest.Mo
     await read.read_on()
     whole = len(pbx.data)
     pbx.data += b"x" * 2_500
-    for _ in range(4):
+    for _ in range(2):
         await read.read_on()
     pbx.data += b"\n" + line("SIP/151-1").encode()
     await read.read_on()
@@ -182,6 +183,68 @@ async def test_records_that_cannot_be_understood_are_unreadable(text: str) -> No
     assert [record.channel for record in reader.seen] == ["SIP/150-1"]
 
 
+def rows_from(first: int, count: int) -> bytes:
+    """Make rows of so many calls."""
+    return "".join(line(f"SIP/150-{n}", at=n) for n in range(first, first + count)).encode()
+
+
+async def test_a_record_behind_days_of_others_is_found_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where calls elsewhere alone were followed: what nobody waited for is no more than is kept."""
+    monkeypatch.setattr(records, "_MOST_BYTES", 1_000)
+    monkeypatch.setattr(records, "_KEPT_BYTES", 4_000)
+    monkeypatch.setattr(records, "_CATCH_UP_S", 60.0)
+    pbx = Pbx(rows_from(0, 1))
+    reader = reader_of(pbx)
+    await reader.read_on()
+    pbx.data += rows_from(1, 500)
+    pbx.offsets.clear()
+    assert await reader.read_on()
+    assert (reader.seen[-1].channel, reader.state) == ("SIP/150-500", "none")
+    assert len(pbx.offsets) <= 2 + 4_000 // 1_000 + 1
+
+
+async def test_a_missing_record_is_awaited_until_all_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Over a slow link: that there is none is not said while it may stand in what is left."""
+    monkeypatch.setattr(records, "_MOST_BYTES", 1_000)
+    monkeypatch.setattr(records, "_CATCH_UP_S", 0.0)
+    pbx = Pbx(rows_from(0, 1))
+    reader = reader_of(pbx)
+    await reader.read_on()
+    pbx.data += rows_from(1, 20)
+    states = []
+    while len(reader.seen) < 21:
+        assert await reader.read_on()
+        states.append(reader.state)
+    assert states == ["pending"] * (len(states) - 1) + ["none"]
+
+
+async def test_what_was_read_is_news_though_the_host_went_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Amidst a long reading: the next look reads on, and what waits for a record is judged now."""
+    monkeypatch.setattr(records, "_MOST_BYTES", 1_000)
+    monkeypatch.setattr(records, "_CATCH_UP_S", 60.0)
+    pbx = Pbx(rows_from(0, 20))
+    reader = reader_of(pbx)
+    read_file = pbx.read_file
+
+    async def read_once(*args: Any, **asked: Any) -> FileSlice:
+        if pbx.offsets:
+            raise ConnectionLost("Connection lost")
+        return await read_file(*args, **asked)
+
+    monkeypatch.setattr(pbx, "read_file", read_once)
+    assert await reader.read_on()
+    assert reader.state == "pending"
+    monkeypatch.setattr(pbx, "read_file", read_file)
+    assert await reader.read_on()
+    assert (len(reader.seen), reader.state) == (20, "none")
+
+
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the records that books were given, each time."""
@@ -195,11 +258,6 @@ def added(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Book, "add", counted)
     return counts
-
-
-def rows_from(first: int, count: int) -> bytes:
-    """Make rows of so many calls."""
-    return "".join(line(f"SIP/150-{n}", at=n) for n in range(first, first + count)).encode()
 
 
 async def test_reading_on_costs_by_what_is_new_alone(added: list[int]) -> None:

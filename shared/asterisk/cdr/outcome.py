@@ -87,14 +87,14 @@ def confirm(
     return _ended(rows, told, seen)
 
 
-def find_root(
+def find_roots(
     records: Iterable[Record],
     extension: str,
     *,
     begun: tuple[datetime, datetime],
     known: Collection[str] = (),
-) -> tuple[str, str] | None:
-    """Find a call whose root was never seen: the root's name and uniqueid, if only one can be it.
+) -> dict[str, str]:
+    """Find what may be the root of a call of which it was never seen: uniqueids by names.
 
     Its rows began in the time `begun`; `known` are the roots of other calls, and what another
     channel dialled is no root.
@@ -108,7 +108,7 @@ def find_root(
         root = f"{row.channel[:-1]}1"
         if root not in known and root not in book.dialled:
             roots[root] = row.uniqueid if row.channel == root else roots.get(root, row.uniqueid)
-    return next(iter(roots.items())) if len(roots) == 1 else None
+    return roots
 
 
 def agent_gave_up(

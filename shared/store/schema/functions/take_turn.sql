@@ -9,7 +9,8 @@
 -- because it lasts too long; false, that was not sent. "candidates": roots that may be its own, of a
 -- call that nobody has settled; its root, or its phase, settles it. p_reached_s: how long ago the PBX was
 -- looked at, NULL: not yet; what was open then was known to be. "ended" answers the ends that were
--- written now, and those that a record has corrected, as they are told.
+-- written now, and those that a record has corrected, as they are told. "taken" are, of a call whose root
+-- nobody knows, those of others at its extension, up to a minute older: it is none of them.
 CREATE OR REPLACE FUNCTION callapi.take_turn(
   p_host text, p_owner text, p_fence bigint, p_lease_s float8, p_changes jsonb, p_view jsonb,
   p_error_code text, p_reached_s float8)
@@ -125,6 +126,11 @@ BEGIN
            'phase', k.phase, 'reason', k.reason, 'root_channel', k.root_channel,
            'root_uniqueid', k.root_uniqueid, 'candidates', k.candidates, 'legs', k.legs,
            'settled', k.settled_at IS NOT NULL,
+           'taken', CASE WHEN k.root_uniqueid IS NULL AND k.state <> 'placing' THEN (
+             SELECT jsonb_agg(o.root_channel) FROM callapi.calls o
+              WHERE o.host = ANY (callapi.spellings(p_host)) AND o.code = k.code
+                AND o.root_channel IS NOT NULL AND o.call_id <> k.call_id
+                AND o.created_at > k.created_at - interval '1 minute') END,
            'transferred', k.transferred_at IS NOT NULL, 'cdr', k.cdr,
            'age_s', extract(epoch FROM clock_timestamp() - k.created_at),
            'cut_s', extract(epoch FROM clock_timestamp() - k.cut_at),
