@@ -268,14 +268,14 @@ async def _load(enterprise: Enterprise, webhook_id: UUID) -> Webhook:
 
 
 async def _change(
-    enterprise: Enterprise, caller: Caller, webhook_id: WebhookInPath, wanted: Change
+    enterprise: Enterprise, caller: Caller, webhook_id: UUID, wanted: Change
 ) -> WebhookState:
     await _run_change(enterprise, caller, webhook_id, wanted)
     return tell(await _load(enterprise, webhook_id))
 
 
 async def _run_change(
-    enterprise: Enterprise, caller: Caller, webhook_id: WebhookInPath, wanted: Change
+    enterprise: Enterprise, caller: Caller, webhook_id: UUID, wanted: Change
 ) -> None:
     rows = await _run(webhooks.to_change(enterprise.number, webhook_id, *wanted, caller.doer))
     if not rows[0]["found"]:
