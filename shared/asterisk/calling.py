@@ -24,6 +24,7 @@ from shared.asterisk.cdr.whose import (
     phone_of,
 )
 from shared.asterisk.drivers import device_of, is_half
+from shared.asterisk.listing import find_channel
 from shared.asterisk.models import Beginning, Channel, PbxDirection
 
 # A ring group names dozens; what is longer is no dialplan of anybody's.
@@ -54,7 +55,7 @@ class Legs:
         self, root_uniqueid: str, legs: Sequence[Channel], digits: int = EXTENSION_DIGITS
     ) -> None:
         self._digits = digits
-        self.root = next((leg for leg in legs if leg.uniqueid == root_uniqueid), None)
+        self.root = find_channel(root_uniqueid, legs)
         callers = dict[str, tuple[Channel, str]]()
         for leg in legs:
             for word, dialled in _dialled(leg):
@@ -98,7 +99,7 @@ class Legs:
 
 def beginning_of(root_uniqueid: str, legs: Sequence[Channel]) -> Beginning:
     """Tell what a call is known by whose root is not known yet."""
-    root = next((leg for leg in legs if leg.uniqueid == root_uniqueid), None)
+    root = find_channel(root_uniqueid, legs)
     numbers = sorted({number_of(leg.name) for leg in legs[:_MOST_EXTENSIONS]} - {""})
     return Beginning(None if root is None else number_of(root.name), tuple(numbers))
 

@@ -31,6 +31,7 @@ from shared.asterisk.devices import (
     spied_as,
 )
 from shared.asterisk.drivers import DRIVERS, LOCAL, begin_of_next, device_of
+from shared.asterisk.listing import find_channel
 from shared.asterisk.models import (
     CdrMode,
     Channel,
@@ -303,7 +304,7 @@ async def load_agent_phase(console: Console, root: Channel, deadline: Deadline) 
     Local channels out of the call. Then the extension's own channel still names the root.
     """
     channels = await list_channels(console, deadline)
-    now = _find(root.uniqueid, channels)
+    now = find_channel(root.uniqueid, channels)
     if now is not None:
         return _AGENT_PHASES.get(now.state, "accepted")
     extension = root.name.removeprefix("Local/").partition("@")[0]
@@ -315,10 +316,6 @@ async def load_agent_phase(console: Console, root: Channel, deadline: Deadline) 
             if parse_linkedid(text) == root.uniqueid:
                 return "agent_answered"
     return "ended"
-
-
-def _find(uniqueid: str, channels: tuple[Channel, ...]) -> Channel | None:
-    return next((channel for channel in channels if channel.uniqueid == uniqueid), None)
 
 
 async def has_context(console: Console, context: Context, deadline: Deadline) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from shared.asterisk import client
 from shared.asterisk.client import HangupUnacknowledged
 from shared.asterisk.console import Console
+from shared.asterisk.listing import find_channel
 from shared.asterisk.models import Channel, Leg, Root
 from shared.asterisk.parties import customers_among, is_called, is_local
 from shared.asterisk.phases import UP
@@ -103,7 +104,7 @@ class EndingUnanswered(_HangUp):
     async def __call__(self, console: Console, *, deadline: Deadline) -> bool:
         """Hang up; tell whether it is over by our doing. Raises what `Ending` does."""
         channels = await client.list_channels(console, deadline)
-        now = next((c for c in channels if c.uniqueid == self._root.uniqueid), None)
+        now = find_channel(self._root.uniqueid, channels)
         if now is None:
             return self.may_be_sent
         return now.state != UP and await self._request(console, now, deadline)

@@ -7,6 +7,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from shared.asterisk.models import Channel
 
 
+def find_channel(uniqueid: str, channels: Iterable[Channel]) -> Channel | None:
+    """Find the channel of a uniqueid."""
+    return next((channel for channel in channels if channel.uniqueid == uniqueid), None)
+
+
 class Listing:
     """The channels of one look, and whose call each one belongs to.
 

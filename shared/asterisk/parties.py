@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shared.asterisk.drivers import LOCAL, device_of, is_half, other_half
+from shared.asterisk.listing import find_channel
 from shared.asterisk.models import Channel, Leg, Party, Root
 
 _WORDS = re.compile(r"[/@:]")
@@ -89,7 +90,7 @@ class _Tree:
             elif channel.bridge and (leg := self._leg(channel)):
                 self._phones_in.setdefault(channel.bridge, []).append(leg)
         self._sides: dict[str, Party | None] = {other_half(root.channel): "agent"}
-        first = next((c for c in live if c.uniqueid == root.uniqueid), None)
+        first = find_channel(root.uniqueid, live)
         self._is_open = first is None or first.state == "Up"
         self._has_customer = any(
             leg.party == "customer" and leg.up_at is not None for leg in known.values()
@@ -118,7 +119,7 @@ class _Tree:
         if not self._is_open:
             return "agent"  # nobody else is rung before somebody has answered for the agent
         for leg in self._phones_in.get(phone.bridge, ())[:1]:
-            return _other(leg.party)
+            return other_party(leg.party)
         device = device_of(phone.name)
         is_agents = device is not None and device.extension == self._root.extension
         return "agent" if is_agents or self._has_customer else "customer"
@@ -143,7 +144,7 @@ class _Tree:
         if caller.uniqueid == self._root.uniqueid:
             return "customer"
         if leg := self._leg(caller):  # a phone's: whom it has was handed over
-            return _other(leg.party)
+            return other_party(leg.party)
         return self._side(caller.name, depth) if caller.name.endswith(";2") else None
 
     def _side(self, half: str, depth: int = 0) -> Party | None:
@@ -167,5 +168,6 @@ def _dialled(channel: Channel) -> Iterator[str]:
             yield from {f"{technology}/{word}" for word in _WORDS.split(rest) if word}
 
 
-def _other(party: Party) -> Party:
+def other_party(party: Party) -> Party:
+    """Name the other one."""
     return "customer" if party == "agent" else "agent"

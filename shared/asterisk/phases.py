@@ -16,7 +16,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from shared.asterisk.drivers import extension_spied, other_half
-from shared.asterisk.listing import Listing
+from shared.asterisk.listing import Listing, find_channel
 from shared.asterisk.models import (
     PHASES,
     AnsweredBy,
@@ -29,7 +29,7 @@ from shared.asterisk.models import (
     Root,
     Side,
 )
-from shared.asterisk.parties import is_local, parties_of
+from shared.asterisk.parties import is_local, other_party, parties_of
 from shared.asterisk.seen import heard_nobody, is_answered, left, noted, side_seen
 
 UP, RINGING, BUSY = "Up", "Ringing", "Busy"
@@ -37,7 +37,6 @@ UP, RINGING, BUSY = "Up", "Ringing", "Busy"
 _MOST_LEGS = 500
 _PAIR = 2
 _PARTIES: tuple[Party, Party] = ("agent", "customer")
-_OTHER: dict[Party, Party] = {"agent": "customer", "customer": "agent"}
 
 
 def observe(
@@ -78,7 +77,7 @@ def observe_in(root: Root, progress: Progress, listing: Listing, *, at_s: float)
             at_s,
             is_up=channel.uniqueid in listed.ups,
             after_pbx=by_pbx[party],
-            talks=listed.is_talk or (by_pbx[_OTHER[party]] and not progress.talked),
+            talks=listed.is_talk or (by_pbx[other_party(party)] and not progress.talked),
         )
     told = tuple(legs.values())
     phase = max(progress.phase, _phase(root, listed), key=PHASES.index)
@@ -119,7 +118,7 @@ def _read(root: Root, progress: Progress, listing: Listing, known: Mapping[str, 
         [channel for channel in live if parties.get(channel.uniqueid) == party]
         for party in _PARTIES
     )
-    first = _find(root.uniqueid, live)
+    first = find_channel(root.uniqueid, live)
     answered: dict[Party, bool | None] = {
         "agent": _is_half_up([first] if first else []),
         "customer": _is_half_up(_customers_halves(root, live)),
@@ -205,7 +204,7 @@ def _phase(root: Root, listed: _Listed) -> CallPhase:
         return "customer_ringing"
     if any(channel.uniqueid in listed.ups for channel in listed.agents):
         return "agent_answered"
-    first = _find(root.uniqueid, listed.live)
+    first = find_channel(root.uniqueid, listed.live)
     ringing = (first is not None and first.state == RINGING) or any(
         channel.state == RINGING for channel in listed.agents
     )
@@ -238,10 +237,6 @@ def _are_connected(
             if is_heard and each.state == UP and not is_local(each):
                 return True
     return False
-
-
-def _find(uniqueid: str, channels: Iterable[Channel]) -> Channel | None:
-    return next((channel for channel in channels if channel.uniqueid == uniqueid), None)
 
 
 def resolve_root(candidates: Iterable[Root], channels: Iterable[Channel]) -> Root | None:

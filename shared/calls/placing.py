@@ -26,7 +26,7 @@ from shared.asterisk.models import (
     Reason,
     Technology,
 )
-from shared.asterisk.originating import OriginateUnknown
+from shared.asterisk.originating import Originated, OriginateUnknown
 from shared.auth import admission
 from shared.auth.admission import Admitted, Outcome, Settlement
 from shared.auth.caller import Caller, Learn, Wishes
@@ -121,37 +121,7 @@ class Placing:
             note_repeat()
             LOG.info("🔁 Повтор звонка %s: %s", admitted.call_id, order)
             return await self._repeat(order, admitted, caller.deadline, field)
-        may_ring = False
-        try:
-            LOG.info(
-                "🔗 SSH подключение к %s: %s", admitted.host, order, extra=of_pbx(admitted.host)
-            )
-            command = await self._prepare(order, admitted, caller.deadline, field)
-            may_ring = True
-            originated = await self.pbx.originate(admitted.host, command, caller.deadline)
-        except ServiceError as error:
-            if isinstance(error, OriginateUnknown):
-                self._listen(command, admitted, error)
-            _tell_failure(error, order, admitted.host)
-            outcome, reason = _OUTCOMES[error.dialled], _reason(error)
-            settlement = Settlement(
-                outcome, error_code=error.code, error_detail=error.recorded_detail, reason=reason
-            )
-            await self.settler.settle(admitted, settlement)
-            _complete(error, order, admitted.call_id)
-            raise
-        except Exception as defect:
-            # Of whatever happens after the command was sent, its sender makes an error of the tree.
-            count_call(is_accepted=False)
-            await self.settler.settle(admitted, Settlement("not_executed", reason="failed"))
-            internal = InternalError()
-            internal.call_id = admitted.call_id
-            raise internal from defect
-        except BaseException:  # the request was given up
-            reason = None if may_ring else "failed"
-            outcome = "unknown" if may_ring else "not_executed"
-            await self.settler.settle(admitted, Settlement(outcome, reason=reason))
-            raise
+        command, originated = await self._send(order, admitted, caller.deadline, field)
         count_call(is_accepted=True)
         count("PlacingMs", round((time.monotonic() - began) * 1000))
         LOG.info(
@@ -193,6 +163,42 @@ class Placing:
             raise
         LOG.info(request)
         return admitted
+
+    async def _send(
+        self, order: Order, admitted: Admitted, deadline: Deadline, field: str
+    ) -> tuple[Originate, Originated]:
+        """Send an order once; of whatever fails is settled, before it is told, what is known."""
+        may_ring = False
+        try:
+            LOG.info(
+                "🔗 SSH подключение к %s: %s", admitted.host, order, extra=of_pbx(admitted.host)
+            )
+            command = await self._prepare(order, admitted, deadline, field)
+            may_ring = True
+            return command, await self.pbx.originate(admitted.host, command, deadline)
+        except ServiceError as error:
+            if isinstance(error, OriginateUnknown):
+                self._listen(command, admitted, error)
+            _tell_failure(error, order, admitted.host)
+            outcome, reason = _OUTCOMES[error.dialled], _reason(error)
+            settlement = Settlement(
+                outcome, error_code=error.code, error_detail=error.recorded_detail, reason=reason
+            )
+            await self.settler.settle(admitted, settlement)
+            _complete(error, order, admitted.call_id)
+            raise
+        except Exception as defect:
+            # Of whatever happens after the command was sent, its sender makes an error of the tree.
+            count_call(is_accepted=False)
+            await self.settler.settle(admitted, Settlement("not_executed", reason="failed"))
+            internal = InternalError()
+            internal.call_id = admitted.call_id
+            raise internal from defect
+        except BaseException:  # the request was given up
+            reason = None if may_ring else "failed"
+            outcome = "unknown" if may_ring else "not_executed"
+            await self.settler.settle(admitted, Settlement(outcome, reason=reason))
+            raise
 
     async def _repeat(
         self, order: Order, admitted: Admitted, deadline: Deadline, field: str

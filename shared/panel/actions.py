@@ -18,7 +18,7 @@ from shared.operate.keys import add_secret, end_secret
 from shared.operate.rules import set_rules
 from shared.panel import services
 from shared.panel.enterprises import NewKey, find_row
-from shared.panel.hosts import accept_key, pin
+from shared.panel.hosts import accept_key
 from shared.panel.live import find_call
 from shared.panel.refusals import Refused, Said
 from shared.pbx.hosts import the_pbx
@@ -168,9 +168,11 @@ async def _end_key(form: Form, doer: Doer) -> Done:
 
 
 async def _accept_key(form: Form, doer: Doer) -> Done:
-    database, pbx, host = the_database(), the_pbx(), form.get("host", "")
-    key = await accept_key(database, pbx, the_settings(), host, form.get("fingerprint", ""))
-    await anyio.to_thread.run_sync(pin, database, doer, pbx, host, key)
+    await accept_key(
+        *(the_database(), the_pbx(), the_settings(), form.get("host", "")),
+        confirmed=form.get("fingerprint", ""),
+        doer=doer,
+    )
     return Done("key_accepted", "/hosts")
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+import anyio.to_thread
+
 from shared.deadline import Deadline
 from shared.errors import ConnectFailed, HostKeyChanged
 from shared.operate.hostkeys import accept_host_key, fingerprint
@@ -136,16 +138,17 @@ async def compare_keys(database: Database, pbx: Pbx, settings: Settings, host: s
 
 
 async def accept_key(
-    database: Database, pbx: Pbx, settings: Settings, host: str, confirmed: str
-) -> str:
-    """Return the key that a host shows, if it is the one that somebody has confirmed.
+    database: Database, pbx: Pbx, settings: Settings, host: str, *, confirmed: str, doer: Doer
+) -> None:
+    """Have the key hold that a host shows, if it is the one that somebody has confirmed.
 
-    Raises Refused, PbxError.
+    Raises Refused, PbxError, DatabaseUnavailable.
     """
     _, shown = await _keys(database, pbx, settings, host)
     if fingerprint(shown) != confirmed:
         raise Refused("key_moved")
-    return shown
+    place = await pbx.place(host)
+    await anyio.to_thread.run_sync(accept_host_key, database, doer, place.host, place.port, shown)
 
 
 async def _keys(
@@ -161,9 +164,3 @@ async def _keys(
     except HostKeyChanged:  # it has none of the pinned one's kind
         deadline = Deadline.after(settings.ssh_connect_timeout_s)
         return pinned, await probing.show_key(pbx, host, None, deadline)
-
-
-def pin(database: Database, doer: Doer, pbx: Pbx, host: str, key: str) -> None:
-    """Have a key hold for a host from now on; blocking. Raises DatabaseUnavailable."""
-    target = pbx.target(host)
-    accept_host_key(database, doer, target.host, target.port, key)

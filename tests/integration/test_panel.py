@@ -8,6 +8,7 @@ import re
 import asyncssh
 import pytest
 
+from demo.postgres import free_port
 from shared.operate.hostkeys import fingerprint
 from shared.panel import checking
 from shared.settings import VERSION
@@ -251,6 +252,29 @@ async def test_a_key_of_another_kind_can_be_accepted(start: Services) -> None:
         assert answer.status_code == 303, answer.text
     answer = await panel.call()
     assert answer.status_code == 200, answer.text
+
+
+async def test_a_sandbox_s_key_is_accepted_for_its_own_port(start: Services) -> None:
+    """It is on no SSH_PORT; a key that is pinned there would change nothing."""
+    old = await start.stack.enter_async_context(make_pbx(password=None, is_open=True))
+    before = await start.on(old, ADMIN_TOKEN=TOKEN)
+    before.postgres.execute(
+        "INSERT INTO callapi.sandboxes (enterprise, host, port)"
+        " VALUES ('0367', '127.0.0.1', :port)",
+        port=old.port,
+    )
+    assert (await before.call("151")).status_code == 200
+    await start.end()
+    new = make_pbx(port=old.port, password=None, is_open=True)
+    pbx = await start.stack.enter_async_context(new)
+    panel = await start.on(pbx, ADMIN_TOKEN=TOKEN, PBX_RETRY_S=1e-9, SSH_PORT=free_port())
+    assert (await panel.call()).json()["code"] == "ssh-host-key-changed"
+    async with browser(panel) as http:
+        visitor = await visit(http)
+        shown = fingerprint(pbx.host_key.export_public_key().decode())
+        await visitor.send("/do/accept-key", host="127.0.0.1", fingerprint=shown)
+        assert "The key is the same" in await visitor.see("/key?host=127.0.0.1")
+    assert (await panel.call()).status_code == 200
 
 
 async def test_check_tells_line_by_line(panel: Service, visitor: Visitor) -> None:
