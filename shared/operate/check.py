@@ -94,9 +94,10 @@ async def find(
     active = [one for one in listed if one.active]
     for warning in _shared(active, settings):
         yield warning
-    chosen = active if number is None else [one for one in listed if one.number == number.strip()]
+    wanted = None if number is None else number.strip(" ")
+    chosen = active if wanted is None else [one for one in listed if one.number == wanted]
     if not chosen:
-        yield _nobody(listed, number)
+        yield _nobody(listed, wanted)
     pbx = open_pbx(settings, database)
     try:
         await Names(database).look_up_new(Deadline.after(_NAMES_LIMIT_S))
@@ -171,7 +172,7 @@ def _nobody(listed: Iterable[ListedEnterprise], number: str | None) -> Finding:
     if number is None:
         return lines.NONE_ACTIVE()
     known = (one.number for one in listed)
-    return lines.NO_SUCH_NUMBER(number=number.strip(), nearest=nearest(number.strip(), known))
+    return lines.NO_SUCH_NUMBER(number=number, nearest=nearest(number, known))
 
 
 def findings_of_row(one: ListedEnterprise, settings: Settings) -> Iterator[Finding]:

@@ -81,7 +81,7 @@ def _keys(database: Database, _settings: Settings, options: argparse.Namespace) 
             yield end_secret(database, operator(), number, options.key, options.at)
         case _:
             with database.transaction() as execute:
-                yield from list(_list(execute, _find_enterprise(execute, number)))
+                yield from list(_list(execute, number))
 
 
 def add_secret(
@@ -101,7 +101,7 @@ def end_secret(
 ) -> str:
     """End a secret, by its name or fingerprint. Raises OperatorError, DatabaseUnavailable."""
     with database.transaction() as execute:
-        _find_enterprise(execute, number)
+        _find_owner(execute, number)
         (said,) = _end(execute, doer, number, wanted, at)
     return said
 
@@ -125,10 +125,28 @@ def _find_enterprise(execute: Execute, number: str) -> dict[str, Any]:
     raise OperatorError(no_enterprise(number, (row["number"] for row in rows)))
 
 
-def _list(execute: Execute, row: dict[str, Any]) -> Iterator[str]:
-    yield f"enterprise {row['number']} {row['name']}"
-    keys = _known(execute, row["number"])
-    if not any(key["of_table"] for key in keys):
+def _find_owner(execute: Execute, number: str) -> dict[str, Any] | None:
+    """Find whose secrets a number has; None: an enterprise's that is not there any more.
+
+    They would open whichever gets the number next. Raises OperatorError: there are none.
+    """
+    try:
+        return _find_enterprise(execute, number)
+    except OperatorError:
+        is_there = any(row["number"] == number for row in execute(_ENTERPRISES))
+        if is_there or not _known(execute, number):
+            raise
+        return None
+
+
+def _list(execute: Execute, number: str) -> Iterator[str]:
+    row = _find_owner(execute, number)
+    keys = _known(execute, number)
+    if row is None:
+        yield f"No enterprise has the number {number}; what has not ended opens whichever gets it"
+    else:
+        yield f"enterprise {number} {row['name']}"
+    if row is not None and not any(key["of_table"] for key in keys):
         yield f"  {_FIRST}: the table's own, without an end"
     for key in keys:
         yield f"  {_described(key)}"

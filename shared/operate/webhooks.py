@@ -67,7 +67,7 @@ def add_commands(add: Add) -> None:
 
 
 def _webhooks(database: Database, settings: Settings, options: argparse.Namespace) -> Iterator[str]:
-    number = options.enterprise.strip()
+    number = options.enterprise.strip(" ")
     with database.transaction() as execute:
         lines = list(_done(execute, settings, number, options))
     yield from lines  # once it is sure to be kept

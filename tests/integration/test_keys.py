@@ -141,6 +141,23 @@ async def test_an_end_outlives_its_enterprises_number(service: Service, operate:
     assert await status(service, SECRET) == (401, 401)
 
 
+async def test_a_secret_can_be_ended_once_its_enterprise_has_gone(
+    service: Service, operate: Operate
+) -> None:
+    """Else it would open whichever enterprise gets the number next."""
+    secret = await add(operate, "--name", "crm")
+    service.postgres.execute("DELETE FROM enterprises")
+    code, said, _ = await operate("keys", "0367")
+    assert (code, said.splitlines()[0][:36]) == (0, "No enterprise has the number 0367; w")
+    assert "enterprises:" not in said
+    assert (await operate("keys", "0367", "end", "enterprises"))[0] == 1
+    assert (await operate("keys", "0367", "add"))[0] == 1
+    assert (await operate("keys", "0367", "end", "crm"))[0] == 0
+    service.postgres.seed_enterprise("0367", "july", "127.0.0.1", "z" * 32)
+    assert await status(service, secret) == (401, 401)
+    assert (await operate("keys", "0999"))[0] == 1  # of which nobody ever had one
+
+
 async def test_an_end_is_of_one_enterprise_while_there_is_one_of_its_number(
     service: Service, operate: Operate
 ) -> None:

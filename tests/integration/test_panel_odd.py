@@ -47,6 +47,7 @@ def test_a_command_takes_the_number_as_it_stands(
     postgres.seed_enterprise(number, "odd", "192.0.2.9", "z" * 32)
     assert operate("rules", f" {number} ", "--dialling", "off")[0] == 0
     assert operate("keys", f" {number} ", "add", "--name", "crm")[0] == 0
+    assert operate("webhooks", f" {number} ")[0] == 0
     _, said, _ = operate("audit", f" {number} ")
     assert len(said.splitlines()) == 2
 
