@@ -168,11 +168,9 @@ async def _end_key(form: Form, doer: Doer) -> Done:
 
 
 async def _accept_key(form: Form, doer: Doer) -> Done:
-    await accept_key(
-        *(the_database(), the_pbx(), the_settings(), form.get("host", "")),
-        confirmed=form.get("fingerprint", ""),
-        doer=doer,
-    )
+    database, pbx, host = the_database(), the_pbx(), form.get("host", "")
+    shown = form.get("fingerprint", "")
+    await accept_key(database, pbx, the_settings(), host, confirmed=shown, doer=doer)
     return Done("key_accepted", "/hosts")
 
 

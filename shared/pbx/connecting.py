@@ -113,10 +113,9 @@ class _Entrance:
 
     async def _enter_sandbox(self, target: Target, port: int, deadline: Deadline) -> Connection:
         security = Security(Credentials(), self._pinned)
+        there = replace(target, port=port)
         connection = await connect(
-            *(replace(target, port=port), security),
-            deadline=deadline,
-            keepalive_s=self._keepalive_s,
+            there, security, deadline=deadline, keepalive_s=self._keepalive_s
         )
         connection.target = target  # by which the pool knows it
         self._sandboxes[connection] = port
