@@ -108,6 +108,7 @@ def _fill(postgres: Durable, first: int, last: int, progress: Progress) -> None:
         postgres.execute(_FILL, first=begin, last=end - 1, total=last)
     for table in ("calls", "audit"):
         postgres.execute(f"ANALYZE callapi.{table}")  # as autovacuum does
+    postgres.give_up_kept()  # a session tells what it has touched now and then, and at its end
 
 
 async def _measure(
