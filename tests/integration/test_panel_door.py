@@ -119,20 +119,20 @@ async def test_cookie_works_on_this_machine_without_tls(http: httpx.AsyncClient)
         assert "secure" not in answer.headers["set-cookie"].lower()
 
 
-async def test_wrong_token_opens_nothing_and_is_told_once(
-    panel: Service, http: httpx.AsyncClient
-) -> None:
+async def test_wrong_token_opens_nothing_and_is_told_once(start: Services) -> None:
     """It is refused, and the log says from where, in Russian, but not which it was."""
-    for wrong in ("wrong-token-0123456789", "", TOKEN[:-1], f"{TOKEN}x", "токен" * 5, "\udcff"):
-        answer = await http.post(
-            "/admin/log-in",
-            content=b"token=%ff" if wrong == "\udcff" else None,
-            data=None if wrong == "\udcff" else {"token": wrong},
-            headers={"Origin": ORIGIN},
-        )
-        assert answer.status_code == 401
-        assert "set-cookie" not in answer.headers
-        assert "Wrong token" in answer.text
+    panel = await start(ADMIN_TOKEN=TOKEN, RATE_LIMIT_ADDRESS="30/3600")
+    async with browser(panel) as http:
+        for wrong in ("wrong-token-0123456789", "", TOKEN[:-1], f"{TOKEN}x", "токен" * 5, "\udcff"):
+            answer = await http.post(
+                "/admin/log-in",
+                content=b"token=%ff" if wrong == "\udcff" else None,
+                data=None if wrong == "\udcff" else {"token": wrong},
+                headers={"Origin": ORIGIN},
+            )
+            assert answer.status_code == 401
+            assert "set-cookie" not in answer.headers
+            assert "Wrong token" in answer.text
     lines = [line for line in panel.log().splitlines() if "ADMIN_TOKEN" in line]
     assert len(lines) == 1
     assert "❌ Неверный ADMIN_TOKEN с адреса 192.0.2.7" in lines[0]
