@@ -279,6 +279,22 @@ def note_secret_in_url() -> None:
 
 
 @contextlib.contextmanager
+def in_request(request_id: str) -> Iterator[Ending]:
+    """Have the lines within the block name a request, its call once known, and how it ends.
+
+    Nothing of it is left afterwards, also where the next one has the same thread or task.
+    """
+    ending = Ending()
+    tokens = REQUEST_ID.set(request_id), CALL_ID.set(None), ENDING.set(ending)
+    try:
+        yield ending
+    finally:
+        REQUEST_ID.reset(tokens[0])
+        CALL_ID.reset(tokens[1])
+        ENDING.reset(tokens[2])
+
+
+@contextlib.contextmanager
 def of_call(call_id: UUID | str) -> Iterator[None]:
     """Have the lines within the block name a call, of which no request tells."""
     token = CALL_ID.set(str(call_id))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
+
+from shared.telemetry import CALL_ID, ENDING, REQUEST_ID
 
 # The same cases each time, so that a test which fails has a reason in the change before it;
 # `tests/run explore` looks for others.
@@ -27,6 +33,33 @@ hypothesis.settings.load_profile("ours")
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the service does."""
     return "asyncio"
+
+
+@contextlib.contextmanager
+def _leaving_no_request() -> Iterator[None]:
+    """Keep what a test tells of a request from the next one, which may run in the same task."""
+    before = REQUEST_ID.get(), CALL_ID.get(), ENDING.get()
+    try:
+        yield
+    finally:
+        REQUEST_ID.set(before[0])
+        CALL_ID.set(before[1])
+        ENDING.set(before[2])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Have each test leave no request behind, in the task that runs it."""
+    if inspect.iscoroutinefunction(test := pyfuncitem.obj):
+
+        @functools.wraps(test)
+        async def in_that_task(**given: Any) -> None:
+            with _leaving_no_request():
+                await test(**given)
+
+        pyfuncitem.obj = in_that_task
+    with _leaving_no_request():
+        return (yield)
 
 
 @pytest.fixture

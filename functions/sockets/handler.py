@@ -16,7 +16,7 @@ from shared.aws.environment import begin_environment, run_pinned
 from shared.errors import InternalError, ServiceError
 from shared.http.problems import on_service_error
 from shared.settings import on_lambda, the_settings
-from shared.telemetry import ENDING, LOG, REQUEST_ID, Ending, configure_logging
+from shared.telemetry import LOG, configure_logging, in_request
 
 if on_lambda():
     begin_environment()
@@ -30,27 +30,29 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 async def serve(event: dict[str, Any]) -> dict[str, Any]:
     """Serve one event of a socket; whatever crashes is the one error body."""
-    asked = event["requestContext"]
-    REQUEST_ID.set(str(asked["requestId"]))
-    ENDING.set(Ending())
-    connection = str(asked["connectionId"])
-    try:
-        match asked["eventType"]:
-            case "CONNECT":
-                if not may_open(event.get("headers") or {}):
-                    return {"statusCode": 403}
-                await come(connection, event.get("queryStringParameters") or {})
-            case "DISCONNECT":
-                await go(connection)
-            case _:
-                told = await hear(connection, str(event.get("body") or ""))
-                return {"statusCode": 200, "body": told}
-    except ServiceError as error:
-        return await _refused(event, error)
-    except Exception as error:  # noqa: BLE001 - told to the log, and that it is ours to the client
-        defect = InternalError()
-        defect.__cause__ = error
-        return await _refused(event, defect)
+    with in_request(str(event["requestContext"]["requestId"])):
+        try:
+            return await _serve(event)
+        except ServiceError as error:
+            return await _refused(event, error)
+        except Exception as error:  # noqa: BLE001 - told to the log, and that it is ours to the client
+            defect = InternalError()
+            defect.__cause__ = error
+            return await _refused(event, defect)
+
+
+async def _serve(event: dict[str, Any]) -> dict[str, Any]:
+    connection = str(event["requestContext"]["connectionId"])
+    match event["requestContext"]["eventType"]:
+        case "CONNECT":
+            if not may_open(event.get("headers") or {}):
+                return {"statusCode": 403}
+            await come(connection, event.get("queryStringParameters") or {})
+        case "DISCONNECT":
+            await go(connection)
+        case _:
+            told = await hear(connection, str(event.get("body") or ""))
+            return {"statusCode": 200, "body": told}
     return {"statusCode": 200}
 
 

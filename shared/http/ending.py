@@ -20,7 +20,7 @@ from shared.measures import observe
 from shared.notices import SECRET_IN_URL, the_notices
 from shared.process import once
 from shared.settings import on_lambda
-from shared.telemetry import CONSOLE_ONLY, ENDING, LOG, REQUEST_ID, Ending, Sparing, hide_secrets
+from shared.telemetry import CONSOLE_ONLY, LOG, REQUEST_ID, Ending, Sparing, hide_secrets
 
 _OPERATIONS = "/api/"
 _LINES_S = 60.0
@@ -70,15 +70,13 @@ class Answer:
 
 
 @contextmanager
-def telling_of_end(scope: Scope) -> Iterator[Answer]:
+def telling_of_end(scope: Scope, ending: Ending) -> Iterator[Answer]:
     """Log the end of the request that is served within the block."""
     started = time.perf_counter()
-    ending, answer = Ending(), Answer()
-    token = ENDING.set(ending)
+    answer = Answer()
     try:
         yield answer
     finally:
-        ENDING.reset(token)
         ended = time.perf_counter()
         _measure(scope, answer, (answer.began or ended) - started)
         _log(scope, ending, answer, (ended - started) * 1000)

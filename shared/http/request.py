@@ -22,7 +22,7 @@ from shared.http.ending import Answer, telling_of_end
 from shared.http.origins import Origins, shown
 from shared.http.problems import EDGE_HEADERS, note_defect, render_problem
 from shared.settings import Network
-from shared.telemetry import CALL_ID, REQUEST_ID
+from shared.telemetry import in_request
 
 _MAX_BODY_BYTES = 16_384
 _BODY_S = 20.0
@@ -58,13 +58,8 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        request_token, call_token = REQUEST_ID.set(request_id), CALL_ID.set(None)
-        try:
-            with telling_of_end(scope) as answer:
-                await self._serve(scope, receive, send, request_id, answer)
-        finally:
-            REQUEST_ID.reset(request_token)
-            CALL_ID.reset(call_token)
+        with in_request(request_id) as ending, telling_of_end(scope, ending) as answer:
+            await self._serve(scope, receive, send, request_id, answer)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, request_id: str, answer: Answer
@@ -132,12 +127,9 @@ class RequestContext:
 def render_refusal(status: int, code: str, detail: str) -> Response:
     """Render the answer to what never became a request; its connection is closed."""
     request_id = uuid.uuid4().hex
-    token = REQUEST_ID.set(request_id)
     headers = EDGE_HEADERS | {"X-Request-Id": request_id, "Connection": "close"}
-    try:
+    with in_request(request_id):
         return render_problem({}, status, code, detail, headers=headers, is_routed=False)
-    finally:
-        REQUEST_ID.reset(token)
 
 
 def _target_bytes(scope: Scope) -> int:

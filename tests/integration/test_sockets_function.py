@@ -26,8 +26,10 @@ from shared.events.tickets import Grant, issue_ticket
 from shared.following.wake import Waker
 from shared.process import forget_all
 from shared.push.outbox import Batch
+from shared.push.pushing import the_pusher
 from shared.push.tables import the_tables
 from shared.store.database import the_database
+from shared.telemetry import CALL_ID, ENDING, REQUEST_ID
 from tests.emulator.sockets import Sockets
 from tests.integration.dynamodb import CONNECTIONS, OUTBOX, Dynamo
 from tests.integration.followed import follow, place
@@ -291,6 +293,29 @@ async def test_a_hostile_handshake_is_refused(
     assert refused["statusCode"] == status
     assert len(refused.get("body", "")) < 500
     assert "july-4c1d" not in refused.get("body", "")
+
+
+async def test_an_event_leaves_no_request_behind(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the environment does next is no part of it, however it ended."""
+    events = [
+        load("sockets-connect") | {"queryStringParameters": {"ticket": await ticket(service)}},
+        load("sockets-connect"),
+        load("sockets") | {"body": "hello"},
+    ]
+    for event in events:
+        await sockets.serve(event)
+        assert (REQUEST_ID.get(), CALL_ID.get(), ENDING.get()) == ("-", None, None)
+
+    def fail(*_: object) -> None:
+        assert REQUEST_ID.get() == Context.aws_request_id
+        raise ConnectionError
+
+    monkeypatch.setattr(the_pusher(), "push", fail)
+    with pytest.raises(ConnectionError):
+        push.handler({"Records": []}, Context())
+    assert (REQUEST_ID.get(), CALL_ID.get(), ENDING.get()) == ("-", None, None)
 
 
 async def test_so_many_are_open_at_once(service: Service) -> None:
