@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from demo.pbx.dialplan import PHONES
 from functions.tracker import handler as function
 from shared.following.pace import Pace
 from shared.following.wake import Waker
@@ -19,6 +21,12 @@ BUSY, NO_ANSWER, TALKS_ON, TALKS_RTP = (f"+37529000000{digit}" for digit in "235
 
 # For a test that has something to do in a phase that passes by itself, or needs to see each one.
 SLOW = 0.5
+
+
+def let_sound_talk_on(start: Services) -> None:
+    """Have TALKS_RTP talk until he is ended, for a test that acts meanwhile, however slowly."""
+    start.monkeypatch.setitem(PHONES, "trunkrtp", replace(PHONES["trunkrtp"], talks_s=None))
+
 
 QUICK = Pace(busy_s=0.03, talk_s=0.03, unreachable_s=0.03, idle_s=0.2, left_behind_s=0.2)
 

@@ -25,6 +25,7 @@ from tests.integration.followed import (
     TALKS_ON,
     TALKS_RTP,
     follow,
+    let_sound_talk_on,
     place,
     reach,
     state,
@@ -136,6 +137,7 @@ async def test_a_call_is_ended_while_it_rings(start: Services, code: str) -> Non
 
 async def test_a_talk_with_sound_is_ended_and_transferred(start: Services) -> None:
     """The phone has the root's place: it is found by its uniqueid, and the customer by his leg."""
+    let_sound_talk_on(start)
     service = await follow(start, SLOW, version="11")
     call_id = await place(service, ANSWERS_LATE_WITH_SOUND, TALKS_RTP)
     await reach(service, call_id, "talking")

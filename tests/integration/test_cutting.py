@@ -23,6 +23,7 @@ from tests.integration.followed import (
     by_either,
     elsewhere,
     follow,
+    let_sound_talk_on,
     place,
     reach,
     state,
@@ -62,6 +63,7 @@ async def test_a_long_call_is_ended_in_every_phase(
     start: Services, by: str, call: tuple[str, str], phase: str, reason: str
 ) -> None:
     """By one command; its reason is the truth, and whose doing it was stands beside it."""
+    let_sound_talk_on(start)
     async with tracked(start, by, time_scale=1.0, **LIMIT) as service:  # not by itself
         call_id = await place(service, *call)
         told = await reach(service, call_id, phase)

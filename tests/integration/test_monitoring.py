@@ -7,7 +7,15 @@ import re
 
 import pytest
 
-from tests.integration.followed import SLOW, TALKS_ON, TALKS_RTP, follow, place, reach
+from tests.integration.followed import (
+    SLOW,
+    TALKS_ON,
+    TALKS_RTP,
+    follow,
+    let_sound_talk_on,
+    place,
+    reach,
+)
 from tests.integration.service import Service, Services, until
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +134,7 @@ async def test_a_trunk_s_customer_is_no_agent_and_no_phone_of_the_extension(
     start: Services,
 ) -> None:
     """Of 156's call by a trunk `156-Office-Trunk`, 156 has its own channel alone."""
+    let_sound_talk_on(start)
     service = await follow(start, 1.0)
     call_id = await place(service, "156", TALKS_RTP)
     await reach(service, call_id, "talking")

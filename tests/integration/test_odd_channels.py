@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from shared.asterisk import client
-from tests.integration.followed import NO_ANSWER, TALKS_ON, TALKS_RTP, follow, place, reach, state
+from tests.integration.followed import (
+    NO_ANSWER,
+    TALKS_ON,
+    TALKS_RTP,
+    follow,
+    let_sound_talk_on,
+    place,
+    reach,
+    state,
+)
 from tests.integration.service import OTHER_PHONE, Service, Services, until
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +105,8 @@ async def named(service: Service, begin: str, name: str) -> None:
 
 async def test_a_customer_who_cannot_be_named_is_not_handed_over(start: Services) -> None:
     """The error says why and that nothing was sent, as often as it is asked for."""
-    service = await follow(start, time_scale=0.5)  # there is much to do before it ends
+    let_sound_talk_on(start)
+    service = await follow(start, time_scale=0.5)
     call_id = await place(service, "156", TALKS_RTP)
     await reach(service, call_id, "talking")
     await until(lambda: not any(name.startswith("Local/") for name in service.pbx.channels))

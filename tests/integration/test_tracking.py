@@ -29,6 +29,7 @@ from tests.integration.followed import (
     TALKS_RTP,
     elsewhere,
     follow,
+    let_sound_talk_on,
     place,
     reach,
     state,
@@ -392,6 +393,7 @@ async def test_hanging_up_in_every_phase(
     start: Services, code: str, phone: str, phase: str, reason: str
 ) -> None:
     """One command is enough, and the end says whose wish it was."""
+    let_sound_talk_on(start)
     service = await follow(start, time_scale=SLOW)
     call_id = await place(service, code, phone)
     await reach(service, call_id, phase)

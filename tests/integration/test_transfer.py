@@ -16,6 +16,7 @@ from tests.integration.followed import (
     TALKS_ON,
     TALKS_RTP,
     follow,
+    let_sound_talk_on,
     place,
     reach,
     state,
@@ -49,6 +50,7 @@ async def talking(service: Service, code: str = "154", phone: str = TALKS_ON) ->
 @pytest.mark.parametrize(("code", "phone"), [("154", TALKS_ON), ("156", TALKS_RTP)])
 async def test_a_customer_is_handed_over_once(start: Services, code: str, phone: str) -> None:
     """The same again at once is a repeat: one command, one ring; the call ends as answered."""
+    let_sound_talk_on(start)
     service = await follow(start, time_scale=1.0)
     call_id = await talking(service, code, phone)
 
