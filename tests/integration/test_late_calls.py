@@ -116,6 +116,21 @@ async def test_a_late_call_is_hung_up_before_anybody_answers(start: Services) ->
     assert service.row(call_id)["error_code"] == "late-call-hung-up"
 
 
+async def test_a_key_leads_to_its_late_call_for_ever(start: Services) -> None:
+    """Its agent's phone has rung: who asks by the key what became of that rings nobody again."""
+    service = await _start(start)
+    assert isinstance(service.pbx, FreezesAfterBanner)
+    service.pbx.armed = True
+    call_id = _unknown(await service.call(RINGS, key="click-1"))
+    service.pbx.thaw()
+    assert (await _told(service, call_id))["error_code"] == "late-call-hung-up"
+    again = (await service.call(RINGS, key="click-1")).json()
+    assert (again["call_id"], again["repeated"]) == (call_id, True)
+    assert len(service.originates(PHONE)) == 1
+    without = (await service.call(RINGS)).json()
+    assert (without["repeated"], len(service.originates(PHONE))) == (False, 2)
+
+
 async def test_a_late_monitoring_is_hung_up_too(start: Services) -> None:
     """A supervisor's phone that rings minutes after the click is hung up."""
     service = await _start(start)

@@ -1,5 +1,5 @@
--- A call of unknown outcome came up late. Hung up again, it no longer blocks its repeats; one that is
--- new to the trackers is one to follow.
+-- A call of unknown outcome came up late. Hung up again, it no longer blocks its repeats, but those of its
+-- Idempotency-Key, since a phone has rung; one that is new to the trackers is one to follow.
 CREATE OR REPLACE FUNCTION callapi.settle_late(
   p_call uuid, p_root_channel text, p_root_uniqueid text, p_hung_up boolean)
 RETURNS boolean LANGUAGE plpgsql
@@ -16,7 +16,9 @@ BEGIN
    WHERE c.call_id = p_call AND c.state IN ('placing', 'unknown')
    RETURNING c.enterprise, c.phase, c.settled_at INTO s;
   settled := FOUND;
-  IF settled AND p_hung_up THEN DELETE FROM callapi.claims c WHERE c.call_id = p_call; END IF;
+  IF settled AND p_hung_up THEN
+    DELETE FROM callapi.claims c WHERE c.call_id = p_call AND c.key LIKE 'same:%';
+  END IF;
   IF settled AND s.phase = 'accepted' THEN
     PERFORM callapi.tell(s.enterprise, p_call, 'accepted', NULL, s.settled_at);
   ELSIF settled THEN
