@@ -34,7 +34,9 @@ _KEY_HOLD_S = 86_400.0
 _PROBED_WITHIN_S = 2.0
 
 _ADMIT = """
-SELECT x.*, callapi.is_sandbox(x.host) AS sandbox, CASE x.verdict WHEN 'new' THEN callapi.note(
+SELECT x.*, coalesce((SELECT k.sandbox FROM callapi.calls k WHERE k.call_id = x.call_id),
+                     callapi.is_sandbox(x.host)) AS sandbox,
+       CASE x.verdict WHEN 'new' THEN callapi.note(
          x.number, :kind, x.call_id, :code, :phone, x.created_at, CAST(:who AS jsonb)) END AS noted,
        CASE x.verdict WHEN 'new' THEN callapi.broken(x.host, x.call_id, :probe_s) END AS broken
   FROM callapi.claim_order(
@@ -74,7 +76,8 @@ SELECT * FROM callapi.settle_order(
 class Admitted:
     """An enterprise may place this order now, or (`repeated`) has placed it just before.
 
-    `host` is `enterprises.ip` as it stands there, unchecked, and empty where it is NULL.
+    `host` is `enterprises.ip` as it stands there, unchecked, and empty where it is NULL; of a call
+    that is repeated, as it stood there then.
     `quota` is the rate limit with the least left; None of a repeat, which takes no token.
     `failure` is why the host cannot be reached: nothing may be sent, and so it is to be settled.
     `broken` is what other processes know of connecting it, None while that is nothing.

@@ -27,6 +27,7 @@ from shared.errors import (
 from shared.settings import Rate, Settings
 from shared.store.database import Database
 from shared.store.migrations import migrate
+from shared.telemetry import in_request
 from tests.orders import call_order, caller_of, monitor_order
 from tests.postgres import Postgres, Wire
 
@@ -348,6 +349,31 @@ async def test_a_key_repeats_for_a_day(desk: Desk) -> None:
     assert (again.call_id, again.repeated, again.state) == (first.call_id, True, "executed")
     desk.pass_time(61)
     assert not (await desk.admit(key="k")).repeated
+
+
+@pytest.mark.parametrize("before", ["sandbox", "PBX"])
+async def test_a_repeat_is_told_where_its_call_was(desk: Desk, before: str) -> None:
+    """Its enterprise may have another PBX by now, or have had a stand-in, which rang nobody."""
+    desk.postgres.execute(
+        "INSERT INTO callapi.sandboxes (enterprise, host, port) VALUES ('0367', '127.0.0.2', 22)"
+    )
+    hosts = ["127.0.0.2", "10.88.10.19"]
+    first, second = hosts if before == "sandbox" else reversed(hosts)
+    desk.postgres.execute("UPDATE enterprises SET ip = :ip", ip=first)
+    with in_request("first") as told:
+        call = await desk.admit(key="one")
+    assert (call.host, told.is_sandbox) == (first, before == "sandbox")
+    await desk.settle(call, "executed", roots=(FIRST_LEG,))
+    desk.postgres.execute("UPDATE enterprises SET ip = :ip", ip=second)
+    if before == "sandbox":
+        desk.postgres.execute("DELETE FROM callapi.sandboxes")
+    with in_request("second") as told:
+        again = await desk.admit(key="one")
+    assert (again.call_id, again.repeated, again.host) == (call.call_id, True, first)
+    assert told.is_sandbox is (before == "sandbox")
+    with in_request("third") as told:
+        other = await desk.admit(OTHER)
+    assert (other.host, told.is_sandbox) == (second, before != "sandbox")
 
 
 @pytest.mark.parametrize("key", ["k" * 10_000, "ключ", "a\0b", "\ud800", "' OR 1=1 --"])

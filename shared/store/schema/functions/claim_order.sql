@@ -4,7 +4,8 @@
 -- callapi.take_allowance, which says what p_limits is; here it has "address" beside.
 --
 -- An order stops repeating a call that was placed at the sooner of its claim's end and p_after_end_s
--- after the call's; an Idempotency-Key leads to its call until its claim's end.
+-- after the call's; an Idempotency-Key leads to its call until its claim's end. The host of a repeat is
+-- its call's, which may be another than its enterprise has by now.
 --
 -- verdict: new, repeat, unauthorized, ambiguous (the secret does not name exactly one enterprise
 -- with a number), key-reused, limited, too-many-open, or one of callapi.refusal's.
@@ -58,7 +59,7 @@ BEGIN
         EXIT WHEN FOUND;
 
         -- A new statement, so it sees the winner's commit.
-        SELECT m.call_id, m.params, s.state, s.phase, s.reason, s.created_at,
+        SELECT m.call_id, m.params, s.state, s.phase, s.reason, s.created_at, s.host,
                k LIKE 'same:%' AND s.state = 'executed' AND s.ended_at
                  <= clock_timestamp() - make_interval(secs => p_after_end_s) AS lapsed INTO c
           FROM callapi.claims m LEFT JOIN callapi.calls s USING (call_id)
@@ -73,7 +74,7 @@ BEGIN
             UPDATE callapi.claims m SET call_id = c.call_id
              WHERE m.enterprise = e.number AND m.call_id = p_call;
             verdict := 'repeat'; call_id := c.call_id; state := c.state; phase := c.phase;
-            reason := c.reason; created_at := c.created_at; RETURN NEXT; RETURN;
+            reason := c.reason; created_at := c.created_at; host := c.host; RETURN NEXT; RETURN;
           END IF;
           -- Its call was proven not executed, is over, or gone: the claim means nothing any more.
           DELETE FROM callapi.claims m
