@@ -65,6 +65,8 @@ from shared.errors import (
 
 AgentPhase: TypeAlias = Literal["accepted", "agent_ringing", "agent_answered", "ended"]
 _AGENT_PHASES: dict[str, AgentPhase] = {RINGING: "agent_ringing", UP: "agent_answered"}
+# Twice what a request has by default: a channel that is older is of no call that one waits for.
+_MOST_WAITED_S = 60
 # An operator's dialplan includes a few contexts; a bound keeps a ring of includes harmless.
 _MAX_CONTEXTS = 64
 
@@ -301,21 +303,30 @@ async def load_agent_phase(console: Console, root: Channel, deadline: Deadline) 
     """Tell how far the extension that rings first is. Raises NotExecuted.
 
     A root that is gone does not prove that the call is over: with audio flowing Asterisk takes the
-    Local channels out of the call. Then the extension's own channel still names the root.
+    Local channels out of the call. Then the extension's own channel still names the root, or that
+    of a phone that has answered for it, as by follow-me, which talks with the customer's.
     """
     channels = await list_channels(console, deadline)
     now = find_channel(root.uniqueid, channels)
     if now is not None:
         return _AGENT_PHASES.get(now.state, "accepted")
     extension = root.name.removeprefix("Local/").partition("@")[0]
+    others: dict[str, Channel] = {}  # one of each bridge: the other's root is the same
+    asked = set[str]()
     for channel in channels:
         device = device_of(channel.name)
-        is_local_half = device is not None and device.technology == LOCAL
-        if device is not None and not is_local_half and device.extension == extension:
+        if device is not None and device.technology == LOCAL:
+            continue
+        if device is not None and device.extension == extension:
             text = await read(console, ShowChannel(channel.name).render(), deadline)
             if parse_linkedid(text) == root.uniqueid:
                 return "agent_answered"
-    return "ended"
+            asked.add(channel.bridge)
+        elif channel.state == UP and channel.bridge and channel.duration_s <= _MOST_WAITED_S:
+            others.setdefault(channel.bridge, channel)
+    left = [channel for bridge, channel in others.items() if bridge not in asked]
+    linkedids = await load_linkedids(console, left, deadline) if left else {}
+    return "agent_answered" if root.uniqueid in linkedids.values() else "ended"
 
 
 async def has_context(console: Console, context: Context, deadline: Deadline) -> bool:

@@ -208,15 +208,15 @@ class Asterisk(Scripted):
 
     def answer(self, commands: tuple[str, ...]) -> Told:
         """Look it up; a channel that nobody described is gone by now."""
-        (command,) = commands
-        if command.startswith("core show channels"):
+        if commands[0].startswith("core show channels"):
             return Told(self._channels)
-        name = command.split()[-1]
-        return Told(self._shown.get(name.partition("/")[2], f"{name} is not a known channel\n"))
+        names = [command.split()[-1] for command in commands]
+        unknown = "{} is not a known channel\n"
+        return Told(*(self._shown.get(n.partition("/")[2], unknown.format(n)) for n in names))
 
     def changed(self) -> list[str]:
         """What was asked that is no question."""
-        return [command for (command,) in self.asked if not command.startswith("core show ")]
+        return [c for asked in self.asked for c in asked if not c.startswith("core show ")]
 
 
 def root_of(uniqueid: str, extension: str = "150") -> Channel:
@@ -263,6 +263,24 @@ async def test_root_that_was_optimised_away_is_an_answered_extension(transcript:
     assert root is not None
     asterisk = Asterisk(transcript("channels-connected-rtp"), **{"156-00000018": shown})
     assert await phase(asterisk, root_of(root, "156")) == "agent_answered"
+
+
+async def test_a_phone_of_another_name_may_have_answered(transcript: Read) -> None:
+    """By follow-me or a group: two who talk, and whose root is this, have not ended."""
+    shown = transcript("channel-agent-connected-rtp")
+    root = parse_linkedid(shown)
+    assert root is not None
+    others = "SIP/151-03!inoffice!!1!Up!AppDial!(Outgoing Line)!151!!!3!{}!other-bridge!17.1\n"
+    for age_s in (5, 5_000):
+        asterisk = Asterisk(
+            transcript("channels-connected-rtp") + others.format(age_s),
+            **dict.fromkeys(("trunkrtp-00000019", "156-00000018"), shown),
+            **{"151-03": "LinkedID: 17.1\n"},
+        )
+        assert await phase(asterisk, root_of(root, "210")) == "agent_answered"
+        named = [command.split("/")[-1] for commands in asterisk.asked[1:] for command in commands]
+        assert ("151-03" in named, len(named)) == ((True, 2) if age_s == 5 else (False, 1))
+        assert await phase(asterisk, root_of("17.7", "210")) == "ended"
 
 
 async def test_extension_that_talks_in_another_call_has_not_answered_this_one(
