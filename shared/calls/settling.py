@@ -41,9 +41,12 @@ class Settler:
         That is a task of this process's own, which begins when nobody is busy answering. A database
         that is away is asked again there, for as long as a claim may wait for its settling.
         """
-        if not self._lives_on:
+        if self._lives_on:
+            self._settle_later(admitted, settlement)
+        else:
             await self.settle(admitted, settlement)
-            return
+
+    def _settle_later(self, admitted: Admitted, settlement: Settlement) -> None:
         until = Deadline.after(self._settings.settled_within_s)
         settling = self.settle(admitted, settlement, until)
         task = asyncio.get_running_loop().create_task(settling)
@@ -56,7 +59,7 @@ class Settler:
         """Record the outcome, and see to it that the call is followed.
 
         Without it the claim holds on, so a lost record never dials twice. `until`: asked again
-        until then.
+        until then; None: once, and where that can be again after the answer, which waits no longer.
         """
         pause_s = _FIRST_PAUSE_S
         while True:
@@ -69,6 +72,9 @@ class Settler:
                     await asyncio.sleep(min(pause_s, until.remaining_s()))
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                     continue
+                if until is None and self._lives_on:
+                    self._settle_later(admitted, settlement)
+                    return
                 LOG.error("⚠️ Исход звонка %s не записан: %s", admitted.call_id, settlement.outcome)
             except Exception:  # noqa: BLE001 - the answer is what became of the call
                 LOG.exception("❌ Исход звонка %s не записан", admitted.call_id)

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from shared.auth import admission
-from tests.integration.service import PHONE, Service, Services
+from shared.calls.settling import the_settler
+from tests.integration.service import LIMIT_S, PHONE, Service, Services
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
@@ -70,26 +71,38 @@ async def test_without_the_database_nothing_is_dialled(
     assert await service.rung("150") == 1
 
 
-@pytest.mark.parametrize("fails", ["never", "at the PBX"])
+@pytest.mark.parametrize("fails", ["never", "at the PBX", "at the PBX, on Lambda"])
 async def test_lost_after_the_admission_the_answer_is_still_the_truth(
     service: Service, start: Services, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    """A database lost while the phone rings is no error; the claim holds, so a repeat is silent."""
+    """A database lost while the phone rings is no error; the claim holds, so a repeat is silent.
+
+    What failed is recorded once the database is back, where a process lives on until then.
+    """
     service = await start(REQUEST_TIMEOUT_S=3)
     settle = admission.settle
 
     async def settle_without(*args: Any, **values: Any) -> bool:
+        monkeypatch.setattr(admission, "settle", settle)
         await _stop(service.postgres)
         return await settle(*args, **values)
 
     monkeypatch.setattr(admission, "settle", settle_without)
-    service.pbx.asterisk_down = fails == "at the PBX"
+    the_settler()._lives_on = "Lambda" not in fails
+    service.pbx.asterisk_down = fails != "never"
     try:
         answer = await service.call()
     finally:
         await _restart(service.postgres)
-    monkeypatch.setattr(admission, "settle", settle)
     service.pbx.asterisk_down = False
+    if fails == "at the PBX":
+        assert (answer.status_code, answer.json()["dialled"]) == (500, "no")
+        await the_settler().wait(LIMIT_S)
+        assert service.row(answer.json()["call_id"])["state"] == "not_executed"
+        again = await service.call()
+        assert (again.status_code, again.json()["repeated"]) == (200, False)
+        assert len(service.originates()) == await service.rung("150") == 1
+        return
     repeat = await service.call()
     assert (repeat.status_code, repeat.json()["repeated"]) == (200, True)
     if fails == "never":

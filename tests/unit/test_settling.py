@@ -32,6 +32,7 @@ pytestmark = pytest.mark.anyio
 
 ROOTS = parse_channels("Local/150@inoffice-2a;1!inoffice!150!1!Down!AppDial2!!!!!3!0!!17.7\n")
 EXECUTED = Settlement("executed", ROOTS)
+FAILED = Settlement("not_executed", error_code="pbx-busy", error_detail="busy", reason="failed")
 ADMITTED = admitted(UUID(int=7))
 
 
@@ -42,6 +43,7 @@ class Book:
         self.told: list[str] = []
         self.faults: list[Exception] = []
         self.is_stuck = False
+        self.outcome = EXECUTED
         monkeypatch.setattr(admission, "settle", self.settle)
         monkeypatch.setattr(admission, "admit", self.admit)
         monkeypatch.setattr(settling, "_FIRST_PAUSE_S", 0.001)
@@ -52,7 +54,7 @@ class Book:
 
     async def settle(self, _database: object, _settings: object, *settled: Any) -> bool:
         """Record it, or fail as told."""
-        assert settled == (ADMITTED.call_id, EXECUTED)
+        assert settled == (ADMITTED.call_id, self.outcome)
         if self.is_stuck:
             await asyncio.Event().wait()
         if self.faults:
@@ -116,6 +118,31 @@ async def test_a_database_that_is_away_is_asked_again(book: Book) -> None:
     assert book.told == []
     await settler.close()
     assert book.told == ["settled", ADMITTED.host]
+
+
+async def test_what_is_known_of_a_failure_is_not_forgotten(book: Book) -> None:
+    """Its answer said `dialled: no`, so its repeats are not to be told that it may ring."""
+    book.outcome = FAILED
+    book.faults = [DatabaseUnavailable("It is away")] * 3
+    settler = book.settler(Settings.from_environment({}))
+    await settler.settle(ADMITTED, FAILED)
+    assert (book.told, len(book.faults)) == ([], 2), "the answer waits for one attempt alone"
+    await settler.close()
+    assert book.told == ["settled"]
+
+
+async def test_on_lambda_a_failure_is_asked_for_once(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There nothing runs after the answer; the claim holds."""
+    book.outcome = FAILED
+    book.faults = [DatabaseUnavailable("It is away")] * 3
+    settler = book.settler(Settings.from_environment({}), lives_on=False)
+    with caplog.at_level(logging.ERROR, LOG.name):
+        await settler.settle(ADMITTED, FAILED)
+        await settler.close()
+    assert (book.told, len(book.faults)) == ([], 2)
+    assert f"Исход звонка {ADMITTED.call_id} не записан: not_executed" in caplog.text
 
 
 async def test_a_database_that_stays_away_is_given_up(
