@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from shared.asterisk import client
@@ -28,13 +28,15 @@ from shared.asterisk.ending import EndingUnanswered
 from shared.asterisk.models import Channel
 from shared.asterisk.originating import is_answered, is_root, roots_of
 from shared.deadline import Deadline
-from shared.errors import PbxError, ServiceError
+from shared.errors import DatabaseUnavailable, PbxError, ServiceError
 from shared.pbx.hosts import Pbx, the_pbx
 from shared.process import closed_by
 from shared.settings import Settings, the_settings
 from shared.store import late as stored
 from shared.store.database import Database, the_database
 from shared.telemetry import LOG, of_call, of_pbx
+
+T = TypeVar("T")
 
 # The socket of a frozen Asterisk is kept this long; asking costs more, so it ends with the claim.
 _LISTEN_S = 900.0
@@ -118,12 +120,13 @@ class LateCalls:
             roots = tuple(root for root in roots if is_answered(root, call.command))
         if not roots:
             return None
-        free = await stored.load_not_owned(
-            self._database,
-            call.call_id,
+        load = partial(
+            stored.load_not_owned,
+            *(self._database, call.call_id),
             host=call.host,
             uniqueids=[root.uniqueid for root in roots],
         )
+        free = await self._ask(load)
         ours = [root for root in roots if root.uniqueid in free]
         return ours[0] if len(ours) == 1 else None
 
@@ -151,13 +154,14 @@ class LateCalls:
                 channels = ()
             young = [c for c in channels if is_root(c, call.command) and c.duration_s <= age_s + 1]
             if young:
-                orphans = await stored.load_orphans(
-                    self._database,
-                    call.call_id,
+                load = partial(
+                    stored.load_orphans,
+                    *(self._database, call.call_id),
                     host=call.host,
                     code=call.command.order.extension.number,
                     uniqueids=[channel.uniqueid for channel in young],
                 )
+                orphans = await self._ask(load)
                 ours = [channel for channel in young if channel.uniqueid in orphans]
                 if len(ours) == 1:
                     return ours[0]
@@ -176,13 +180,25 @@ class LateCalls:
             "завершён" if hung_up else "оставлен",
             extra=of_pbx(call.host),
         )
-        await stored.settle_late(
-            self._database,
-            call.call_id,
+        settle = partial(
+            stored.settle_late,
+            *(self._database, call.call_id),
             root_channel=root.name,
             root_uniqueid=root.uniqueid,
             hung_up=hung_up,
         )
+        await self._ask(settle)
+
+    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database; one that is away, for as long as any settling may take."""
+        until = Deadline.after(self._settings.settled_within_s)
+        while True:
+            try:
+                return await question()
+            except DatabaseUnavailable:
+                if not until.remaining_s():
+                    raise
+                await asyncio.sleep(min(_FIRST_PAUSE_S, until.remaining_s()))
 
     async def _hang_up(self, host: str, root: Channel) -> bool:
         """Hang it up unless it is answered; a PBX that just thawed may be slow to answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -355,9 +355,35 @@ async def test_without_the_database_nobody_is_hung_up(
     """Who owns a root is not known then; the log tells of it."""
     world.channels = row("17.7")
     world.database_fault = DatabaseUnavailable("Database is unavailable")
-    call = await world.follow(socket)
+    call = await world.follow(socket, request_timeout_s=0.01, postgres_timeout_s=0.01)
     assert (world.hung_up, world.settled) == ([], [])
     assert f"Опоздавший звонок {call.call_id}: Database is unavailable" in told.text
+
+
+@pytest.mark.parametrize("socket", [None, Socket("", "", row("17.7"))], ids=("none", "told"))
+async def test_a_database_that_comes_back_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, socket: Socket | None
+) -> None:
+    """What froze the PBX may have struck it too: the phone must not ring on for that."""
+    world.channels = row("17.7")
+    failing = dict.fromkeys(("load_orphans", "load_not_owned", "settle_late"), 3)
+
+    def away_at_first(name: str) -> Callable[..., Any]:
+        ask = getattr(world, name)
+
+        async def asked(*args: Any, **values: Any) -> Any:
+            if failing[name]:
+                failing[name] -= 1
+                raise DatabaseUnavailable("Database is unavailable")
+            return await ask(*args, **values)
+
+        return asked
+
+    for name in failing:
+        monkeypatch.setattr(stored, name, away_at_first(name))
+    call = await world.follow(socket)
+    assert (world.hung_up, world.settled) == (["17.7"], [(call.call_id, "17.7", True)])
+    assert failing["settle_late"] == 0
 
 
 async def test_hang_up_that_fails_is_logged_and_not_recorded(
