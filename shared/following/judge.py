@@ -170,9 +170,11 @@ def _found(call: FollowedCall, look: Look, pace: Pace) -> Iterator[Change]:
     if any(_is_calling(channel, call) for channel in look.channels):
         return
     placed_at = look.now - timedelta(seconds=call.age_s)
-    begun = placed_at - _CLOCKS_APART, placed_at + _CLOCKS_APART
+    # Its host may have taken seconds to be connected.
+    sent_by = placed_at + timedelta(seconds=call.placing_s)
+    begun = placed_at - _CLOCKS_APART, sent_by + _CLOCKS_APART
     found = find_roots(look.records, call.code, begun=begun, known=look.roots | call.taken)
-    is_late = call.age_s >= pace.cdr_wait_s
+    is_late = call.age_s - call.placing_s >= pace.cdr_wait_s
     is_settled = call.phase != "unknown"  # or it may not have been sent at all
     its_own = next(iter(found.items())) if len(found) == 1 else None
     root = its_own and Root(*its_own, call.kind, call.code, call.to)

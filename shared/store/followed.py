@@ -52,7 +52,8 @@ class FollowedCall:
     before anybody could look. `ended_s` is how long ago it ended, None while it has not; `cut_s`
     how long ago it was first hung up for lasting too long. `agent` and `customer` are what was told
     of them so far; `talked`: it was told that they talk. `settled`: whoever placed it has told what
-    became of that. `taken` are the names of others' roots, none of which is its own.
+    became of that, `placing_s` after it was asked for. `taken` are the names of others' roots, none
+    of which is its own.
     """
 
     call_id: UUID
@@ -72,6 +73,7 @@ class FollowedCall:
     customer: Side = field(default_factory=Side)
     talked: bool = False
     settled: bool = True
+    placing_s: float = 0.0
     taken: frozenset[str] = frozenset()
 
     def after(self, seconds: float) -> FollowedCall:
@@ -198,5 +200,6 @@ def _call(row: dict[str, Any]) -> FollowedCall:
         talked=row["talked"],
         # The function of the release before tells nothing of these.
         settled=row.get("settled", True),
+        placing_s=row.get("placing_s") or 0.0,
         taken=frozenset(row.get("taken") or ()),
     )

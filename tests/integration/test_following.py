@@ -358,6 +358,16 @@ async def test_an_unknown_call_that_comes_up_late_is_followed(book: Book) -> Non
     assert [phase for _, phase, _ in book.phases()] == ["unknown", "accepted"]
 
 
+async def test_how_long_a_call_was_placed_is_told_who_follows_it(book: Book) -> None:
+    """By that its rows are found where nobody saw its root; of one that nobody settled it is 0."""
+    settled, unsettled = await book.place(), await book.place("+375290000002")
+    book.postgres.execute("UPDATE callapi.calls SET created_at = created_at - interval '9 seconds'")
+    await settle(book.database, book.settings, settled.call_id, Settlement("executed"))
+    calls = {call.call_id: call.placing_s for call in await write(await book.lease())}
+    assert calls[settled.call_id] >= 9
+    assert calls[unsettled.call_id] == 0
+
+
 async def test_a_late_call_after_its_end_is_corrected(book: Book) -> None:
     """The final event stands; the PBX's record may still say what became of it."""
     admitted = await book.place()

@@ -328,6 +328,19 @@ def test_an_older_or_a_younger_row_is_no_rootless_call_s(at_s: int) -> None:
     assert change["reason"] == "unknown"
 
 
+def test_a_call_that_was_placed_slowly_began_as_late() -> None:
+    """Its host took ten seconds to let us in, or it waited: what was dialled is younger."""
+    late = records(
+        line("Local/154@inoffice-2a;2", "SIP/154-1", "BUSY", at=10, uniqueid=f"{EPOCH}.11")
+    )
+    slow = replace(ROOTLESS, age_s=11.0, placing_s=9.5)
+    now = BEGINNING + timedelta(seconds=slow.age_s)
+    seen = replace(look(slow, rows=late, cdr="none"), now=now)
+    assert told(slow, seen)[-1]["reason"] == "agent_busy"
+    younger = replace(slow, placing_s=10.5)
+    assert told(younger, replace(look(younger, cdr="none"), now=now)) == [], "its row may yet come"
+
+
 def test_a_phone_that_calls_in_its_root_s_place_is_let_talk() -> None:
     """Up to Asterisk 11 one that answers at once takes the root's place before that is seen."""
     phone = Channel(

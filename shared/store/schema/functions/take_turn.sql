@@ -126,6 +126,7 @@ BEGIN
            'phase', k.phase, 'reason', k.reason, 'root_channel', k.root_channel,
            'root_uniqueid', k.root_uniqueid, 'candidates', k.candidates, 'legs', k.legs,
            'settled', k.settled_at IS NOT NULL,
+           'placing_s', extract(epoch FROM k.settled_at - k.created_at),
            'taken', CASE WHEN k.root_uniqueid IS NULL AND k.state <> 'placing' THEN (
              SELECT jsonb_agg(o.root_channel) FROM callapi.calls o
               WHERE o.host = ANY (callapi.spellings(p_host)) AND o.code = k.code
