@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import Context
 
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable, EventsGone
@@ -11,6 +12,7 @@ from shared.events.feed import Event, Told, Wanted, newest_numbers, read_feed
 from shared.events.messages import message_of
 from shared.process import at_the_end, once
 from shared.store.database import Door, the_database
+from shared.telemetry import LOG
 
 # As often as a tracker may write.
 _POLL_S = 0.2
@@ -86,7 +88,8 @@ class Hub:
         """Listen to an enterprise until `leave`."""
         self._news.setdefault(enterprise, _News()).listeners += 1
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
+            # In a context of its own: its lines are not those of the request that came first.
+            self._asking = asyncio.get_running_loop().create_task(self._ask(), context=Context())
 
     async def leave(self, enterprise: str) -> None:
         """Listen no more."""
@@ -164,7 +167,9 @@ class Hub:
                 newest = await newest_numbers(self._database, enterprises)
                 for enterprise in enterprises:
                     await self._hear(enterprise, newest.get(enterprise, 0))
-            except DatabaseUnavailable:
+            except Exception as error:  # noqa: BLE001 - a task's failure is seen by nobody else
+                if not isinstance(error, DatabaseUnavailable):
+                    LOG.exception("❌ Поиск новых событий")
                 pause_s = _AWAY_S
             else:
                 pause_s = self._poll_s
