@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextvars import Context
 
@@ -18,8 +19,10 @@ from shared.telemetry import LOG
 _POLL_S = 0.2
 # A database that is away is asked by every waiter in the end, too.
 _AWAY_S = 1.0
-# What an enterprise is told in some seconds. Whoever is further behind reads the table.
+# What an enterprise is told in some seconds. Whoever is further behind reads the table, where an
+# operator may have had a number forgotten.
 _RING = 64
+_RING_S = 60.0
 _ANY = Wanted(scope="all")  # the ring has whatever a listener may want
 
 
@@ -32,7 +35,7 @@ class _News:
     def __init__(self) -> None:
         self.base: int | None = None
         self.newest: int | None = None
-        self.ring: deque[Event] = deque()
+        self.ring: deque[tuple[float, Event]] = deque()  # since when it is here
         self.texts: dict[int, str] = {}
         # Who waits, and for what is beyond which number.
         self.waiting: dict[asyncio.Future[None], int] = {}
@@ -47,11 +50,21 @@ class _News:
 
     def add(self, told: Told) -> None:
         """Have these too, and of the oldest no more than there is room for."""
-        self.ring.extend(told.events)
+        now = time.monotonic()
+        self.ring.extend((now, event) for event in told.events)
         self.newest = told.next
         while len(self.ring) > _RING:
-            self.base = self.ring.popleft().seq
-            self.texts.pop(self.base, None)
+            self._forget_oldest()
+
+    def forget_old(self) -> None:
+        """Have none any more that is not new."""
+        earliest = time.monotonic() - _RING_S
+        while self.ring and self.ring[0][0] < earliest:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self.base = self.ring.popleft()[1].seq
+        self.texts.pop(self.base, None)
 
     def wake(self, beyond: int) -> None:
         """Wake whoever has not come so far."""
@@ -132,7 +145,7 @@ class Hub:
             return None
         if not news.base <= seq <= news.newest:
             return None
-        events = tuple(event for event in news.ring if event.seq > seq and wanted.takes(event))
+        events = tuple(event for _, event in news.ring if event.seq > seq and wanted.takes(event))
         if len(events) > most:
             return Told(events[:most], events[most - 1].seq, is_all=False)
         return Told(events, news.newest, is_all=True)
@@ -162,6 +175,8 @@ class Hub:
         pause_s = self._poll_s
         while True:
             await asyncio.sleep(pause_s)
+            for news in self._news.values():
+                news.forget_old()
             try:
                 enterprises = list(self._news)
                 newest = await newest_numbers(self._database, enterprises)

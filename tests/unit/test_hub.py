@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -27,6 +28,19 @@ class Counter:
         assert "event_counters" in sql
         (enterprise,) = parameters["enterprises"]
         return [] if self.newest is None else [{"enterprise": enterprise, "seq": self.newest}]
+
+
+class Purged(Counter):
+    """One with an event, of which an operator has had the numbers forgotten meanwhile."""
+
+    async def run(self, sql: str, **parameters: Any) -> Rows:
+        """Tell the number, or the event as it was."""
+        if "event_counters" in sql:
+            return await super().run(sql, **parameters)
+        webhook = {"id": str(UUID(int=7)), "origin": "https://crm.example.test", "why": "failing"}
+        event = {"seq": 6, "type": "webhook.disabled", "at": "2026-11-28T12:00:00Z"}
+        told = {"gone": False, "events": [event | {"webhook": webhook}], "next": 6, "newest": 6}
+        return [{"answer": told}]
 
 
 class Named(Counter):
@@ -66,6 +80,27 @@ async def test_a_feed_that_has_begun_anew_is_noticed() -> None:
         while hub.told_since("0367", 0, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
     assert hub.told_since("0367", 5, Wanted(), 1) is None
+    await hub.leave("0367")
+
+
+async def test_what_is_not_new_is_read_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`purge` forgets numbers there: what a quiet enterprise was told long ago has them here."""
+    database = Purged()
+    hub = Hub(database, poll_s=0.001)
+    hub.join("0367")
+    async with asyncio.timeout(60):
+        while hub.told_since("0367", 5, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+        database.newest = 6
+        while hub.told_since("0367", 6, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+        told = hub.told_since("0367", 5, Wanted(scope="all"), 1)
+        assert told
+        assert [event.seq for event in told.events] == [6]
+        monkeypatch.setattr(events_hub, "_RING_S", 0.001, raising=False)
+        while hub.told_since("0367", 5, Wanted(), 1) is not None:  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.001)
+    assert hub.told_since("0367", 6, Wanted(), 1) is not None
     await hub.leave("0367")
 
 
