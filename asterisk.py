@@ -66,12 +66,20 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         the_senders().start()
     if app.state.warns:
         tasks.append(asyncio.create_task(warn(the_database(), settings)))
+    for task in tasks:
+        task.add_done_callback(_tell_of_defect)
     with ending_with_signals():
         yield
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await let_go_of_all()
+
+
+def _tell_of_defect(task: asyncio.Task[None]) -> None:
+    """Tell why a duty has ended; nobody awaits it before the process does."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOG.error("❌ Фоновая задача прервана", exc_info=error)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from contextvars import Context
 
 from shared.deadline import Deadline
 from shared.errors import DatabaseUnavailable, EventsGone
@@ -11,13 +13,16 @@ from shared.events.feed import Event, Told, Wanted, newest_numbers, read_feed
 from shared.events.messages import message_of
 from shared.process import at_the_end, once
 from shared.store.database import Door, the_database
+from shared.telemetry import LOG
 
 # As often as a tracker may write.
 _POLL_S = 0.2
 # A database that is away is asked by every waiter in the end, too.
 _AWAY_S = 1.0
-# What an enterprise is told in some seconds. Whoever is further behind reads the table.
+# What an enterprise is told in some seconds. Whoever is further behind reads the table, where an
+# operator may have had a number forgotten.
 _RING = 64
+_RING_S = 60.0
 _ANY = Wanted(scope="all")  # the ring has whatever a listener may want
 
 
@@ -30,7 +35,7 @@ class _News:
     def __init__(self) -> None:
         self.base: int | None = None
         self.newest: int | None = None
-        self.ring: deque[Event] = deque()
+        self.ring: deque[tuple[float, Event]] = deque()  # since when it is here
         self.texts: dict[int, str] = {}
         # Who waits, and for what is beyond which number.
         self.waiting: dict[asyncio.Future[None], int] = {}
@@ -45,11 +50,21 @@ class _News:
 
     def add(self, told: Told) -> None:
         """Have these too, and of the oldest no more than there is room for."""
-        self.ring.extend(told.events)
+        now = time.monotonic()
+        self.ring.extend((now, event) for event in told.events)
         self.newest = told.next
         while len(self.ring) > _RING:
-            self.base = self.ring.popleft().seq
-            self.texts.pop(self.base, None)
+            self._forget_oldest()
+
+    def forget_old(self) -> None:
+        """Have none any more that is not new."""
+        earliest = time.monotonic() - _RING_S
+        while self.ring and self.ring[0][0] < earliest:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self.base = self.ring.popleft()[1].seq
+        self.texts.pop(self.base, None)
 
     def wake(self, beyond: int) -> None:
         """Wake whoever has not come so far."""
@@ -86,7 +101,8 @@ class Hub:
         """Listen to an enterprise until `leave`."""
         self._news.setdefault(enterprise, _News()).listeners += 1
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
+            # In a context of its own: its lines are not those of the request that came first.
+            self._asking = asyncio.get_running_loop().create_task(self._ask(), context=Context())
 
     async def leave(self, enterprise: str) -> None:
         """Listen no more."""
@@ -129,7 +145,7 @@ class Hub:
             return None
         if not news.base <= seq <= news.newest:
             return None
-        events = tuple(event for event in news.ring if event.seq > seq and wanted.takes(event))
+        events = tuple(event for _, event in news.ring if event.seq > seq and wanted.takes(event))
         if len(events) > most:
             return Told(events[:most], events[most - 1].seq, is_all=False)
         return Told(events, news.newest, is_all=True)
@@ -159,12 +175,16 @@ class Hub:
         pause_s = self._poll_s
         while True:
             await asyncio.sleep(pause_s)
+            for news in self._news.values():
+                news.forget_old()
             try:
                 enterprises = list(self._news)
                 newest = await newest_numbers(self._database, enterprises)
                 for enterprise in enterprises:
                     await self._hear(enterprise, newest.get(enterprise, 0))
-            except DatabaseUnavailable:
+            except Exception as error:  # noqa: BLE001 - a task's failure is seen by nobody else
+                if not isinstance(error, DatabaseUnavailable):
+                    LOG.exception("❌ Поиск новых событий")
                 pause_s = _AWAY_S
             else:
                 pause_s = self._poll_s

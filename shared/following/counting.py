@@ -98,7 +98,9 @@ class Counting:
             return frozenset(due)
         try:
             own = await still_newest(self._database, idle)
-        except DatabaseUnavailable:
+        except Exception as error:  # noqa: BLE001 - a task's failure is seen by nobody else
+            if not isinstance(error, DatabaseUnavailable):
+                LOG.exception("❌ Кто считает каналы АТС, неизвестно")
             return frozenset(due)  # as soon as it answers again
         for host in idle.keys() - own:
             if self._fences[host] == idle[host]:

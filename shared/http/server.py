@@ -25,7 +25,7 @@ from shared.http.request import (
 from shared.http.sockets import MAX_MESSAGE_BYTES, PING_S, BoundedWebSocket, is_handshake
 from shared.process import begin_to_end, has_begun_to_end, makes_way, once
 from shared.settings import Settings
-from shared.telemetry import LOG, Sparing
+from shared.telemetry import LOG, Sparing, in_request
 
 # A target and the headers: browsers and proxies stop at 8 to 16 kB of either.
 _MAX_HEAD_BYTES = 32_768
@@ -370,8 +370,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what is no request, after those before it; then read no more."""
         self._is_over = True
         if not self._is_answering:
-            self.logger.warning("%s - %d %s", self.client and self.client[0], *refusal[:2])
             answer = render_refusal(*refusal)
+            # A timer may have been set by the request before, whose id this is not.
+            with in_request(answer.headers["X-Request-Id"]):
+                self.logger.warning("%s - %d %s", self.client and self.client[0], *refusal[:2])
             head = b"".join(
                 b"%s: %s\r\n" % header
                 for header in (*self.server_state.default_headers, *answer.raw_headers)

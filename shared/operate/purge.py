@@ -91,6 +91,8 @@ SELECT DISTINCT w.enterprise FROM callapi.webhooks w
                 WHERE w.url LIKE '%' || n || '%' OR ltrim(w.wanted->>'extension', '+') = n)
  ORDER BY w.enterprise
 """
+# Their last events are in a table of AWS's, from which no operator's command takes anything.
+_OUTBOX = "SELECT EXISTS (SELECT 1 FROM callapi.push_places) AS is_used"
 
 
 def add_commands(add: Add) -> None:
@@ -155,6 +157,8 @@ def _elsewhere(execute: Execute, numbers: list[str], hosts: list[str] | None) ->
         yield f"The rules of enterprise {rule['enterprise']} name it: change them with rules"
     for webhook in execute(_WEBHOOKS, numbers=numbers):
         yield f"A webhook of enterprise {webhook['enterprise']} names it: look at webhooks"
+    if execute(_OUTBOX)[0]["is_used"]:
+        yield "The outbox in DynamoDB, by which WebSockets are told events, may have it for a day"
     if hosts:
         yield f"The PBXs' own records have it, as of calls through {', '.join(hosts)}"
 

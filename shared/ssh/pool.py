@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+from weakref import ref
 
 from shared.deadline import Deadline
 from shared.errors import ConnectTimeout, NotExecuted, PbxBusy
@@ -90,7 +91,7 @@ class Pool:
         concurrency: exchanges at once with one target.
         queue_s: longest wait for a lease.
         connect_timeout_s: longest wait for a connection, whoever makes it.
-        idle_s: an unused connection older than this is replaced, not trusted.
+        idle_s: a connection that was not used for so long is closed, and never trusted.
         retry_s: how long a host that could not be connected is answered for at once; then one
             caller tries it again while the others are still answered at once.
         is_meant: tells of a connection that lives whether it leads where its target does by now.
@@ -238,10 +239,12 @@ class Pool:
         except TimeoutError:
             raise ConnectTimeout("Connection timeout") from None
         try:
-            if host.connection is not None and await self._is_stale(host.connection):
-                self.retire(host.connection)
+            known = host.connection
+            if known is not None and await self._is_stale(known):
+                self.retire(known)  # unless whoever used it has, meanwhile
             if host.connection is None:
                 host.connection = await self._open(target, host, deadline)
+                self._end_once_idle(ref(host.connection))
             return host.connection
         finally:
             host.connecting.release()
@@ -282,6 +285,20 @@ class Pool:
         if connection.is_closed() or (not connection.leases and idle_s > self._idle_s):
             return True
         return self._is_meant is not None and not await self._is_meant(connection)
+
+    def _end_once_idle(self, known: ref[Connection]) -> None:
+        """End a connection that nobody has asked for: its host may be nobody's any more."""
+        connection = known()
+        host = None if connection is None else self._hosts.get(connection.target)
+        if connection is None or host is None or host.connection is not connection:
+            return
+        left_s = self._idle_s - (time.monotonic() - connection.used_at)
+        if connection.leases:
+            left_s = self._idle_s
+        if left_s > 0:
+            asyncio.get_running_loop().call_later(left_s, self._end_once_idle, known)
+        else:
+            self.retire(connection)
 
     async def close(self) -> None:
         """End every connection in good order."""

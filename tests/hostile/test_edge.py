@@ -26,6 +26,7 @@ from shared.http.app import create_app
 from shared.http.binding import check_bind
 from shared.process import forget_all
 from shared.settings import Settings, SettingsError
+from shared.telemetry import REQUEST_ID
 from tests.certificate import make_certificate
 from tests.integration.service import run_process, until
 
@@ -386,6 +387,33 @@ async def test_a_byte_at_a_time_ends_by_itself(edge: Edge, monkeypatch: pytest.M
     async with edge.connected() as (reader, writer):
         answer = await dribbled(reader, writer, HEAD + b"X: ", b"a")
         assert problem_of(answer)["code"] == "request-timeout"
+    await edge.is_empty()
+
+
+async def test_what_is_no_request_is_named_by_its_own_answer(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log's line has the id of the answer, not of the request before on that connection.
+
+    Through a proxy that one may be another enterprise's.
+    """
+    lines = list[tuple[str, str]]()
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append((REQUEST_ID.get(), record.getMessage()))
+
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "handlers", [Lines()])
+    async with edge.connected() as (reader, writer):
+        (connection,) = edge.state.connections
+        monkeypatch.setattr(connection, "timeout_keep_alive", 1)
+        monkeypatch.setattr(server, "_HEAD_S", 0.1)
+        writer.write(HEAD + b"X-Request-Id: the-one-before\r\n\r\n")
+        await reader.readuntil(b"}")
+        answer = await dribbled(reader, writer, HEAD + b"X: ", b"a")
+    problem = problem_of(answer)
+    assert problem["code"] == "request-timeout"
+    assert [request_id for request_id, line in lines if " 408 " in line] == [problem["request_id"]]
     await edge.is_empty()
 
 

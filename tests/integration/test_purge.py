@@ -204,6 +204,16 @@ def test_what_is_out_of_reach_is_said(postgres: Postgres, operate: Operate) -> N
     assert "backups of the database" in said
 
 
+def test_the_outbox_of_aws_is_out_of_reach_too(postgres: Postgres, operate: Operate) -> None:
+    """Where WebSockets are told events it has them, numbers too, for a day."""
+    place(postgres, NUMBER)
+    _, before, _ = operate("purge", "--number", NUMBER)
+    assert "DynamoDB" not in before
+    postgres.execute("INSERT INTO callapi.push_places VALUES ('0367', 7)")
+    _, said, _ = operate("purge", "--number", NUMBER, "--yes")
+    assert "The outbox in DynamoDB, by which WebSockets are told events, may have it" in said
+
+
 def test_an_extension_is_not_forgotten(operate: Operate) -> None:
     """Its calls are many people's."""
     code, _, said = operate("purge", "--number", "150", "--yes")

@@ -476,6 +476,31 @@ async def test_nothing_is_sent_while_the_enterprise_is_not_active(
     assert receiver.seqs == [1, 2]
 
 
+async def test_a_long_pause_is_not_taken_for_an_end(
+    hooks: Hooks, receiver: Receiver, postgres: Postgres
+) -> None:
+    """Nor is its row, away for a moment after days without being active, gone for a day."""
+    webhook, _ = await hooks.add(receiver.url)
+
+    async def keep() -> Any:
+        await webhooks.keep(hooks.database, watch_s=60.0, gone_s=DAY_S)
+        return hooks.row(webhook)
+
+    postgres.execute("UPDATE enterprises SET active = false WHERE number = '0367'")
+    assert (await keep())["absent_since"] is not None
+    postgres.execute(
+        "UPDATE callapi.webhooks SET absent_since = absent_since - interval '48 hours'"
+    )
+    await keep()
+    postgres.execute("DELETE FROM enterprises WHERE number = '0367'")
+    assert (await keep())["disabled_at"] is None
+    postgres.seed_enterprise("0367", "june", "192.0.2.10", "secret-of-june")
+    tell(postgres, "0367", 1)
+    async with hooks.sending():
+        await hooks.reach(webhook, 1)
+    assert receiver.seqs == [1]
+
+
 async def test_a_removed_enterprises_webhook_is_off_for_good(
     hooks: Hooks, receiver: Receiver, postgres: Postgres
 ) -> None:

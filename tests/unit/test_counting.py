@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 from shared.asterisk.endpoints import Endpoints
 from shared.deadline import Deadline
@@ -12,6 +15,7 @@ from shared.errors import ConnectionLost, DatabaseUnavailable
 from shared.following.counting import Counting
 from shared.following.pace import Pace
 from shared.measures import the_readers
+from shared.telemetry import LOG
 from shared.turns import Turn
 from tests.unit.test_counts import Answering
 
@@ -42,10 +46,14 @@ class Leases:
     def __init__(self, *hosts: str) -> None:
         self.hosts = list(hosts)
         self.asked: list[str] = []
+        self.defects = 0
 
     async def run(self, _sql: str, *, leases: str) -> list[dict[str, str]]:
         """Tell of which hosts."""
         self.asked.append(leases)
+        if self.defects:
+            self.defects -= 1
+            raise ZeroDivisionError
         if not self.hosts:
             raise DatabaseUnavailable("away")
         return [{"host": host} for host in self.hosts]
@@ -101,6 +109,17 @@ def test_a_restarted_asterisk_is_asked_anew_who_it_is() -> None:
     asyncio.run(go_on(counting, [HOST]))
     assert counting.counted(60)[HOST].about.version == "22.10.1"
     assert commands(hosts, "core show settings") == 2
+
+
+def test_a_defect_ends_no_counting(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told, and asked again: else no PBX would be counted here until the next start."""
+    hosts, leases = Hosts(Answering()), Leases(HOST)
+    counting = make(hosts, leases, idle_s=0.0)
+    leases.defects = 1
+    with caplog.at_level(logging.ERROR, LOG.name):
+        asyncio.run(go_on(counting, []))
+    assert hosts.asked > 2
+    assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
 def test_an_idle_host_is_asked_by_who_followed_it_last() -> None:

@@ -302,6 +302,43 @@ async def test_connection_idle_for_too_long_is_replaced_and_closed() -> None:
     assert network.made[0].closed
 
 
+async def test_connection_that_nobody_asks_for_is_closed() -> None:
+    """A host that was removed is asked nothing more, and would have us logged in for good."""
+    network = Network()
+    pool = network.pool(idle_s=0.01)
+    holder = Holder(pool)
+    await settle()
+    await asyncio.sleep(0.03)  # what is in use stays, however long
+    assert not network.made[0].closed
+    await holder.release()
+    async with asyncio.timeout(60):
+        while not network.made[0].closed:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+    assert pool.connection(PBX) is None
+
+
+async def test_connection_that_another_has_let_go_of_meanwhile_is_replaced() -> None:
+    """Its loss was found out by whoever used it, while the next one asked whether it is meant."""
+    network = Network()
+
+    async def is_meant(connection: Connection) -> bool:
+        pool.retire(connection)
+        return False
+
+    pool = Pool(
+        network.connect,
+        concurrency=3,
+        queue_s=5,
+        idle_s=3600,
+        connect_timeout_s=10,
+        retry_s=1e-9,
+        is_meant=is_meant,
+    )
+    first = await lease_once(pool)
+    assert await lease_once(pool) is not first
+    assert network.made[0].closed
+
+
 async def test_connection_in_use_is_never_too_old() -> None:
     """A lease that takes long keeps its connection in service."""
     network = Network()

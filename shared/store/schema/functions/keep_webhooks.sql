@@ -19,8 +19,12 @@ BEGIN
     INTO v_there, v_active FROM callapi.enterprises() e;
   UPDATE callapi.webhooks w SET absent_since = NULL
    WHERE w.absent_since IS NOT NULL AND w.enterprise = ANY (v_active);
+  -- Whose row is there, and not active, is not gone, however long that lasts: noted now and then.
   UPDATE callapi.webhooks w SET absent_since = clock_timestamp()
-   WHERE w.absent_since IS NULL AND w.enterprise <> ALL (v_active);
+   WHERE w.enterprise <> ALL (v_active)
+     AND (w.absent_since IS NULL
+          OR (w.enterprise = ANY (v_there)
+              AND w.absent_since < clock_timestamp() - make_interval(secs => p_gone_s / 24)));
   WITH off AS (
     UPDATE callapi.webhooks w
        SET disabled_at = coalesce(w.disabled_at, clock_timestamp()),
