@@ -366,7 +366,8 @@ class HostCheck:
         return hostlines.CLOCK_WRONG(off=f"{abs(clock.ahead_s):.0f}", way=way)
 
     async def _shell(self) -> Finding:
-        if not self._has_shell:
+        # One without `date` is one, too.
+        if not self._has_shell and await self._seen_socket() is None:
             return hostlines.SHELL_NONE()
         if self._pbx.state(self._host).transport == "exec":
             return hostlines.SHELL_NEEDED()

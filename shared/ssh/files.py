@@ -191,7 +191,10 @@ def why_unreadable(error: Exception) -> FileUnreadable | SocketRefused:
             return FileUnreadable("missing")
         case asyncssh.SFTPPermissionDenied():
             return FileUnreadable("denied")
-        # A forced command, or no such program, accepts the subsystem and ends at once.
-        case asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost():
+        # A forced command, or no such program, accepts the subsystem and ends at once, or says
+        # what is no word of SFTP, as a login shell that greets does before the server of files.
+        case (
+            asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost() | asyncssh.SFTPBadMessage()
+        ):
             return FileUnreadable("no-sftp")
     return FileUnreadable("failed")

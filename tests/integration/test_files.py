@@ -96,18 +96,23 @@ async def test_many_blocks_are_one_answer() -> None:
         (PATH, {"cdr_missing": True}, "missing"),
         (PATH, {"cdr_denied": True}, "denied"),
         (PATH, {"refuse_sftp": True}, "no-sftp"),
+        (PATH, {"sftp_greeting": b"\n"}, "no-sftp"),
+        (PATH, {"sftp_greeting": b"Welcome to the PBX\n"}, "no-sftp"),
     ],
 )
 async def test_an_unreadable_file_says_why(
     path: str, faults: dict[str, object], cause: str
 ) -> None:
-    """No such file, no permission, no SFTP; the connection is as good as before."""
+    """No such file, no permission, no SFTP; the connection is as good as before.
+
+    A login shell that greets leaves no SFTP, unless sshd has its own: no other CDR_FILE helps.
+    """
     async with connected(**faults) as (pbx, connection):
         with pytest.raises(FileUnreadable) as raised:
             await connection.read_file(path, 0, 10, Deadline.after(20))
         assert raised.value.cause == cause
-        for name in faults:
-            setattr(pbx, name, False)
+        for name, value in faults.items():
+            setattr(pbx, name, type(value)())
         assert (await connection.read_file(PATH, 0, 10, Deadline.after(20))).data == TEXT
 
 
