@@ -123,6 +123,28 @@ async def test_no_session_left_is_worth_another_attempt() -> None:
             await connection.read_file(PATH, 0, 10, Deadline.after(20))
 
 
+async def test_sessions_wait_for_each_other() -> None:
+    """What sshd's MaxSessions leaves no room for begins as soon as another of ours has ended."""
+    async with pooled() as (standin, pbx):
+        standin.max_sessions = 1
+        ended: list[int | None] = []
+
+        async def run(connection: Connection) -> None:
+            running = await connection.start("true", Deadline.after(20))
+            while not running.has_ended:
+                await running.progress(Deadline.after(20))
+            ended.append(running.exit_status)
+
+        async def read(connection: Connection) -> None:
+            part = await connection.read_file(PATH, 0, 10, Deadline.after(20))
+            ended.append(0 if part.data == TEXT else None)
+
+        async with anyio.create_task_group() as tasks:
+            for use in (run, read) * 4:
+                tasks.start_soon(pbx.use, "127.0.0.1", Deadline.after(20), use)
+        assert ended == [0] * 8
+
+
 async def test_each_session_is_closed() -> None:
     """Reading more often than sshd has sessions works: none is kept."""
     async with connected(max_sessions=2) as (pbx, connection):
