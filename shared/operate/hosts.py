@@ -25,6 +25,7 @@ from shared.errors import (
     HostKeyChanged,
     NoAnswer,
     ServiceError,
+    SocketRefused,
 )
 from shared.operate import hostlines
 from shared.operate.findings import Finding, Line, Words, reason_of, split_remedy
@@ -357,6 +358,8 @@ class HostCheck:
         except NoAnswer:
             self._has_shell = True
             return self._say(hostlines.CLOCK_SILENT)
+        except SocketRefused:  # not even a session is permitted
+            clock = None
         self._has_shell = clock is not None
         if clock is None:
             return hostlines.CLOCK_UNKNOWN()

@@ -238,6 +238,13 @@ def arrange(**faults: Any) -> Callable[[StandIn], None]:
             "The host's sshd has no SFTP",
             STEPS[11:13],
         ),
+        (
+            {},
+            arrange(max_sessions=0),
+            "SFTP",
+            "The host opens no SFTP session",
+            STEPS[11:14],
+        ),
         ({}, arrange(cdr_missing=True), "records file", "The host has no file /var", []),
         ({}, arrange(cdr_denied=True), "records file", "SSH_USER may not read", []),
         ({}, lambda pbx: pbx.write_cdr("a,b\n" * 3), "records file", "/var/log", []),
@@ -482,6 +489,22 @@ async def test_a_frozen_asterisk_with_others_waiting_hangs(check: Check, pbx: St
         pbx.thaw()
     assert console.detail == "Asterisk answers neither on its control socket nor to `asterisk -rx`"
     assert console.remedy == "Asterisk on 127.0.0.1 hangs or is starting: look at it"
+
+
+async def test_a_forced_command_is_not_taken_for_an_asterisk_that_hangs(
+    check: Check, pbx: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It succeeds in the place of every command, and nothing tells what Asterisk does."""
+
+    async def succeed(_line: str, write: Callable[[str, str], None], _cut: object) -> int:
+        write("Nothing to see here\n", "")
+        return 0
+
+    pbx.refuse_forwarding = True
+    monkeypatch.setattr(pbx._door.shell, "run", succeed)
+    console = of(await check(), "console")
+    assert "no shell is permitted that tells why" in console.detail
+    assert "port-forwarding" in console.remedy
 
 
 @pytest.mark.parametrize("transport", ["socket", "exec"])
