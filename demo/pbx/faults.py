@@ -38,9 +38,11 @@ class Faults:
         accept_delay_s: How long Asterisk takes to accept a connection.
         reply_delay_s: How long an executed command's reply is held back.
         sudo_says: What sudo prints before each program that it starts.
+        greeting: What the login shell prints before it runs anything.
         no_shell: A forced command that does nothing stands in the place of every command.
         clock_ahead_s: How far the host's clock is ahead of this machine's.
         refuse_sftp: sshd has no SFTP subsystem.
+        sftp_greeting: What the login shell prints before it starts sshd's program for that.
         cdr_missing: There is no file of call detail records.
         cdr_denied: The user may not read it.
         disk_free_bytes: The room on the disk of the call detail records; None does not tell.
@@ -58,9 +60,11 @@ class Faults:
         self.accept_delay_s = 0.0
         self.reply_delay_s = 0.0
         self.sudo_says = ""
+        self.greeting = ""
         self.no_shell = False
         self.clock_ahead_s = 0
         self.refuse_sftp = False
+        self.sftp_greeting = b""
         self.cdr_missing = False
         self.cdr_denied = False
         self.disk_free_bytes: int | None = 2**34

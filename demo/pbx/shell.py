@@ -53,6 +53,7 @@ class Shell:
         """Run the chain up to its first failure; `write` gets (stdout, stderr) on the way."""
         if self._daemon.faults.no_shell:
             return 1
+        write(self._daemon.faults.greeting, "")
         chain = split_chain(line)
         if chain is None:
             return self._refuse(line, line, write)

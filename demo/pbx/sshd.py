@@ -242,6 +242,8 @@ class ExecSession(SSHServerStreamSession[str]):
         line = self._channel.get_command() if self._channel else None
         if line is None:
             super().session_started()
+            if self._channel is not None and self._door.daemon.faults.sftp_greeting:
+                cast("Any", self._channel).write(self._door.daemon.faults.sftp_greeting)
         else:
             self._door.daemon.start_task(self._run(line))
 

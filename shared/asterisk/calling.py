@@ -18,6 +18,7 @@ from shared.asterisk.cdr.whose import (
     dialled_by,
     extensions_of,
     is_extension,
+    is_line,
     name_originated,
     name_parties,
     number_of,
@@ -64,7 +65,8 @@ class Legs:
         for leg in legs:
             if leg is self.root or leg.name.endswith(";2"):
                 continue
-            caller, dialled = callers.get(_word(leg), (self.root or leg, ""))
+            known = (callers[word] for word in _words(leg) if word in callers)
+            caller, dialled = next(known, (self.root or leg, ""))
             self._rows[leg.uniqueid] = _row(caller, leg, dialled)
 
     def extension_of(self, leg: Channel) -> str:
@@ -105,7 +107,10 @@ def beginning_of(root_uniqueid: str, legs: Sequence[Channel]) -> Beginning:
 
 
 def _dialled(leg: Channel) -> Iterator[tuple[str, str]]:
-    """List whom a channel calls, by driver and device, and in which words."""
+    """List whom a channel calls, by driver and device, and in which words.
+
+    A number is called by the driver's word alone, too: its lines have names of their own.
+    """
     if leg.application not in _NAMING:
         return
     for resource in leg.data[:_MOST_DIALLED].partition(",")[0].split("&"):
@@ -113,12 +118,18 @@ def _dialled(leg: Channel) -> Iterator[tuple[str, str]]:
             device = call.device
             if call.technology.casefold() == "local":
                 device = f"{call.number}@{device}"
+            elif call.number:
+                yield f"{call.technology}/".casefold(), resource[:_LONGEST_NAME]
             yield f"{call.technology}/{device}".casefold(), resource[:_LONGEST_NAME]
 
 
-def _word(leg: Channel) -> str:
+def _words(leg: Channel) -> Iterator[str]:
+    """List by which words somebody may have called a channel: a line by that of any group."""
     device = device_of(leg.name)
-    return f"{device.technology}/{device.name}".casefold() if device else ""
+    if device is not None:
+        yield f"{device.technology}/{device.name}".casefold()
+        if is_line(leg.name):
+            yield f"{device.technology}/".casefold()
 
 
 def _row(caller: Channel, called: Channel | None, dialled: str) -> Record:

@@ -25,6 +25,7 @@ from shared.errors import (
     HostKeyChanged,
     NoAnswer,
     ServiceError,
+    SocketRefused,
 )
 from shared.operate import hostlines
 from shared.operate.findings import Finding, Line, Words, reason_of, split_remedy
@@ -357,6 +358,8 @@ class HostCheck:
         except NoAnswer:
             self._has_shell = True
             return self._say(hostlines.CLOCK_SILENT)
+        except SocketRefused:  # not even a session is permitted
+            clock = None
         self._has_shell = clock is not None
         if clock is None:
             return hostlines.CLOCK_UNKNOWN()
@@ -366,7 +369,8 @@ class HostCheck:
         return hostlines.CLOCK_WRONG(off=f"{abs(clock.ahead_s):.0f}", way=way)
 
     async def _shell(self) -> Finding:
-        if not self._has_shell:
+        # One without `date` is one, too.
+        if not self._has_shell and await self._seen_socket() is None:
             return hostlines.SHELL_NONE()
         if self._pbx.state(self._host).transport == "exec":
             return hostlines.SHELL_NEEDED()

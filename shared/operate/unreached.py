@@ -31,7 +31,8 @@ def why_slower(seen: SocketSeen | None) -> Line:
 def why_unreached(error: AsteriskUnavailable, settings: Settings, seen: SocketSeen | None) -> Line:
     """Pick the line where nothing works; `seen` is what SSH_USER's shell tells of the socket."""
     if error.reason == ANSWERS_NEITHER:
-        return hostlines.HANGS
+        # A forced command that succeeds in the place of ours is no Asterisk that hangs.
+        return hostlines.HANGS if seen else hostlines.NO_WAY_TOLD
     if error.reason != NOBODY_LISTENS:
         if settings.asterisk_transport == "exec":
             return hostlines.COMMAND_FAILED

@@ -18,13 +18,15 @@ from shared.ssh.connection import Connection
 from shared.ssh.files import FileUnreadable
 from shared.ssh.login import load_host_key
 
-_EPOCH = re.compile(r"([0-9]{9,11})\n")
+# A login shell may greet whoever comes, and not end that line: what is last is the answer.
+_EPOCH = re.compile(r"(?<![0-9])([0-9]{9,11})\n\Z")
 _ASK_CLOCK = "date +%s"
 # What goes on is told by a word for each step; none is told where no shell is permitted.
 _ASK_SOCKET = (
-    "echo shell && test -d {folder} && echo folder && test -x {folder} && echo open"
+    "echo asked-shell && test -d {folder} && echo folder && test -x {folder} && echo open"
     " && test -e {path} && echo socket && test -w {path} && echo ours"
 )
+_TOLD_SOCKET = re.compile(r"asked-(shell\n(?:[a-z]+\n){0,4})\Z")
 SocketSeen: TypeAlias = Literal["missing", "denied", "ours"]
 _SEEN: dict[str, SocketSeen] = {
     "shell": "missing",
@@ -106,7 +108,7 @@ async def load_clock(pbx: Pbx, host: str, deadline: Deadline) -> Clock | None:
         NotExecuted: it cannot be asked.
     """
     asked = await _run(pbx, host, _ASK_CLOCK, deadline)
-    match = _EPOCH.fullmatch(asked.output)
+    match = _EPOCH.search(asked.output)
     # It tells whole seconds, cut off.
     ahead_s = int(match[1]) + 0.5 - (asked.began + asked.ended) / 2 if match else None
     return None if ahead_s is None else Clock(ahead_s, (asked.ended - asked.began) / 2)
@@ -121,7 +123,8 @@ async def see_socket(pbx: Pbx, host: str, path: str, deadline: Deadline) -> Sock
     """
     quoted = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
     asked = await _run(pbx, host, _ASK_SOCKET.format(path=quoted[0], folder=quoted[1]), deadline)
-    return _SEEN.get(" ".join(asked.output.split()))
+    told = _TOLD_SOCKET.search(asked.output)
+    return _SEEN.get(" ".join(told[1].split())) if told else None
 
 
 class _Asked(NamedTuple):

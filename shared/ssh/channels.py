@@ -97,11 +97,15 @@ class Session(Received, asyncssh.SSHClientSession[bytes]):
     """Collects a command's output and notes how far it got.
 
     asyncssh asks for the session once the channel is open and right before it sends the command:
-    from `begun` on, the command may run. `expected` ends the expectation of its output.
+    from `begun` on, the command may run. `expected` ends the expectation of its output; `lost` is
+    told once the host has closed it.
     """
 
-    def __init__(self, open_: set[Received], expected: Callable[[], None]) -> None:
+    def __init__(
+        self, open_: set[Received], expected: Callable[[], None], lost: Callable[[], None]
+    ) -> None:
         super().__init__(open_)
+        self._lost = lost
         self.begun = asyncio.Event()
         self.expected = expected
         self.exit_status: int | None = None
@@ -133,6 +137,7 @@ class Session(Received, asyncssh.SSHClientSession[bytes]):
         """End what was expected, too."""
         super().connection_lost(exc)
         self.expected()
+        self._lost()
 
     def close(self) -> None:
         """Let go, and expect no more."""

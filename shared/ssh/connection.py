@@ -100,6 +100,8 @@ class Connection:
         self._intake = intake
         self._channels: set[Received] = set()
         self._sftp: set[asyncio.Future[None]] = set()
+        self._reading: set[object] = set()
+        self._ended = asyncio.Event()  # of the next session of ours to end
         self._first: asyncio.Task[None] | None = None
         self.used_at = time.monotonic()
         self.leases = 0
@@ -184,12 +186,12 @@ class Connection:
             NotExecuted: the command was certainly not sent.
         """
         await self._begun()
-        return await self.start_first(command, deadline)
+        return await self._in_turn(lambda: self.start_first(command, deadline), deadline)
 
     async def start_first(self, command: str, deadline: Deadline) -> Running:
         """Start the command that others wait for; see `begin_with` and `start`."""
         self._use(self._channels, _MOST_CHANNELS)
-        session = Session(self._channels, self._intake.expect(MAX_BYTES))
+        session = Session(self._channels, self._intake.expect(MAX_BYTES), self._note_ended)
         opening = asyncio.ensure_future(
             self._connection.create_session(
                 session.started, command, encoding=None, window=WINDOW_BYTES
@@ -250,12 +252,20 @@ class Connection:
         deadline: Deadline,
     ) -> T:
         await self._begun()
+        return await self._in_turn(lambda: self._ask_files_now(ask, length, deadline), deadline)
+
+    async def _ask_files_now(
+        self,
+        ask: Callable[[asyncssh.SFTPClient], Awaitable[T]],
+        length: int,
+        deadline: Deadline,
+    ) -> T:
         self._use(self._sftp, _MOST_SFTP)
         sftp: asyncssh.SFTPClient | None = None
         end = self._intake.expect(length + MAX_BYTES)
         try:
             async with deadline.sooner(_OPEN_TIMEOUT_S).enforce():
-                sftp = await open_sftp(self._connection)
+                sftp = await open_sftp(self._connection, self._reading, self._note_ended)
             async with deadline.enforce():
                 return await ask(sftp)
         except TimeoutError:
@@ -272,6 +282,34 @@ class Connection:
                 sftp.exit()
                 self._sftp.add(closed := asyncio.ensure_future(sftp.wait_closed()))
                 closed.add_done_callback(self._sftp.discard)
+
+    async def _in_turn(self, begin: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
+        """Begin a session; one that is refused beside others of ours, once one of them has ended.
+
+        sshd permits some at once, MaxSessions, and does not say how many.
+        """
+        until = deadline.sooner(_OPEN_TIMEOUT_S)
+        while True:
+            ended = self._ended
+            try:
+                return await begin()
+            except SocketRefused as refused:
+                is_beside = ended.is_set() or self._has_sessions()
+                if not is_beside or not until.remaining_s():
+                    raise
+                try:
+                    async with until.enforce():
+                        await ended.wait()
+                except TimeoutError:
+                    raise refused from None
+
+    def _has_sessions(self) -> bool:
+        """Tell whether any is open, or not closed by the host yet; sockets are none."""
+        return bool(self._reading) or any(isinstance(one, Session) for one in self._channels)
+
+    def _note_ended(self) -> None:
+        self._ended.set()
+        self._ended = asyncio.Event()
 
     def _use(self, channels: Collection[object], most: int) -> None:
         """Note that it is used, unless the host keeps too many channels that were closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,18 +57,30 @@ class FileUnreadable(Exception):
 
 
 class _Early(SSHClientStreamSession[bytes]):
-    """A session that is spoken to at once: the word of it follows the request for SFTP."""
+    """A session that is spoken to at once: the word of it follows the request for SFTP.
 
-    def __init__(self) -> None:
+    It is among `open_` until the host closes it, and then tells `lost`.
+    """
+
+    def __init__(self, open_: set[object], lost: Callable[[], None]) -> None:
         super().__init__()
+        self._open = open_
+        self._lost = lost
         self.channel: SSHChannel[bytes] | None = None
         self.starting: asyncio.Task[SFTPClientHandler] | None = None
 
     def connection_made(self, chan: SSHChannel[bytes]) -> None:
         """Begin, once asyncssh has sent what it sends after this, before it awaits anything."""
         super().connection_made(chan)
+        self._open.add(self)
         self.channel = chan
         self.starting = asyncio.get_running_loop().create_task(self._start(chan))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self._open.discard(self)
+        self._lost()
 
     async def _start(self, chan: SSHChannel[bytes]) -> SFTPClientHandler:
         writer, reader = asyncssh.SSHWriter(self, chan), asyncssh.SSHReader(self, chan)
@@ -85,13 +98,16 @@ class _Early(SSHClientStreamSession[bytes]):
             self.channel.close()
 
 
-async def open_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+async def open_sftp(
+    connection: asyncssh.SSHClientConnection, open_: set[object], lost: Callable[[], None]
+) -> asyncssh.SFTPClient:
     """Start an SFTP session, as asyncssh does it, but for two round trips.
 
     It waits for the subsystem before it tells its version, which may follow at once, and asks how
-    long a block may be: ours are of a length that every sshd sends.
+    long a block may be: ours are of a length that every sshd sends. The session is among `open_`
+    while it lasts, and then tells `lost`.
     """
-    session = _Early()
+    session = _Early(open_, lost)
     try:
         await connection.create_session(lambda: session, subsystem="sftp", encoding=None)
         assert session.starting is not None  # noqa: S101 - it was made before
@@ -191,7 +207,10 @@ def why_unreadable(error: Exception) -> FileUnreadable | SocketRefused:
             return FileUnreadable("missing")
         case asyncssh.SFTPPermissionDenied():
             return FileUnreadable("denied")
-        # A forced command, or no such program, accepts the subsystem and ends at once.
-        case asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost():
+        # A forced command, or no such program, accepts the subsystem and ends at once, or says
+        # what is no word of SFTP, as a login shell that greets does before the server of files.
+        case (
+            asyncssh.ChannelOpenError() | asyncssh.SFTPConnectionLost() | asyncssh.SFTPBadMessage()
+        ):
             return FileUnreadable("no-sftp")
     return FileUnreadable("failed")

@@ -101,7 +101,9 @@ async def connect(
             return made
     except TimeoutError:
         raise ConnectTimeout("Connection timeout") from None
-    except asyncssh.PermissionDenied as error:
+    except (asyncssh.PermissionDenied, asyncssh.ProtocolError) as error:
+        if not _is_refusal(error):
+            raise _why_unconnected(error, intake) from error
         if client.is_expired:
             raise _expired(target, user) from error
         raise AuthenticationFailed(
@@ -173,6 +175,13 @@ def _why_unconnected(error: Exception, intake: Intake) -> NotExecuted:
     return ConnectFailed("What answers there does not speak SSH as it should")
 
 
+def _is_refusal(error: asyncssh.DisconnectError) -> bool:
+    """Tell whether a log-in was refused; at its MaxAuthTries sshd calls that an error of SSH's."""
+    return isinstance(error, asyncssh.PermissionDenied) or (
+        error.reason.startswith("Too many authentication failures")
+    )
+
+
 def _is_of_host_key(error: asyncssh.KeyExchangeFailed, pinned: asyncssh.SSHKey | None) -> bool:
     """Tell whether a host has no key of the pinned one's kind any more."""
     return pinned is not None and "host key" in error.reason
@@ -194,7 +203,8 @@ class _Client(asyncssh.SSHClient):
     """Answers what a host asks at log-in; `is_expired`: it wants another password than ours.
 
     A host that asks by keyboard-interactive may call the password anything; only its first hidden
-    question is answered, since the next one would ask for a new password.
+    question is answered, since the next one would ask for a new password. It may offer to ask and
+    have no question, as OpenSSH without PAM: offered again, that is passed over for the password.
     """
 
     def __init__(self, password: str, *, has_key: bool) -> None:
@@ -202,6 +212,7 @@ class _Client(asyncssh.SSHClient):
         self._password = password
         self._has_key = has_key
         self._answered = False
+        self._let_ask = False
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Begin with the key: to ask first what the host takes costs a round trip.
@@ -225,7 +236,8 @@ class _Client(asyncssh.SSHClient):
         return NotImplemented
 
     def kbdint_auth_requested(self) -> str | None:
-        return "" if self._password and not self._answered else None
+        asked, self._let_ask = self._let_ask, True
+        return "" if self._password and not self._answered and not asked else None
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
@@ -264,7 +276,9 @@ async def _warm_up(connection: Connection, user: str) -> None:
         if connection.is_closed():
             raise
         return
-    if b"assword change required" in running.errors + running.output:  # sshd's word
+    # sshd's word, unless somebody's shell that runs commands says it to whoever comes.
+    said = running.errors + running.output
+    if b"assword change required" in said and running.exit_status != 0:
         connection.abort()
         raise _expired(connection.target, user)
 

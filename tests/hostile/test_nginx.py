@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -256,6 +257,19 @@ async def test_a_service_that_fails_is_asked_once(asked: list[bytes]) -> None:
         assert SECRET not in nginx.logs()
     async with nginx_before(free_port()) as nginx, nginx.client() as http:
         assert (await http.get("/api/makecallexternal", params=query)).status_code == 502
+        assert SECRET not in nginx.logs()
+
+
+async def test_each_endpoint_is_named_in_the_log(asked: list[bytes]) -> None:
+    """Every path of the API up to where a caller's own words begin, and no more of it."""
+    described = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    endpoints = sorted({re.sub(r"(/api/[a-z]+)/.*", r"\1", path) for path in described["paths"]})
+    assert "/api/calls" in endpoints
+    async with failing(asked) as port, nginx_before(port) as nginx, nginx.client() as http:
+        for path in endpoints:
+            await http.get(f"{path}/{SECRET}")
+        logged = [line.split()[4] for line in await nginx.access(len(endpoints))]
+        assert logged == endpoints
         assert SECRET not in nginx.logs()
 
 

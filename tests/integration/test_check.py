@@ -231,6 +231,20 @@ def arrange(**faults: Any) -> Callable[[StandIn], None]:
             [],
         ),
         ({}, arrange(refuse_sftp=True), "SFTP", "The host's sshd has no SFTP", STEPS[11:13]),
+        (
+            {},
+            arrange(sftp_greeting=b"Welcome\n"),
+            "SFTP",
+            "The host's sshd has no SFTP",
+            STEPS[11:13],
+        ),
+        (
+            {},
+            arrange(max_sessions=0),
+            "SFTP",
+            "The host opens no SFTP session",
+            STEPS[11:14],
+        ),
         ({}, arrange(cdr_missing=True), "records file", "The host has no file /var", []),
         ({}, arrange(cdr_denied=True), "records file", "SSH_USER may not read", []),
         ({}, lambda pbx: pbx.write_cdr("a,b\n" * 3), "records file", "/var/log", []),
@@ -452,6 +466,19 @@ async def test_why_the_socket_is_refused_is_told(
     assert remedy in console.remedy
 
 
+GREETINGS = ["Welcome to the PBX\nIts room: 16\n", "Welcome, this is no shell\nWelcome> "]
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+async def test_a_login_shell_may_greet(check: Check, pbx: StandIn, greeting: str) -> None:
+    """What it prints before each command hides neither the clock nor why the socket is refused."""
+    pbx.greeting = greeting
+    pbx.not_permitted = True
+    found = await check(asterisk_command="sudo asterisk")
+    assert of(found, "clock").state == "good"
+    assert "SSH_USER may not open" in of(found, "console").detail
+
+
 async def test_a_frozen_asterisk_with_others_waiting_hangs(check: Check, pbx: StandIn) -> None:
     """Its socket is refused then, and `asterisk -rx` never ends: it is not taken for stopped."""
     pbx.backlog = 0
@@ -462,6 +489,22 @@ async def test_a_frozen_asterisk_with_others_waiting_hangs(check: Check, pbx: St
         pbx.thaw()
     assert console.detail == "Asterisk answers neither on its control socket nor to `asterisk -rx`"
     assert console.remedy == "Asterisk on 127.0.0.1 hangs or is starting: look at it"
+
+
+async def test_a_forced_command_is_not_taken_for_an_asterisk_that_hangs(
+    check: Check, pbx: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It succeeds in the place of every command, and nothing tells what Asterisk does."""
+
+    async def succeed(_line: str, write: Callable[[str, str], None], _cut: object) -> int:
+        write("Nothing to see here\n", "")
+        return 0
+
+    pbx.refuse_forwarding = True
+    monkeypatch.setattr(pbx._door.shell, "run", succeed)
+    console = of(await check(), "console")
+    assert "no shell is permitted that tells why" in console.detail
+    assert "port-forwarding" in console.remedy
 
 
 @pytest.mark.parametrize("transport", ["socket", "exec"])
@@ -816,6 +859,32 @@ async def test_a_shell_that_does_not_answer_is_one_all_the_same(
     found = await look(ssh_connect_timeout_s=2, command_timeout_s=2)
     assert of(found, "clock").state == "warning"
     assert "does not end in its shell's place" in of(found, "clock").remedy
+    assert of(found, "shell").state == "warning"
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+async def test_a_shell_that_greets_is_one_all_the_same(
+    keyed: tuple[StandIn, Check], greeting: str
+) -> None:
+    """That a key runs commands is told, whatever is printed before what they print."""
+    standin, look = keyed
+    standin.greeting = greeting
+    assert of(await look(), "shell").state == "warning"
+
+
+async def test_a_shell_that_has_no_clock_is_one_all_the_same(
+    keyed: tuple[StandIn, Check], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a restricted one, whose PATH may lack `date`: it runs other commands."""
+    standin, look = keyed
+    builtin = standin._door.shell._builtin
+
+    def lack(words: list[str]) -> tuple[int, str] | None:
+        return None if words[0] == "date" else builtin(words)
+
+    monkeypatch.setattr(standin._door.shell, "_builtin", lack)
+    found = await look()
+    assert of(found, "clock").state == "skipped"
     assert of(found, "shell").state == "warning"
 
 

@@ -96,18 +96,23 @@ async def test_many_blocks_are_one_answer() -> None:
         (PATH, {"cdr_missing": True}, "missing"),
         (PATH, {"cdr_denied": True}, "denied"),
         (PATH, {"refuse_sftp": True}, "no-sftp"),
+        (PATH, {"sftp_greeting": b"\n"}, "no-sftp"),
+        (PATH, {"sftp_greeting": b"Welcome to the PBX\n"}, "no-sftp"),
     ],
 )
 async def test_an_unreadable_file_says_why(
     path: str, faults: dict[str, object], cause: str
 ) -> None:
-    """No such file, no permission, no SFTP; the connection is as good as before."""
+    """No such file, no permission, no SFTP; the connection is as good as before.
+
+    A login shell that greets leaves no SFTP, unless sshd has its own: no other CDR_FILE helps.
+    """
     async with connected(**faults) as (pbx, connection):
         with pytest.raises(FileUnreadable) as raised:
             await connection.read_file(path, 0, 10, Deadline.after(20))
         assert raised.value.cause == cause
-        for name in faults:
-            setattr(pbx, name, False)
+        for name, value in faults.items():
+            setattr(pbx, name, type(value)())
         assert (await connection.read_file(PATH, 0, 10, Deadline.after(20))).data == TEXT
 
 
@@ -116,6 +121,28 @@ async def test_no_session_left_is_worth_another_attempt() -> None:
     async with connected(max_sessions=0) as (_, connection):
         with pytest.raises(SocketRefused):
             await connection.read_file(PATH, 0, 10, Deadline.after(20))
+
+
+async def test_sessions_wait_for_each_other() -> None:
+    """What sshd's MaxSessions leaves no room for begins as soon as another of ours has ended."""
+    async with pooled() as (standin, pbx):
+        standin.max_sessions = 1
+        ended: list[int | None] = []
+
+        async def run(connection: Connection) -> None:
+            running = await connection.start("true", Deadline.after(20))
+            while not running.has_ended:
+                await running.progress(Deadline.after(20))
+            ended.append(running.exit_status)
+
+        async def read(connection: Connection) -> None:
+            part = await connection.read_file(PATH, 0, 10, Deadline.after(20))
+            ended.append(0 if part.data == TEXT else None)
+
+        async with anyio.create_task_group() as tasks:
+            for use in (run, read) * 4:
+                tasks.start_soon(pbx.use, "127.0.0.1", Deadline.after(20), use)
+        assert ended == [0] * 8
 
 
 async def test_each_session_is_closed() -> None:

@@ -165,6 +165,56 @@ async def test_a_wrong_password_is_sent_once() -> None:
     assert host.tried == 1
 
 
+class WithoutQuestions(Both):
+    """One that offers to ask and has no question, as OpenSSH without PAM; it takes the password."""
+
+    offered = 0
+
+    def kbdint_auth_supported(self) -> bool:
+        """It says so, however often it had none."""
+        return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        """Have none."""
+        self.offered += 1
+        return False
+
+    def validate_password(self, username: str, password: str) -> bool:
+        """Take the one."""
+        self.tried += 1
+        return password == PASSWORD
+
+
+async def test_a_host_that_offers_to_ask_may_have_no_question() -> None:
+    """As sshd without PAM does by default: it is let ask once, not until it hangs up."""
+    host = WithoutQuestions()
+    async with logged_in(host) as connection:
+        assert not connection.is_closed()
+    assert (host.offered, host.tried) == (1, 1)
+
+
+class OfOneTry(Both):
+    """One with MaxAuthTries 1: sshd hangs up, by a code that is meant for broken SSH."""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Keep it."""
+        self._connection = conn
+
+    def validate_password(self, username: str, password: str) -> bool:
+        """Refuse, for good."""
+        self._connection.disconnect(
+            asyncssh.DISC_PROTOCOL_ERROR, "Too many authentication failures"
+        )
+        return False
+
+
+async def test_a_host_that_hangs_up_on_a_wrong_password_refuses_it() -> None:
+    """It is named so, and not for a host that speaks no SSH."""
+    with pytest.raises(AuthenticationFailed, match="does not accept the password or key of root"):
+        async with logged_in(OfOneTry()):
+            pass
+
+
 async def test_a_question_that_is_shown_is_not_answered() -> None:
     """What anybody may read is not the password."""
     with pytest.raises(AuthenticationFailed, match="does not accept"):
@@ -199,6 +249,20 @@ async def test_an_account_whose_password_must_be_changed_is_told(ask: Any) -> No
         with pytest.raises(AuthenticationFailed, match=r"password of root has expired on 127"):
             await ask(connection, Deadline.after(10))
         assert connection.is_closed()
+
+
+async def test_a_shell_that_greets_with_words_of_sshd_s_runs_commands_all_the_same() -> None:
+    """Whoever's command has succeeded need not change his password first."""
+
+    async def greet(process: asyncssh.SSHServerProcess[str]) -> None:
+        process.stdout.write("Password change required every 90 days, see the wiki\n")
+        process.exit(0)
+
+    async with logged_in(Host(), process=greet) as connection:
+        running = await connection.start("true", Deadline.after(10))
+        while not running.has_ended:
+            await running.progress(Deadline.after(10))
+        assert running.exit_status == 0
 
 
 async def test_a_login_shell_that_waits_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from shared.asterisk import originating
@@ -183,6 +185,15 @@ async def test_a_host_that_allows_nothing_dials_nothing(start: Services, transpo
     assert (answer.status_code, answer.json()["dialled"]) == (500, "no")
     assert answer.json()["code"] in {"asterisk-unavailable", "asterisk-socket-refused"}
     assert (service.pbx.commands, service.claims()) == ([], 0)
+
+
+async def test_one_session_at_once_is_enough(service: Service) -> None:
+    """MaxSessions 1 without forwarding: calls that come together are placed one after the other."""
+    service.pbx.refuse_forwarding, service.pbx.max_sessions = True, 1
+    extensions = ("150", "151", "154", "156")
+    answers = await asyncio.gather(*(service.call(extension) for extension in extensions))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [await service.rung(extension) for extension in extensions] == [1] * 4
 
 
 @pytest.mark.parametrize("transport", ["socket", "exec"])

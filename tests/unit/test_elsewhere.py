@@ -158,10 +158,21 @@ def test_a_ring_group() -> None:
             channel("SIP/city-2", state="Ringing"),
             ("outgoing", "150", CALLER),
         ),
+        *(
+            (
+                replace(
+                    phone("150", "Ring", application="Dial", data="DAHDI/g0/103,60"),
+                    extension="103",
+                ),
+                channel(line, state="Ringing"),
+                ("outgoing", "150", "103"),
+            )
+            for line in ("DAHDI/4-1", "DAHDI/i1/103-2")
+        ),
         (caller(caller="anonymous"), phone("150"), ("incoming", "", "150")),
         (caller(context="from-trunk", extension="s"), phone("150"), ("incoming", CALLER, "150")),
     ],
-    ids=["internal", "outgoing", "withheld", "a step of the dialplan"],
+    ids=["internal", "outgoing", "by a line", "by ISDN", "withheld", "a step of the dialplan"],
 )
 def test_which_way_it_goes(first: Channel, called: Channel, expected: tuple[str, str, str]) -> None:
     """As history reads it of records."""
@@ -177,6 +188,18 @@ def test_which_way_it_goes(first: Channel, called: Channel, expected: tuple[str,
         )
     (call,) = told((first, called), root=first.uniqueid)
     assert (call.direction, call.from_, call.to) == expected
+
+
+@pytest.mark.parametrize("line", ["DAHDI/4-1", "DAHDI/i1/103-2"])
+def test_whom_a_group_of_lines_calls_is_no_extension(line: str) -> None:
+    """A short number outside neither rings nor answers as one; an analog phone does."""
+    first = replace(phone("150", "Ring", application="Dial"), extension="103")
+    outside = replace(first, data="DAHDI/g0/103,60")
+    (ringing,) = told((outside, channel(line, state="Ringing")), root=first.uniqueid)
+    assert ringing.ringing == ()
+    analog = replace(first, data="DAHDI/4,60")
+    (ringing,) = told((analog, channel("DAHDI/4-1", state="Ringing")), root=first.uniqueid)
+    assert ringing.ringing == ("103",)
 
 
 def test_what_nobody_saw_begin_is_unknown() -> None:
