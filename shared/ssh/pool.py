@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
-from weakref import ref
 
 from shared.deadline import Deadline
 from shared.errors import ConnectTimeout, NotExecuted, PbxBusy
@@ -40,6 +39,7 @@ class _Host:
     failure: NotExecuted | None = None
     failed_at: float = 0.0
     asked_at: float = 0.0
+    look: asyncio.TimerHandle | None = None  # at whether its connection is used
 
     @classmethod
     def of(cls, concurrency: int) -> _Host:
@@ -56,6 +56,11 @@ class _Host:
     def waiting(self) -> int:
         """How many wait for a turn."""
         return sum(turns.waiting for turns in self.turns.values())
+
+    def look_no_more(self) -> None:
+        """Forget the look to come, whose timer would keep the pool, and the log-in it knows."""
+        if self.look is not None:
+            self.look.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +249,8 @@ class Pool:
                 self.retire(known)  # unless whoever used it has, meanwhile
             if host.connection is None:
                 host.connection = await self._open(target, host, deadline)
-                self._end_once_idle(ref(host.connection))
+                host.look_no_more()
+                self._end_once_idle(host)
             return host.connection
         finally:
             host.connecting.release()
@@ -286,23 +292,23 @@ class Pool:
             return True
         return self._is_meant is not None and not await self._is_meant(connection)
 
-    def _end_once_idle(self, known: ref[Connection]) -> None:
+    def _end_once_idle(self, host: _Host) -> None:
         """End a connection that nobody has asked for: its host may be nobody's any more."""
-        connection = known()
-        host = None if connection is None else self._hosts.get(connection.target)
-        if connection is None or host is None or host.connection is not connection:
+        connection = host.connection
+        if connection is None:
             return
-        left_s = self._idle_s - (time.monotonic() - connection.used_at)
-        if connection.leases:
-            left_s = self._idle_s
-        if left_s > 0:
-            asyncio.get_running_loop().call_later(left_s, self._end_once_idle, known)
+        rested_s = 0.0 if connection.leases else time.monotonic() - connection.used_at
+        if rested_s < self._idle_s:
+            left_s = self._idle_s - rested_s
+            host.look = asyncio.get_running_loop().call_later(left_s, self._end_once_idle, host)
         else:
             self.retire(connection)
 
     async def close(self) -> None:
         """End every connection in good order."""
         connections = [host.connection for host in self._hosts.values() if host.connection]
+        for host in self._hosts.values():
+            host.look_no_more()
         self._hosts.clear()
         await asyncio.gather(*(connection.close() for connection in connections))
 

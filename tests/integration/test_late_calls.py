@@ -155,7 +155,7 @@ async def test_late_calls_may_be_kept(start: Services) -> None:
     assert f"{call_id} на 127.0.0.1, оставлен" in service.log()
     repeat = await service.call(RINGS)
     assert (repeat.json()["call_id"], repeat.json()["repeated"]) == (call_id, True)
-    assert len(service.originates(PHONE)) == service.pbx.invites[RINGS] == 1
+    assert len(service.originates(PHONE)) == await service.rung(RINGS) == 1
 
 
 async def test_a_late_call_that_was_answered_is_never_hung_up(start: Services) -> None:
