@@ -26,6 +26,9 @@ HOST = "127.0.0.1"
 _ANSWER_S = 30.0  # how long a request of ours may wait for its final answer
 _AGAIN_S = 0.5  # when it is sent again, and twice as long each time
 _ARRIVES_S = 1.0  # how long a phone waits to be told that whom it handed over has arrived
+# And then until it hangs up: a BYE in the very millisecond in which Asterisk 16 parks a channel may
+# leave the phone's one in it for good, which nothing ends but a restart.
+_LETS_GO_S = 0.2
 _PCMU = 0
 
 REASONS = {
@@ -292,7 +295,7 @@ class Softphones(asyncio.DatagramProtocol):
             self._answer(request, 200)
             if method == "NOTIFY" and "SIP/2.0 200" in request.body:
                 # Whom it handed over has arrived: an honest phone hangs up now.
-                self._spawn(self._bye(leg))
+                self._spawn(self._hang_up_later(leg, _LETS_GO_S))
 
     async def _invited(self, request: Message) -> None:
         manner = self._manners(request.user)
@@ -362,8 +365,8 @@ class Softphones(asyncio.DatagramProtocol):
         self._spawn(self._hang_up_later(leg))
         await self._request(leg, "REFER", f"Refer-To: <{to}>", f"Referred-By: <{self._me(leg)}>")
 
-    async def _hang_up_later(self, leg: Leg) -> None:
-        await asyncio.sleep(_ARRIVES_S)
+    async def _hang_up_later(self, leg: Leg, after_s: float = _ARRIVES_S) -> None:
+        await asyncio.sleep(after_s)
         await self._bye(leg)
 
     async def _call(self, user: str, to: str, *headers: str) -> Leg:
