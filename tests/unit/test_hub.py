@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ from shared.events.feed import Wanted
 from shared.events.hub import Hub
 from shared.store.connection import Rows
 from shared.telemetry import LOG, REQUEST_ID, in_request
+from tests.integration.service import until
 
 pytestmark = pytest.mark.anyio
 
@@ -73,12 +73,9 @@ async def test_a_feed_that_has_begun_anew_is_noticed() -> None:
     database = Counter()
     hub = Hub(database, poll_s=0.001)
     hub.join("0367")
-    async with asyncio.timeout(60):
-        while hub.told_since("0367", 5, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
-        database.newest = None
-        while hub.told_since("0367", 0, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+    await until(lambda: hub.told_since("0367", 5, Wanted(), 1) is not None)
+    database.newest = None
+    await until(lambda: hub.told_since("0367", 0, Wanted(), 1) is not None)
     assert hub.told_since("0367", 5, Wanted(), 1) is None
     await hub.leave("0367")
 
@@ -88,18 +85,14 @@ async def test_what_is_not_new_is_read_where_it_is_kept(monkeypatch: pytest.Monk
     database = Purged()
     hub = Hub(database, poll_s=0.001)
     hub.join("0367")
-    async with asyncio.timeout(60):
-        while hub.told_since("0367", 5, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
-        database.newest = 6
-        while hub.told_since("0367", 6, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
-        told = hub.told_since("0367", 5, Wanted(scope="all"), 1)
-        assert told
-        assert [event.seq for event in told.events] == [6]
-        monkeypatch.setattr(events_hub, "_RING_S", 0.001, raising=False)
-        while hub.told_since("0367", 5, Wanted(), 1) is not None:  # noqa: ASYNC110 - likewise
-            await asyncio.sleep(0.001)
+    await until(lambda: hub.told_since("0367", 5, Wanted(), 1) is not None)
+    database.newest = 6
+    await until(lambda: hub.told_since("0367", 6, Wanted(), 1) is not None)
+    told = hub.told_since("0367", 5, Wanted(scope="all"), 1)
+    assert told
+    assert [event.seq for event in told.events] == [6]
+    monkeypatch.setattr(events_hub, "_RING_S", 0.001)
+    await until(lambda: hub.told_since("0367", 5, Wanted(), 1) is None)
     assert hub.told_since("0367", 6, Wanted(), 1) is not None
     await hub.leave("0367")
 
@@ -110,9 +103,7 @@ async def test_what_is_asked_for_all_is_no_request_s() -> None:
     hub = Hub(database, poll_s=0.001)
     with in_request("the-first-listener"):
         hub.join("0367")
-    async with asyncio.timeout(60):
-        while not database.named:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+    await until(lambda: bool(database.named))
     await hub.leave("0367")
     assert set(database.named) == {"-"}
 
@@ -125,9 +116,7 @@ async def test_a_defect_is_told_and_asked_again(
     hub = Hub(Faulty(), poll_s=0.001)
     with caplog.at_level(logging.ERROR, LOG.name):
         hub.join("0367")
-        async with asyncio.timeout(60):
-            while hub.told_since("0367", 5, Wanted(), 1) is None:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.001)
+        await until(lambda: hub.told_since("0367", 5, Wanted(), 1) is not None)
         await hub.leave("0367")
     (record,) = caplog.records
     assert record.exc_info
